@@ -2,9 +2,9 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use bygone_base::{Error, Result, Ts};
+use bygone_base::{BlockId, Error, PackId, Result, Ts};
 use bygone_blockstore::{BlockRef, BlockWriter};
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesOrdered};
+use tokio::{sync::oneshot, task::JoinSet};
 
 use crate::{
     cutter::node_ends,
@@ -61,52 +61,63 @@ impl TreeInfo {
     }
 }
 
-/// Blocks on their way to the writer, handed back in the order in which they were given.
+/// Blocks on their way to the writer, handed back in the order in which they were given. Each is a task: so
+/// that compression uses other threads, and because a put that nobody polls could hold the writer's lock.
 pub(crate) struct LeafWrites {
     writer: Arc<BlockWriter>,
-    queue: FuturesOrdered<BoxFuture<'static, Result<NodeEntry>>>,
+    tasks: JoinSet<()>,
+    queue: VecDeque<Write>,
     done: VecDeque<NodeEntry>,
+}
+
+/// An entry and, while it is being written, who tells where.
+struct Write {
+    entry: NodeEntry,
+    block: Option<oneshot::Receiver<Result<BlockRef>>>,
 }
 
 impl LeafWrites {
     pub(crate) fn new(writer: Arc<BlockWriter>) -> Self {
-        LeafWrites { writer, queue: FuturesOrdered::new(), done: VecDeque::new() }
+        LeafWrites { writer, tasks: JoinSet::new(), queue: VecDeque::new(), done: VecDeque::new() }
     }
 
-    /// Starts to write `raw`; waits while too many are on their way.
-    pub(crate) async fn put(
-        &mut self,
-        raw: Vec<u8>,
-        entry: impl FnOnce(BlockRef, u64) -> NodeEntry + Send + 'static,
-    ) -> Result<()> {
+    /// Starts to write `raw`, the block of `entry` (whose `block` and `bytes` are filled in); waits while too
+    /// many are on their way.
+    pub(crate) async fn put(&mut self, raw: Vec<u8>, mut entry: NodeEntry) -> Result<()> {
         while self.queue.len() >= IN_FLIGHT {
             self.settle().await?;
         }
+        while self.tasks.try_join_next().is_some() {}
+        entry.bytes = raw.len() as u64;
+        let (send, receive) = oneshot::channel();
         let writer = self.writer.clone();
-        self.queue.push_back(
-            async move { writer.put(&raw).await.map(|block| entry(block, raw.len() as u64)) }
-                .boxed(),
-        );
-        // A future does nothing before its first poll, and compression should begin now.
-        if let Some(Some(entry)) = futures::future::poll_immediate(self.queue.next()).await {
-            self.done.push_back(entry?);
-        }
+        self.tasks.spawn(async move {
+            // Nobody waits any more when the builder was dropped: nothing to tell.
+            let _ = send.send(writer.put(&raw).await);
+        });
+        self.queue.push_back(Write { entry, block: Some(receive) });
         Ok(())
     }
 
     /// Queues an entry that needs no writing behind those that do.
     pub(crate) fn pass(&mut self, entry: NodeEntry) {
-        self.queue.push_back(futures::future::ready(Ok(entry)).boxed());
+        match self.queue.is_empty() {
+            true => self.done.push_back(entry),
+            false => self.queue.push_back(Write { entry, block: None }),
+        }
     }
 
     async fn settle(&mut self) -> Result<()> {
-        if let Some(entry) = self.queue.next().await {
-            self.done.push_back(entry?);
+        let Some(Write { mut entry, block }) = self.queue.pop_front() else { return Ok(()) };
+        if let Some(block) = block {
+            let stopped = || Error::internal("a task that wrote a block was stopped");
+            entry.block = block.await.map_err(|_| stopped())??;
         }
+        self.done.push_back(entry);
         Ok(())
     }
 
-    /// The next written entry, without waiting.
+    /// The next written entry, without waiting for the writer.
     pub(crate) fn ready(&mut self) -> Option<NodeEntry> {
         self.done.pop_front()
     }
@@ -119,6 +130,9 @@ impl LeafWrites {
         Ok(self.done.pop_front())
     }
 }
+
+/// What stands in an entry until its block is written.
+pub(crate) const UNWRITTEN: BlockRef = BlockRef { id: BlockId([0; 32]), pack: PackId([0; 16]) };
 
 /// The node of one level that is being gathered.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use bygone_blockstore::BlockWriter;
 use bytes::Bytes;
 
 use crate::{
-    build::{LeafWrites, TreeBuilder, TreeRoot},
+    build::{LeafWrites, TreeBuilder, TreeRoot, UNWRITTEN},
     cutter::Cutter,
     leaf::{LeafBuilder, Position},
     node::NodeEntry,
@@ -104,20 +104,11 @@ impl LeafMaker {
     async fn write(&mut self, key: Bytes) -> Result<()> {
         self.cutter.reset();
         self.made_in_range = true;
+        let LeafStyle { as_of, valid_from, .. } = self.style;
         let items = self.leaf.len() as u64;
-        let style = self.style;
-        let raw = self.leaf.finish();
-        self.writes
-            .put(raw, move |block, bytes| NodeEntry {
-                key,
-                block,
-                items,
-                bytes,
-                as_of: style.as_of,
-                valid_from: style.valid_from,
-                max_ts: Ts(0),
-            })
-            .await
+        let max_ts = Ts::MIN;
+        let entry = NodeEntry { key, block: UNWRITTEN, items, bytes: 0, as_of, valid_from, max_ts };
+        self.writes.put(self.leaf.finish(), entry).await
     }
 
     /// Ends the range by force; one that holds no document becomes an empty leaf when `hold` is set, so

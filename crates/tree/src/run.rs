@@ -7,7 +7,7 @@ mod kway;
 mod merge;
 
 pub use buffer::{RunBuffer, SortedRun};
-pub use build::{RunBuilder, RunLeafBuilder};
+pub use build::{RunBuilder, RunLeafBuilder, root_of_leaves};
 pub use cursor::{RunCursor, RunScope};
 pub use kway::RunsCursor;
 pub use merge::{MergeRunsOptions, merge_runs};
@@ -213,6 +213,20 @@ pub struct RunRoot {
     pub ops: u64,
     /// Raw bytes of the run's leaves.
     pub bytes: u64,
+}
+
+impl RunRoot {
+    /// The run whose root node of `level` has this entry.
+    pub(crate) fn of(level: u8, root: &crate::NodeEntry) -> Self {
+        RunRoot {
+            block: root.block,
+            level,
+            min: root.as_of,
+            max: root.max_ts,
+            ops: root.items,
+            bytes: root.bytes,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use bytes::Bytes;
 
 use super::{HEAD, KIND_RUN, RunOp, RunRoot};
 use crate::{
-    build::{LeafWrites, TreeBuilder},
+    build::{LeafWrites, TreeBuilder, UNWRITTEN},
     cutter::RUN_LEAF,
+    node::NodeEntry,
 };
 
 /// What a gathered leaf holds; becomes its node entry.
@@ -104,6 +105,19 @@ pub(crate) fn run_key(coll: CollectionId, key: &[u8]) -> Bytes {
     out.into()
 }
 
+/// The run over leaves that are in the store already, in order (a sync slice of operations).
+/// `None` when there are none. Durable only after the writer's flush.
+pub async fn root_of_leaves(
+    leaves: Vec<crate::NodeEntry>,
+    writer: &Arc<BlockWriter>,
+) -> Result<Option<RunRoot>> {
+    let mut tree = TreeBuilder::new(writer.clone());
+    for leaf in leaves {
+        tree.push_leaf(leaf).await?;
+    }
+    Ok(tree.finish_entry().await?.map(|(level, root)| RunRoot::of(level, &root)))
+}
+
 /// Writes operations that arrive in order as a run.
 pub struct RunBuilder {
     leaf: RunLeafBuilder,
@@ -138,18 +152,16 @@ impl RunBuilder {
 
     async fn end_leaf(&mut self) -> Result<()> {
         let facts = self.leaf.facts().clone();
-        let raw = self.leaf.finish();
-        self.writes
-            .put(raw, move |block, bytes| crate::NodeEntry {
-                key: facts.first_key,
-                block,
-                items: facts.ops,
-                bytes,
-                as_of: facts.min,
-                valid_from: Ts(0),
-                max_ts: facts.max,
-            })
-            .await?;
+        let entry = NodeEntry {
+            key: facts.first_key,
+            block: UNWRITTEN,
+            items: facts.ops,
+            bytes: 0,
+            as_of: facts.min,
+            valid_from: Ts::MIN,
+            max_ts: facts.max,
+        };
+        self.writes.put(self.leaf.finish(), entry).await?;
         while let Some(entry) = self.writes.ready() {
             self.tree.push_leaf(entry).await?;
         }
@@ -164,13 +176,6 @@ impl RunBuilder {
         while let Some(entry) = self.writes.wait().await? {
             self.tree.push_leaf(entry).await?;
         }
-        Ok(self.tree.finish_entry().await?.map(|(level, root)| RunRoot {
-            block: root.block,
-            level,
-            min: root.as_of,
-            max: root.max_ts,
-            ops: root.items,
-            bytes: root.bytes,
-        }))
+        Ok(self.tree.finish_entry().await?.map(|(level, root)| RunRoot::of(level, &root)))
     }
 }
