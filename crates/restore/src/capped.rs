@@ -1,0 +1,150 @@
+//! Loads a capped collection in the order in which its documents entered it:
+//! one connection, ordered inserts, so that natural order on the target is the source's.
+//!
+//! Documents come in key order. A first pass takes their positions and sizes (16 bytes each) and
+//! decides what the limits let stay: the oldest go, as on the source, whose
+//! log does not always say so. Then documents are taken in stretches of
+//! positions that fit in memory, one pass over the collection for each.
+
+use bygone_base::{Error, Result};
+use bytes::Bytes;
+
+use crate::{
+    batch::Cutter,
+    hash::StreamHash,
+    insert::{self, Into},
+    load::{self, Loaded, Shared},
+    model::{Chunk, Position},
+    plan::{CappedLimits, CollectionPlan},
+    raw,
+};
+
+/// Bytes of documents that are sorted at once.
+const STRETCH: u64 = 64 << 20;
+
+/// Where documents stand and how large they are.
+type Entry = (Position, u32);
+
+/// Loads the collection.
+pub(crate) async fn load(
+    shared: &Shared,
+    plan: &CollectionPlan,
+    limits: CappedLimits,
+    into: &Into,
+) -> Result<Loaded> {
+    let mut entries = Vec::new();
+    each(shared, plan, |position, document| {
+        entries.push((position, u32::try_from(document.len()).unwrap_or(u32::MAX)));
+    })
+    .await?;
+    entries.sort_unstable();
+    let kept = trim(&entries, limits);
+    let mut hash = shared.hash.then(|| StreamHash::new(plan.method));
+    let mut loaded = Loaded::default();
+    for (first, last) in stretches(kept, STRETCH) {
+        let mut taken: Vec<(Position, Bytes)> = Vec::new();
+        each(shared, plan, |position, document| {
+            if (first..=last).contains(&position) {
+                taken.push((position, document));
+            }
+        })
+        .await?;
+        taken.sort_unstable_by_key(|(position, _)| *position);
+        let mut cutter = Cutter::default();
+        let mut batches = Vec::new();
+        for (_, document) in &taken {
+            loaded.documents += 1;
+            loaded.bytes += document.len() as u64;
+            if let Some(hash) = &mut hash {
+                hash.update(document);
+            }
+            batches.extend(cutter.push(document)?);
+        }
+        for batch in batches.into_iter().chain(cutter.finish()) {
+            insert::insert(&shared.target, into, &batch).await?;
+            load::inserted(shared, &batch);
+        }
+    }
+    loaded.hash = hash.map(StreamHash::finish);
+    Ok(loaded)
+}
+
+/// Passes over all documents with their positions.
+async fn each(
+    shared: &Shared,
+    plan: &CollectionPlan,
+    mut take: impl FnMut(Position, Bytes),
+) -> Result<()> {
+    let mut stream = shared.documents.open(plan.id).await?;
+    while let Some(Chunk { documents, positions, .. }) = stream.next().await? {
+        let missing = || Error::damaged(format!("capped collection {} has no order", plan.source));
+        let mut positions = positions.ok_or_else(missing)?.into_iter();
+        let mut start = 0;
+        for document in raw::split(&documents) {
+            let end = start + document?.len();
+            take(positions.next().ok_or_else(missing)?, documents.slice(start..end));
+            start = end;
+        }
+    }
+    Ok(())
+}
+
+/// What stays of `entries`, which are in order: the newest that fit, at least one.
+fn trim(entries: &[Entry], limits: CappedLimits) -> &[Entry] {
+    let (mut bytes, mut count) = (0_u64, 0_u64);
+    let fits = |entry: &&Entry| {
+        bytes = bytes.saturating_add(u64::from(entry.1));
+        count += 1;
+        count == 1 || bytes <= limits.bytes && limits.documents.is_none_or(|max| count <= max)
+    };
+    let stay = entries.iter().rev().take_while(fits).count();
+    &entries[entries.len() - stay..]
+}
+
+/// Cuts into stretches of at most `limit` bytes (or one document).
+fn stretches(entries: &[Entry], limit: u64) -> Vec<(Position, Position)> {
+    let mut found: Vec<(Position, Position)> = Vec::new();
+    let mut bytes = 0;
+    for (position, size) in entries {
+        bytes += u64::from(*size);
+        match found.last_mut() {
+            Some(stretch) if bytes <= limit => stretch.1 = *position,
+            _ => {
+                bytes = u64::from(*size);
+                found.push((*position, *position));
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(sizes: &[u32]) -> Vec<Entry> {
+        sizes.iter().enumerate().map(|(i, n)| ((i as u64, 0), *n)).collect()
+    }
+
+    #[test]
+    fn the_oldest_go_first() {
+        let all = entries(&[10, 10, 10, 10]);
+        let kept = |bytes, documents| trim(&all, CappedLimits { bytes, documents }).len();
+        assert_eq!(kept(u64::MAX, None), 4);
+        assert_eq!(kept(35, None), 3);
+        assert_eq!(kept(30, None), 3);
+        assert_eq!(kept(100, Some(2)), 2);
+        assert_eq!(kept(5, None), 1);
+        let kept = trim(&all, CappedLimits { bytes: 20, documents: None });
+        assert_eq!(kept, &all[2..]);
+        assert!(trim(&[], CappedLimits { bytes: 1, documents: None }).is_empty());
+    }
+
+    #[test]
+    fn stretches_cover_everything_once() {
+        let all = entries(&[40, 40, 40, 200, 1]);
+        let cut = stretches(&all, 100);
+        assert_eq!(cut, [((0, 0), (1, 0)), ((2, 0), (2, 0)), ((3, 0), (3, 0)), ((4, 0), (4, 0))]);
+        assert!(stretches(&[], 100).is_empty());
+    }
+}

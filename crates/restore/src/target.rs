@@ -1,0 +1,286 @@
+//! The server that is restored to: connecting, finding out what it is, and
+//! commands that outlive elections and restarts.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use bson::{Document, RawDocument, RawDocumentBuf, rawdoc};
+use bygone_base::{Clock, CollectionId, Error, ErrorKind, Result};
+use mongodb::{Client, options::ClientOptions};
+
+use crate::{
+    create::Command,
+    error,
+    facts::{Existing, Kind, Privilege, TargetFacts},
+    names::Namespace,
+    version::ServerVersion,
+};
+
+/// How long a restore waits for a target that does not answer.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// The longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// A server to restore to. Cheap to clone.
+#[derive(Clone)]
+pub struct Target {
+    client: Client,
+    clock: Arc<dyn Clock>,
+    patience: Duration,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The client's own Debug shows credentials.
+        f.debug_struct("Target").field("patience", &self.patience).finish_non_exhaustive()
+    }
+}
+
+/// A reply, and how it was got.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) document: Document,
+    /// An earlier attempt may have done its work.
+    pub(crate) repeated: bool,
+}
+
+impl Target {
+    /// Connects to `uri`, which may hold a password: it is never shown.
+    pub async fn connect(uri: &str, clock: Arc<dyn Clock>) -> Result<Target> {
+        let options =
+            ClientOptions::parse(uri).await.map_err(|e| error::driver("the target's URI", &e))?;
+        let client =
+            Client::with_options(options).map_err(|e| error::driver("the target's URI", &e))?;
+        Ok(Target::new(client, clock))
+    }
+
+    /// A target behind a client that exists.
+    pub fn new(client: Client, clock: Arc<dyn Clock>) -> Target {
+        Target { client, clock, patience: PATIENCE }
+    }
+
+    /// How long to wait for a target that does not answer, for example while it restarts.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Target {
+        self.patience = patience;
+        self
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// One attempt.
+    pub(crate) async fn once(
+        &self,
+        db: &str,
+        body: RawDocumentBuf,
+    ) -> mongodb::error::Result<Document> {
+        self.client.database(db).run_raw_command(body).await
+    }
+
+    /// Runs a command, again and again while the target is not there.
+    pub(crate) async fn run(&self, what: &str, command: &Command) -> Result<Reply> {
+        let body = RawDocumentBuf::from_bytes(command.body.clone())
+            .map_err(|e| Error::internal(what).source(e))?;
+        self.retry(what, &command.db, || Ok(body.clone())).await
+    }
+
+    /// As [`Target::run`] for a body that is built for each attempt.
+    pub(crate) async fn retry(
+        &self,
+        what: &str,
+        db: &str,
+        body: impl Fn() -> Result<RawDocumentBuf>,
+    ) -> Result<Reply> {
+        let start = self.clock.monotonic();
+        let mut pause = Duration::from_millis(20);
+        let mut repeated = false;
+        loop {
+            let failed = match self.once(db, body()?).await {
+                Ok(document) => match unacknowledged(what, &document) {
+                    None => return Ok(Reply { document, repeated }),
+                    Some(failed) => failed,
+                },
+                Err(failed) => error::driver(what, &failed),
+            };
+            let waited = self.clock.monotonic().saturating_sub(start);
+            if !failed.kind().is_transient() || waited > self.patience {
+                return Err(failed);
+            }
+            tracing::warn!("{failed}; trying again");
+            repeated = true;
+            self.clock.sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Finds out what the target is and what it holds.
+    pub async fn facts(&self) -> Result<TargetFacts> {
+        let hello = self.ask(rawdoc! {"hello": 1}, rawdoc! {"isMaster": 1}).await?;
+        if hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid") {
+            return Err(
+                Error::unsupported("the target is a mongos").hint("give the URI of a replica set")
+            );
+        }
+        let build = self.admin(rawdoc! {"buildInfo": 1}).await?;
+        let version = build.get_str("version").unwrap_or_default().parse()?;
+        let namespaces = self.namespaces().await?;
+        let fcv = self.fcv().await?;
+        let status = self.admin(rawdoc! {"connectionStatus": 1, "showPrivileges": true}).await?;
+        let Authority { logged_in, held_roles, privileges } = authority(&status);
+        Ok(TargetFacts {
+            version,
+            fcv,
+            set: hello.get_str("setName").ok().map(str::to_owned),
+            namespaces,
+            logged_in,
+            held_roles,
+            privileges,
+        })
+    }
+
+    pub(crate) async fn admin(&self, body: RawDocumentBuf) -> Result<Document> {
+        let what =
+            body.iter().next().and_then(|f| f.ok()).map(|(name, _)| name.as_str().to_owned());
+        let what = format!("the target's {}", what.unwrap_or_default());
+        Ok(self.retry(&what, "admin", || Ok(body.clone())).await?.document)
+    }
+
+    /// `new`, or what old servers have in its place.
+    async fn ask(&self, new: RawDocumentBuf, old: RawDocumentBuf) -> Result<Document> {
+        match self.once("admin", new.clone()).await {
+            Err(failed) if error::code(&failed) == Some(59) => self.admin(old).await,
+            _ => self.admin(new).await,
+        }
+    }
+
+    async fn fcv(&self) -> Result<ServerVersion> {
+        let reply =
+            self.admin(rawdoc! {"getParameter": 1, "featureCompatibilityVersion": 1}).await?;
+        let fcv = reply.get_document("featureCompatibilityVersion").cloned().unwrap_or_default();
+        if fcv.contains_key("targetVersion") {
+            return Err(Error::unsupported(
+                "the target is between two feature compatibility versions",
+            )
+            .hint("let setFeatureCompatibilityVersion finish first"));
+        }
+        fcv.get_str("version").unwrap_or_default().parse()
+    }
+
+    async fn namespaces(&self) -> Result<BTreeMap<Namespace, Existing>> {
+        let reply = self.admin(rawdoc! {"listDatabases": 1, "nameOnly": true}).await?;
+        let names = reply.get_array("databases").cloned().unwrap_or_default();
+        let mut found = BTreeMap::new();
+        for entry in &names {
+            let db = entry.as_document().and_then(|d| d.get_str("name").ok()).unwrap_or_default();
+            if db == "local" {
+                continue;
+            }
+            for entry in self.list_collections(db).await? {
+                if let Some((name, existing)) = existing(db, &entry) {
+                    found.insert(name, existing);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The entries of listCollections.
+    pub(crate) async fn list_collections(&self, db: &str) -> Result<Vec<RawDocumentBuf>> {
+        let what = format!("list the target's collections of {db}");
+        self.cursor(&what, db, rawdoc! {"listCollections": 1}).await
+    }
+
+    /// All documents of a short cursor.
+    pub(crate) async fn cursor(
+        &self,
+        what: &str,
+        db: &str,
+        command: RawDocumentBuf,
+    ) -> Result<Vec<RawDocumentBuf>> {
+        let failed = |e: mongodb::error::Error| error::driver(what, &e);
+        let database = self.client.database(db);
+        let mut cursor = database.run_raw_cursor_command(command).await.map_err(failed)?;
+        let mut found = Vec::new();
+        while cursor.advance().await.map_err(failed)? {
+            found.push(cursor.current().to_owned());
+        }
+        Ok(found)
+    }
+}
+
+/// A write that happened but that the majority does not have (yet).
+fn unacknowledged(what: &str, reply: &Document) -> Option<Error> {
+    let failed = reply.get_document("writeConcernError").ok()?;
+    let code = failed.get_i32("code").unwrap_or_default();
+    Some(error::server(what, code, failed.get_str("errmsg").unwrap_or_default()))
+}
+
+fn existing(db: &str, entry: &RawDocument) -> Option<(Namespace, Existing)> {
+    let name = entry.get_str("name").ok()?;
+    let kind = match entry.get_str("type").ok()? {
+        "view" => Kind::View,
+        "timeseries" => Kind::TimeSeries,
+        _ => Kind::Collection,
+    };
+    let id = entry.get_document("info").ok().and_then(|info| {
+        let uuid = info.get_binary("uuid").ok()?;
+        CollectionId::from_slice(uuid.bytes)
+    });
+    Some((Namespace::new(db, name), Existing { kind, id }))
+}
+
+/// Who we are and what we may do.
+#[derive(Debug, Default)]
+struct Authority {
+    logged_in: Vec<String>,
+    held_roles: Vec<String>,
+    privileges: Option<Vec<Privilege>>,
+}
+
+/// From a reply of connectionStatus.
+fn authority(status: &Document) -> Authority {
+    let Ok(info) = status.get_document("authInfo") else { return Authority::default() };
+    let list = |name| info.get_array(name).map(Vec::as_slice).unwrap_or_default();
+    let names = |name, field| {
+        let text = |entry: &bson::Bson| {
+            let entry = entry.as_document()?;
+            Some(format!("{}.{}", entry.get_str("db").ok()?, entry.get_str(field).ok()?))
+        };
+        list(name).iter().filter_map(text).collect::<Vec<_>>()
+    };
+    let logged_in = names("authenticatedUsers", "user");
+    let privileges = list("authenticatedUserPrivileges");
+    let privileges = privileges.iter().filter_map(|p| privilege(p.as_document()?)).collect();
+    Authority {
+        held_roles: names("authenticatedUserRoles", "role"),
+        // Nobody is logged in: either nobody is asked, or the first command is refused.
+        privileges: (!logged_in.is_empty()).then_some(privileges),
+        logged_in,
+    }
+}
+
+fn privilege(entry: &Document) -> Option<Privilege> {
+    let resource = entry.get_document("resource").ok()?;
+    let actions = entry.get_array("actions").ok()?;
+    Some(Privilege {
+        db: resource.get_str("db").ok().map(str::to_owned),
+        coll: resource.get_str("collection").unwrap_or_default().to_owned(),
+        any: resource.get_bool("anyResource").unwrap_or(false),
+        actions: actions.iter().filter_map(|a| a.as_str().map(str::to_owned)).collect(),
+    })
+}
+
+/// Denied, with what to grant.
+pub(crate) fn denied_hint(failed: Error, role: &str) -> Error {
+    match failed.kind() {
+        ErrorKind::Denied => {
+            failed.hint(format!("grant the target's user the role {role} on admin"))
+        }
+        _ => failed,
+    }
+}
