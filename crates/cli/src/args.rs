@@ -1,0 +1,291 @@
+//! The command line. The doc comments are the help text.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Continuous backup and point-in-time restore for MongoDB.
+#[derive(Debug, Parser)]
+#[command(name = "bygone", version, max_term_width = 100, after_help = AFTER_HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    /// Write results and progress as JSON, one object per line
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Log more: once for details, twice for everything
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Write only results and errors
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+}
+
+const AFTER_HELP: &str = "\
+WHEN is `latest` (default), a snapshot id, an instant such as 2026-11-20T10:30:00Z (everything whose
+cluster time is before that second), or an oplog timestamp SECS:INC (everything up to and including it).
+
+A store is file:///dir, s3://bucket/prefix?endpoint=URL&region=R, gs://bucket/prefix or az://container/prefix.
+
+Passwords never go on the command line: put the URI in a file (--source-file, --to-file) or in
+BYGONE_SOURCE / BYGONE_TO, or the password alone in --password-file or BYGONE_PASSWORD.
+
+Exit status: 0 done, 1 failed, 2 the command itself is wrong.";
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Back up a replica set continuously: agent, ingest, head and snapshots in one process
+    Up(UpArgs),
+    /// Take one incremental backup, then exit (for cron)
+    Backup(BackupArgs),
+    /// Show what a store holds of a job and how far it reaches
+    Status(StatusArgs),
+    /// List snapshots and the moments that can be restored
+    Snapshots(SnapshotsArgs),
+    /// Restore a moment into a replica set
+    Restore(Box<RestoreArgs>),
+    /// Read and check everything that the snapshots need
+    Verify(VerifyArgs),
+    /// Free what no snapshot and no point-in-time window needs
+    Groom(GroomArgs),
+    /// Make and rotate encryption keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+#[derive(Debug, Args)]
+pub struct StoreArgs {
+    /// Store URL
+    #[arg(long, env = "BYGONE_STORE", value_name = "URL")]
+    pub store: String,
+    /// File with the key of an encrypted store (made by `bygone key new`)
+    #[arg(long, env = "BYGONE_KEY_FILE", value_name = "FILE", conflicts_with = "passphrase_file")]
+    pub key_file: Option<PathBuf>,
+    /// File with the passphrase of an encrypted store
+    #[arg(long, env = "BYGONE_PASSPHRASE_FILE", value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct JobArgs {
+    /// Job name; needed only when the store holds several
+    #[arg(long, value_name = "JOB")]
+    pub job: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct SourceArgs {
+    /// MongoDB URI of the replica set, without a password
+    #[arg(long, env = "BYGONE_SOURCE", hide_env_values = true, value_name = "URI")]
+    pub source: Option<String>,
+    /// File with the MongoDB URI, password and all
+    #[arg(long, value_name = "FILE", conflicts_with = "source")]
+    pub source_file: Option<PathBuf>,
+    /// File with the password alone
+    #[arg(long, env = "BYGONE_PASSWORD_FILE", value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// Read from this member (host:port) instead of choosing one
+    #[arg(long, value_name = "HOST:PORT")]
+    pub member: Option<String>,
+    /// Read only from members with this tag (repeatable)
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub member_tag: Vec<String>,
+    /// Prefer hidden members
+    #[arg(long)]
+    pub prefer_hidden: bool,
+    /// Back up only these namespaces: db.* or db.collection (repeatable)
+    #[arg(long, value_name = "PATTERN", conflicts_with = "exclude")]
+    pub include: Vec<String>,
+    /// Back up everything but these namespaces (repeatable)
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+    /// Limit of the initial sync, in MB/s of documents
+    #[arg(long, value_name = "MB/S")]
+    pub throttle: Option<f64>,
+    /// Collections and _id ranges copied at once by an initial sync
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub workers: usize,
+    /// Job name within the store
+    #[arg(long, value_name = "JOB", default_value = "default")]
+    pub name: String,
+    /// Take the part over from an agent that is still alive
+    #[arg(long)]
+    pub take_over: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct KeepArgs {
+    /// Keep the newest N snapshots
+    #[arg(long, value_name = "N")]
+    pub keep_last: Option<u32>,
+    /// Keep snapshots younger than this (such as 7d, 36h)
+    #[arg(long, value_name = "DURATION", value_parser = crate::units::duration)]
+    pub keep_within: Option<std::time::Duration>,
+    /// Keep every second of this long restorable [default: 24h]
+    #[arg(long, value_name = "DURATION", value_parser = crate::units::duration)]
+    pub window: Option<std::time::Duration>,
+    /// Delete unreferenced packs only when they have been so this long
+    #[arg(long, value_name = "DURATION", value_parser = crate::units::duration, default_value = "24h", hide_short_help = true)]
+    pub groom_delay: std::time::Duration,
+}
+
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    #[command(flatten)]
+    pub source: SourceArgs,
+    #[command(flatten)]
+    pub store: StoreArgs,
+    #[command(flatten)]
+    pub keep: KeepArgs,
+    /// Time between snapshots
+    #[arg(long, value_name = "DURATION", value_parser = crate::units::duration, default_value = "6h")]
+    pub interval: std::time::Duration,
+    /// Longest time before a change is stored
+    #[arg(long, value_name = "DURATION", value_parser = crate::units::duration, default_value = "250ms", hide_short_help = true)]
+    pub flush: std::time::Duration,
+    /// Folder for scratch files and caches; may be lost at any time
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Serve /status, /healthz and agents on this address (loopback, or with --tls-cert)
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    #[command(flatten)]
+    pub source: SourceArgs,
+    #[command(flatten)]
+    pub store: StoreArgs,
+    #[command(flatten)]
+    pub keep: KeepArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Ask a running `bygone up --listen` instead of the store
+    #[arg(long, value_name = "URL", conflicts_with = "store")]
+    pub server: Option<String>,
+    /// Store URL
+    #[arg(long, env = "BYGONE_STORE", value_name = "URL")]
+    pub store: Option<String>,
+    /// File with the key of an encrypted store
+    #[arg(long, env = "BYGONE_KEY_FILE", value_name = "FILE", conflicts_with = "passphrase_file")]
+    pub key_file: Option<PathBuf>,
+    /// File with the passphrase of an encrypted store
+    #[arg(long, env = "BYGONE_PASSPHRASE_FILE", value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub job: JobArgs,
+    /// Wait until this moment can be restored
+    #[arg(long, value_name = "WHEN")]
+    pub wait_for: Option<String>,
+    /// Give up waiting after this long
+    #[arg(long, value_name = "DURATION", value_parser = crate::units::duration, default_value = "1h")]
+    pub timeout: std::time::Duration,
+}
+
+#[derive(Debug, Args)]
+pub struct SnapshotsArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    #[command(flatten)]
+    pub job: JobArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    #[command(flatten)]
+    pub job: JobArgs,
+    /// MongoDB URI of the target, without a password
+    #[arg(long, env = "BYGONE_TO", hide_env_values = true, value_name = "URI")]
+    pub to: Option<String>,
+    /// File with the MongoDB URI of the target, password and all
+    #[arg(long, value_name = "FILE", conflicts_with = "to")]
+    pub to_file: Option<PathBuf>,
+    /// File with the password alone
+    #[arg(long, env = "BYGONE_PASSWORD_FILE", value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// The moment to restore
+    #[arg(long, value_name = "WHEN", default_value = "latest")]
+    pub at: String,
+    /// Restore only these namespaces (repeatable; * matches anything)
+    #[arg(long, value_name = "PATTERN")]
+    pub ns_include: Vec<String>,
+    /// Leave these namespaces out (repeatable)
+    #[arg(long, value_name = "PATTERN")]
+    pub ns_exclude: Vec<String>,
+    /// Rename: pattern of the source name (repeatable, with --ns-to)
+    #[arg(long, value_name = "PATTERN")]
+    pub ns_from: Vec<String>,
+    /// Rename: pattern of the target name (repeatable)
+    #[arg(long, value_name = "PATTERN")]
+    pub ns_to: Vec<String>,
+    /// Drop collections of the target that are in the way
+    #[arg(long)]
+    pub drop: bool,
+    /// Prove the result by the target's own dbHash and catalogue
+    #[arg(long)]
+    pub verify: bool,
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Leave users and roles out
+    #[arg(long)]
+    pub no_users: bool,
+    /// Restore even into the replica set that the backup was taken from
+    #[arg(long)]
+    pub allow_source_as_target: bool,
+    /// Insert connections
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub connections: usize,
+    /// Folder for scratch files
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    #[command(flatten)]
+    pub job: JobArgs,
+    /// Check structure, names and chains, but do not read every block
+    #[arg(long)]
+    pub quick: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct GroomArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Show what would be freed, and free nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Delete unreferenced packs only when they have been so this long
+    #[arg(long, value_name = "DURATION", value_parser = crate::units::duration, default_value = "24h")]
+    pub delay: std::time::Duration,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Write a new key file (keep a copy away from the store: without it nothing can be restored)
+    New {
+        /// File to create
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Put a new data key in force, wrapped by the same or another key file or passphrase
+    Rotate {
+        #[command(flatten)]
+        store: StoreArgs,
+        /// Wrap by this key file from now on
+        #[arg(long, value_name = "FILE", conflicts_with = "new_passphrase_file")]
+        new_key_file: Option<PathBuf>,
+        /// Wrap by this passphrase from now on
+        #[arg(long, value_name = "FILE")]
+        new_passphrase_file: Option<PathBuf>,
+    },
+}

@@ -1,0 +1,180 @@
+//! Operations of the oplog as operations of a run.
+
+use bygone_base::{Error, Result, Ts};
+use bygone_document::key::id_key_into;
+use bygone_oplog::{
+    assemble::{Assembler, Op},
+    change::{Change, Ddl},
+};
+use bygone_snapshot::{Catalogue, catalogue::Window};
+use bygone_tree::{OpKind, RunBuffer, RunOp};
+
+/// Takes entries in oplog order; keeps data operations in a buffer to be sorted and DDL in a list.
+#[derive(Debug)]
+pub(crate) struct Gatherer {
+    assembler: Assembler,
+    sink: Sink,
+}
+
+#[derive(Debug)]
+struct Sink {
+    buffer: RunBuffer,
+    /// The catalogue with every DDL entry delivered so far.
+    live: Catalogue,
+    /// DDL entries after the base's moment, in order of delivery.
+    pending: Vec<(Ts, u32, Ddl)>,
+    /// Up to here the base's catalogue already holds every DDL entry.
+    base_at: Ts,
+    /// Up to here an operation on an unknown collection means one that was dropped since.
+    fuzzy_until: Ts,
+    /// Newest feature compatibility version seen in the oplog.
+    fcv: Option<String>,
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl Gatherer {
+    pub(crate) fn new(
+        assembler: Assembler,
+        catalogue: Catalogue,
+        base_at: Ts,
+        fuzzy_until: Ts,
+    ) -> Self {
+        let sink = Sink {
+            buffer: RunBuffer::new(),
+            live: catalogue,
+            pending: Vec::new(),
+            base_at,
+            fuzzy_until,
+            fcv: None,
+            key: Vec::new(),
+            value: Vec::new(),
+        };
+        Gatherer { assembler, sink }
+    }
+
+    pub(crate) fn assembler(&self) -> &Assembler {
+        &self.assembler
+    }
+
+    /// Takes one entry.
+    pub(crate) fn push(&mut self, entry: &[u8]) -> Result<()> {
+        let sink = &mut self.sink;
+        self.assembler.push(entry, |op| sink.take(op))
+    }
+
+    /// Bytes held in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.sink.buffer.bytes() + self.assembler.buffered_bytes()
+    }
+
+    pub(crate) fn buffer(&self) -> &RunBuffer {
+        &self.sink.buffer
+    }
+
+    pub(crate) fn take_buffer(&mut self) -> RunBuffer {
+        std::mem::take(&mut self.sink.buffer)
+    }
+
+    /// The catalogue as of the newest entry.
+    pub(crate) fn live(&self) -> &Catalogue {
+        &self.sink.live
+    }
+
+    pub(crate) fn fcv(&self) -> Option<&str> {
+        self.sink.fcv.as_deref()
+    }
+
+    /// DDL decided after `after`, up to and including `at`, in order.
+    pub(crate) fn ddl_between(&self, after: Ts, at: Ts) -> Vec<&(Ts, u32, Ddl)> {
+        let mut ddl: Vec<_> =
+            self.sink.pending.iter().filter(|(ts, ..)| *ts > after && *ts <= at).collect();
+        ddl.sort_by_key(|(ts, n, _)| (*ts, *n));
+        ddl
+    }
+
+    /// The base moved on to `at`: DDL up to there is in its catalogue.
+    pub(crate) fn rebase(&mut self, at: Ts) {
+        self.sink.base_at = at;
+        self.sink.fuzzy_until = self.sink.fuzzy_until.max(at);
+        self.sink.pending.retain(|(ts, ..)| *ts > at);
+    }
+
+    /// Collections of the live catalogue take their trees from `catalogue`.
+    pub(crate) fn adopt_trees(&mut self, catalogue: &Catalogue) {
+        for (id, collection) in &mut self.sink.live.collections {
+            if let Some(of) = catalogue.collections.get(id) {
+                collection.tree = of.tree.clone();
+                collection.truncated = of.truncated;
+            }
+        }
+    }
+}
+
+impl Sink {
+    fn take(&mut self, op: Op<'_>) -> Result<()> {
+        let Op { at, n, change } = op;
+        match change {
+            Change::Put { coll, doc, insert } => {
+                let kind = if insert { OpKind::Insert } else { OpKind::Replace };
+                self.gather(at, n, coll, kind, doc, &[doc])
+            }
+            Change::Delete { coll, key_doc } => {
+                self.gather(at, n, coll, OpKind::Delete, key_doc, &[])
+            }
+            Change::Update { coll, o, o2, upsert: false } => {
+                self.gather(at, n, coll, OpKind::Update, o2, &[o])
+            }
+            Change::Update { coll, o, o2, upsert: true } => {
+                self.gather(at, n, coll, OpKind::Upsert, o2, &[o2, o])
+            }
+            Change::Ddl(ddl) => self.ddl(at, n, *ddl),
+        }
+    }
+
+    fn gather(
+        &mut self,
+        ts: Ts,
+        n: u32,
+        coll: bygone_base::CollectionId,
+        kind: OpKind,
+        id_of: &[u8],
+        value: &[&[u8]],
+    ) -> Result<()> {
+        if !self.live.collections.contains_key(&coll) {
+            if ts <= self.fuzzy_until {
+                return Ok(());
+            }
+            return Err(Error::damaged(format!(
+                "the oplog entry at {ts} writes to collection {coll}, which the backup does not have"
+            ))
+            .hint("the backup requires a resync"));
+        }
+        self.key.clear();
+        id_key_into(id_of, &mut self.key)?;
+        let value = match value {
+            [] => &[],
+            [one] => *one,
+            many => {
+                self.value.clear();
+                many.iter().for_each(|part| self.value.extend_from_slice(part));
+                &self.value
+            }
+        };
+        self.buffer.push(&RunOp { coll, key: &self.key, ts, n, kind, value });
+        Ok(())
+    }
+
+    fn ddl(&mut self, ts: Ts, n: u32, ddl: Ddl) -> Result<()> {
+        if let Ddl::FcvChanged { version: Some(version), .. } = &ddl {
+            self.fcv = Some(version.clone());
+        }
+        if ts <= self.base_at {
+            return Ok(());
+        }
+        let window = if ts <= self.fuzzy_until { Window::Fuzzy } else { Window::Exact };
+        self.live.apply(ts, &ddl, window)?;
+        self.pending.push((ts, n, ddl));
+        Ok(())
+    }
+}

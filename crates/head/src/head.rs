@@ -1,0 +1,287 @@
+//! The head of a part: everything known up to the newest slice read.
+
+use std::sync::Arc;
+
+use bygone_base::{CollectionId, Error, ErrorKind, OpTime, Result, TimelineId, Ts};
+use bygone_blockstore::{BlockReader, BlockWriter, WriterOptions};
+use bygone_oplog::{assemble::Assembler, filter::Filter};
+use bygone_snapshot::{
+    Manifest, PartStore, SourceInfo, histories,
+    oplog::{OplogWalk, Portion},
+    timeline::{Stretch, includes},
+};
+use bygone_tree::RunRoot;
+
+use crate::{base::Base, first_base, gather::Gatherer};
+
+/// How a head works.
+#[derive(Debug, Clone)]
+pub struct HeadOptions {
+    /// Operations are written as a run when they take this much memory, in bytes.
+    pub memory: usize,
+    /// Cache of blocks read, in bytes.
+    pub cache: usize,
+    /// zstd level of blocks.
+    pub level: i32,
+}
+
+impl Default for HeadOptions {
+    fn default() -> Self {
+        HeadOptions { memory: 64 << 20, cache: 32 << 20, level: 3 }
+    }
+}
+
+/// How far a head is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadProgress {
+    /// The last entry read.
+    pub position: OpTime,
+    /// Moment of the base.
+    pub base: Ts,
+    /// Operations not yet in a published snapshot.
+    pub ops: u64,
+    /// Bytes of memory they take.
+    pub memory: usize,
+}
+
+/// The head.
+#[derive(Debug)]
+pub struct Head {
+    pub(crate) part: PartStore,
+    pub(crate) oplog_part: PartStore,
+    options: HeadOptions,
+    reader: BlockReader,
+    history: Vec<Stretch>,
+    pub(crate) base: Base,
+    pub(crate) gatherer: Gatherer,
+    /// Runs written since the base was published.
+    pub(crate) spilled: Vec<RunRoot>,
+    pub(crate) source: SourceInfo,
+    pub(crate) filter: Filter,
+    /// Collections that the initial sync did not find: the oplog must say that they were dropped.
+    pub(crate) gone: Vec<CollectionId>,
+}
+
+impl Head {
+    /// Opens the head of the part's current history: its newest snapshot, else its finished initial sync.
+    /// `None` when there is neither: the sync is still running, or there is no history at all.
+    ///
+    /// `part` is the part in the repository of snapshots, `oplog_part` in that of slices and sync records.
+    pub async fn open(
+        part: PartStore,
+        oplog_part: PartStore,
+        options: HeadOptions,
+    ) -> Result<Option<Head>> {
+        let timelines = oplog_part.timelines().await?;
+        let Some(history) = histories(&timelines).into_iter().next() else { return Ok(None) };
+        let reader = BlockReader::new(part.repository().clone(), options.cache);
+        let manifests = part.manifests().await?;
+        let newest = manifests.iter().rev().find(|m| {
+            includes(&history, m.timeline, m.at) && includes(&history, m.timeline, m.replay_from)
+        });
+        let start = match newest {
+            Some(manifest) => start_at_manifest(manifest, &reader).await?,
+            None => {
+                let first = history.first().map(|s| s.timeline);
+                let timeline = timelines.iter().find(|t| Some(t.id) == first);
+                let Some(sync) = timeline.and_then(|t| t.sync) else { return Ok(None) };
+                let old = manifests.last();
+                match first_base::build(&part, &oplog_part, sync, old, &reader, options.level)
+                    .await?
+                {
+                    Some(start) => start,
+                    None => return Ok(None),
+                }
+            }
+        };
+        Ok(Some(Head::assemble(part, oplog_part, options, history, start)))
+    }
+
+    /// A head that goes on from `start`.
+    pub(crate) fn assemble(
+        part: PartStore,
+        oplog_part: PartStore,
+        options: HeadOptions,
+        history: Vec<Stretch>,
+        start: Start,
+    ) -> Head {
+        let reader = BlockReader::new(part.repository().clone(), options.cache);
+        let Start { base, source, filter, gone } = start;
+        let assembler = Assembler::new(base.replay_from, filter.clone());
+        let fuzzy_until = base.at.max(base.readable_from);
+        let gatherer = Gatherer::new(assembler, base.catalogue.clone(), base.at, fuzzy_until);
+        let spilled = Vec::new();
+        Head {
+            part,
+            oplog_part,
+            options,
+            reader,
+            history,
+            base,
+            gatherer,
+            spilled,
+            source,
+            filter,
+            gone,
+        }
+    }
+
+    /// The last entry read.
+    pub fn position(&self) -> OpTime {
+        self.gatherer.assembler().position()
+    }
+
+    /// The timeline that is being followed.
+    pub fn timeline(&self) -> TimelineId {
+        self.history.last().map_or(TimelineId(0), |s| s.timeline)
+    }
+
+    /// The moment of the newest snapshot (or where the initial sync started).
+    pub fn base_at(&self) -> Ts {
+        self.base.at
+    }
+
+    /// The end of the initial sync's window: no snapshot can be taken before the oplog reaches it.
+    pub fn readable_from(&self) -> Ts {
+        self.base.readable_from
+    }
+
+    /// How far the head is.
+    pub fn progress(&self) -> HeadProgress {
+        let spilled: u64 = self.spilled.iter().map(|r| r.ops).sum();
+        HeadProgress {
+            position: self.position(),
+            base: self.base.at,
+            ops: spilled + self.gatherer.buffer().ops(),
+            memory: self.gatherer.bytes(),
+        }
+    }
+
+    /// Reads every slice stored after the position. Returns how many entries that were.
+    ///
+    /// # Errors
+    /// Unsupported naming an entry that this version does not know; Damaged at a hole. After an error the
+    /// head must be opened anew.
+    pub async fn catch_up(&mut self) -> Result<u64> {
+        let mut walk = OplogWalk::new(self.oplog_part.clone(), &self.history, self.position())?;
+        let mut entries = 0;
+        while let Some(portion) = walk.next().await? {
+            entries += self.apply(&portion).await?;
+        }
+        Ok(entries)
+    }
+
+    /// Takes a portion of the oplog that goes on from the position. See [`Head::catch_up`] for errors.
+    pub async fn apply(&mut self, portion: &Portion) -> Result<u64> {
+        self.apply_until(portion, Ts::MAX).await
+    }
+
+    /// Like [`Head::apply`], but stops when the state at `until` is decided.
+    pub(crate) async fn apply_until(&mut self, portion: &Portion, until: Ts) -> Result<u64> {
+        let mut count = 0;
+        for (at, entry) in portion.entries()? {
+            if self.is_decided(until) {
+                break;
+            }
+            if at.ts <= self.position().ts {
+                return Err(Error::internal(format!("entry {at} was read already")));
+            }
+            self.gatherer.push(entry)?;
+            count += 1;
+        }
+        if self.gatherer.buffer().bytes() > self.options.memory {
+            let writer = self.new_writer();
+            self.spill(&writer).await?;
+            writer.flush().await?;
+        }
+        Ok(count)
+    }
+
+    /// Whether every operation decided up to `at` was read.
+    pub(crate) fn is_decided(&self, at: Ts) -> bool {
+        let last = self.position().ts;
+        last >= at && self.gatherer.assembler().safe(last) >= at
+    }
+
+    /// The history that is being followed.
+    pub(crate) fn history(&self) -> &[Stretch] {
+        &self.history
+    }
+
+    /// Writes what is in memory as a run.
+    pub(crate) async fn spill(&mut self, writer: &Arc<BlockWriter>) -> Result<()> {
+        if self.gatherer.buffer().is_empty() {
+            return Ok(());
+        }
+        let buffer = self.gatherer.take_buffer();
+        let sorted = tokio::task::spawn_blocking(move || buffer.sort())
+            .await
+            .map_err(|e| Error::internal("sorting a run ended early").source(e))?;
+        // Should this fail, the operations are gone from memory and the head must be opened anew.
+        let run = sorted.write(writer).await.map_err(|e| e.within("write a run"))?;
+        self.spilled.extend(run);
+        Ok(())
+    }
+
+    /// Runs that no manifest names yet: a groom must keep them.
+    pub fn unpublished(&self) -> &[RunRoot] {
+        &self.spilled
+    }
+
+    pub(crate) fn reader(&self) -> &BlockReader {
+        &self.reader
+    }
+
+    pub(crate) fn new_writer(&self) -> Arc<BlockWriter> {
+        let options = WriterOptions { level: self.options.level, ..WriterOptions::default() };
+        Arc::new(BlockWriter::new(self.part.repository().clone(), options))
+    }
+
+    /// Whether the server leaves the trimming of capped collections to the reader of its oplog
+    /// (feature compatibility version below 5.0; server facts, 0.5).
+    pub(crate) fn trims(&self) -> bool {
+        trims(self.gatherer.fcv().unwrap_or(&self.source.fcv))
+    }
+
+    /// Compares the catalogue with what the source listed when its sync ended, where no DDL came after.
+    pub async fn check_listing(&self) -> Result<()> {
+        first_base::check_listing(&self.oplog_part, &self.history, self).await
+    }
+
+    /// The catalogue as of the newest entry.
+    pub(crate) fn live(&self) -> &bygone_snapshot::Catalogue {
+        self.gatherer.live()
+    }
+}
+
+/// Whether a server of this feature compatibility version does not log what capped collections lose.
+pub(crate) fn trims(fcv: &str) -> bool {
+    fcv.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|m| m < 5)
+}
+
+/// What a head starts from.
+pub(crate) struct Start {
+    pub base: Base,
+    pub source: SourceInfo,
+    pub filter: Filter,
+    pub gone: Vec<CollectionId>,
+}
+
+async fn start_at_manifest(manifest: &Manifest, reader: &BlockReader) -> Result<Start> {
+    reader.repo().expect_id(manifest.repository)?;
+    Ok(Start {
+        base: Base::of_manifest(manifest, reader).await?,
+        source: manifest.source.clone(),
+        filter: Filter::from_bson(manifest.filter.as_bytes())?,
+        gone: Vec::new(),
+    })
+}
+
+/// The error of a part that has nothing to restore yet.
+pub(crate) fn nothing_yet(part: &PartStore) -> Error {
+    Error::new(
+        ErrorKind::NotCovered,
+        format!("job {} has no snapshot of {} yet", part.job(), part.part()),
+    )
+    .hint("the initial sync must complete first; see `bygone status`")
+}

@@ -1,0 +1,318 @@
+//! The state of a part at any restorable moment, from the store alone.
+
+use std::sync::Arc;
+
+use bygone_base::{
+    Clock, CollectionId, Error, ErrorKind, OpTime, Result, Rng as _, SystemRng, Ts, When,
+};
+use bygone_blockstore::{BlockReader, MemoryStore, Repository, Secret, create_store};
+use bygone_oplog::filter::Filter;
+use bygone_snapshot::{
+    Catalogue, Collection, Manifest, PartStore, SourceInfo, histories,
+    oplog::{OplogWalk, covered},
+    ranges::{Range, restorable, segments},
+    timeline::{Stretch, includes},
+};
+use bygone_tree::{KeyRange, Merge, RunRoot, Tree, capped::Limits};
+use bytes::Bytes;
+
+use crate::{
+    base::Base,
+    compact::{limits, merge_options},
+    head::{Head, HeadOptions, Start, trims},
+};
+
+/// How a view works.
+#[derive(Debug, Clone)]
+pub struct ViewOptions {
+    /// Memory for operations after the snapshot, in bytes; more is written to scratch.
+    pub memory: usize,
+    /// Cache of blocks, in bytes.
+    pub cache: usize,
+    /// Where scratch runs go: a store URL; `None` keeps them in memory.
+    pub scratch: Option<String>,
+}
+
+impl Default for ViewOptions {
+    fn default() -> Self {
+        ViewOptions { memory: 64 << 20, cache: 32 << 20, scratch: None }
+    }
+}
+
+/// What restores a moment: a snapshot and how far to go on from it.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    /// The newest snapshot at or before the moment.
+    pub manifest: Manifest,
+    /// The moment.
+    pub at: Ts,
+    /// The history that the snapshot belongs to.
+    pub history: Vec<Stretch>,
+}
+
+/// The state at one moment.
+#[derive(Debug)]
+pub struct View {
+    /// The moment: everything decided up to and including it.
+    pub at: Ts,
+    /// Collections, indexes and views.
+    pub catalogue: Arc<Catalogue>,
+    /// The snapshot it starts from.
+    pub manifest: Manifest,
+    /// Operations merged above the snapshot, those of the snapshot's own runs included.
+    pub operations: u64,
+    reader: BlockReader,
+    runs: Vec<RunRoot>,
+    trims: bool,
+}
+
+impl View {
+    /// Opens the state at `when`. `part` is the part in the repository of snapshots, `oplog_part` in that
+    /// of slices. Reads the slices between the snapshot and the moment.
+    ///
+    /// # Errors
+    /// NotCovered, listing the ranges that exist; Damaged.
+    pub async fn open(
+        part: &PartStore,
+        oplog_part: &PartStore,
+        when: &When,
+        options: ViewOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<View> {
+        let choice = choose(part, oplog_part, when).await?;
+        View::of(part, oplog_part, choice, options, clock).await
+    }
+
+    /// Opens the state that [`choose`] chose.
+    pub async fn of(
+        part: &PartStore,
+        oplog_part: &PartStore,
+        choice: Choice,
+        options: ViewOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<View> {
+        let Choice { manifest, at, history } = choice;
+        let reader = BlockReader::new(part.repository().clone(), options.cache);
+        let base = Base::of_manifest(&manifest, &reader).await?;
+        let source = manifest.source.clone();
+        if at == manifest.at.ts {
+            return Ok(View::new(at, base.catalogue, manifest, reader, base.runs, &source));
+        }
+        let scratch = scratch(&options, clock).await?;
+        let scratch_part = PartStore::new(scratch.clone(), part.job().clone(), part.part().clone());
+        let head_options =
+            HeadOptions { memory: options.memory, level: 1, ..HeadOptions::default() };
+        let filter = Filter::from_bson(manifest.filter.as_bytes())?;
+        let base_runs = base.runs.clone();
+        let start = Start { base, source, filter, gone: Vec::new() };
+        let mut head =
+            Head::assemble(scratch_part, oplog_part.clone(), head_options, history, start);
+        head.read_until(at).await?;
+        let (catalogue, mut runs, fcv) = head.into_state(at).await?;
+        let source = SourceInfo { fcv, ..manifest.source.clone() };
+        let reader = reader.over(BlockReader::new(scratch, options.cache)).await?;
+        runs.extend(base_runs);
+        Ok(View::new(at, catalogue, manifest, reader, runs, &source))
+    }
+
+    fn new(
+        at: Ts,
+        catalogue: Catalogue,
+        manifest: Manifest,
+        reader: BlockReader,
+        runs: Vec<RunRoot>,
+        source: &SourceInfo,
+    ) -> View {
+        let operations = runs.iter().map(|r| r.ops).sum();
+        let trims = trims(&source.fcv);
+        View { at, catalogue: Arc::new(catalogue), manifest, operations, reader, runs, trims }
+    }
+
+    fn collection(&self, id: CollectionId) -> Result<&Collection> {
+        self.catalogue.collections.get(&id).ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("collection {id} does not exist at {}", self.at),
+            )
+        })
+    }
+
+    /// The documents of a collection within `range`, in key order.
+    pub async fn merge(&self, id: CollectionId, range: KeyRange) -> Result<Merge> {
+        let collection = self.collection(id)?;
+        let mut options = merge_options(collection, self.at);
+        options.range = range;
+        Merge::open(&self.reader, &collection.tree, &self.runs, options)
+            .await
+            .map_err(|e| e.within(collection.namespace()))
+    }
+
+    /// At most `n - 1` keys that cut the collection into parts of about equal size.
+    pub async fn splits(&self, id: CollectionId, n: usize) -> Result<Vec<Bytes>> {
+        match &self.collection(id)?.tree.root {
+            Some(root) => Tree::new(root.clone(), self.reader.clone()).splits(n).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// For a capped collection of a server that does not log what it trims: what to keep.
+    pub fn trim(&self, id: CollectionId) -> Result<Option<Limits>> {
+        Ok(limits(self.collection(id)?).filter(|_| self.trims))
+    }
+
+    /// Reads the view's blocks.
+    pub fn reader(&self) -> &BlockReader {
+        &self.reader
+    }
+}
+
+/// A repository for runs that are needed only while the view is: in memory or in a scratch folder,
+/// encrypted with a key that nobody keeps.
+async fn scratch(options: &ViewOptions, clock: Arc<dyn Clock>) -> Result<Repository> {
+    let store = match &options.scratch {
+        Some(url) => create_store(url, clock.clone()).await?,
+        None => Arc::new(MemoryStore::new(clock.clone())),
+    };
+    let rng = Arc::new(SystemRng);
+    let mut key = [0; 32];
+    rng.fill(&mut key);
+    let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let secret = Secret::parse_key(&format!("bygone-key-1:{key}"))
+        .ok_or_else(|| Error::internal("a fresh key does not parse"))?;
+    Repository::create(store, Some(&secret), rng, clock.as_ref()).await
+}
+
+/// Finds the snapshot and history for `when`.
+///
+/// # Errors
+/// NotFound for an unknown snapshot; NotCovered, listing the ranges that exist.
+pub async fn choose(part: &PartStore, oplog_part: &PartStore, when: &When) -> Result<Choice> {
+    let manifests = part.manifests().await?;
+    let histories = histories(&oplog_part.timelines().await?);
+    if let When::Snapshot(id) = when {
+        let manifest = manifests.into_iter().find(|m| m.id == *id).ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("there is no snapshot {id}"))
+                .hint("`bygone snapshots` lists those that exist")
+        })?;
+        return Ok(Choice { at: manifest.at.ts, manifest, history: Vec::new() });
+    }
+    let mut exist: Vec<Range> = Vec::new();
+    for history in histories {
+        let own: Vec<&Manifest> =
+            manifests.iter().filter(|m| includes(&history, m.timeline, m.at)).collect();
+        let covered = covered(oplog_part, &history).await?;
+        let ranges = ranges_of(&own, &segments(&history, &covered));
+        if let Some(choice) = choose_in(&own, &ranges, &history, when) {
+            return Ok(choice);
+        }
+        exist.extend(ranges);
+    }
+    Err(not_covered(when, &exist, part))
+}
+
+/// The ranges of restorable moments, by history, the one being continued first.
+pub async fn reachable(part: &PartStore, oplog_part: &PartStore) -> Result<Vec<Vec<Range>>> {
+    let manifests = part.manifests().await?;
+    let mut all = Vec::new();
+    for history in histories(&oplog_part.timelines().await?) {
+        let own: Vec<&Manifest> =
+            manifests.iter().filter(|m| includes(&history, m.timeline, m.at)).collect();
+        let covered = covered(oplog_part, &history).await?;
+        all.push(ranges_of(&own, &segments(&history, &covered)));
+    }
+    Ok(all)
+}
+
+/// Restorable ranges of one history.
+fn ranges_of(own: &[&Manifest], segments: &[(OpTime, OpTime)]) -> Vec<Range> {
+    let moments: Vec<_> = own.iter().map(|m| (m.at, m.replay_from)).collect();
+    restorable(segments, &moments)
+}
+
+fn choose_in(
+    own: &[&Manifest],
+    ranges: &[Range],
+    history: &[Stretch],
+    when: &When,
+) -> Option<Choice> {
+    let at = match when {
+        When::Latest => ranges.last()?.to,
+        When::BeforeSecond(secs) => {
+            let bound = Ts::new(*secs, 0).prev();
+            // Complete only when something at or after that second is stored too.
+            let range = ranges.iter().find(|r| r.from <= bound && bound <= r.to)?;
+            range.to.min(bound)
+        }
+        When::Including(ts) => {
+            ranges.iter().find(|r| r.from <= *ts && *ts <= r.to)?;
+            *ts
+        }
+        When::Snapshot(_) => return None,
+    };
+    let manifest = own.iter().rev().find(|m| m.at.ts <= at)?;
+    Some(Choice { manifest: (*manifest).clone(), at, history: history.to_vec() })
+}
+
+fn not_covered(when: &When, exist: &[Range], part: &PartStore) -> Error {
+    if exist.is_empty() {
+        return crate::head::nothing_yet(part);
+    }
+    let mut list: Vec<String> = exist.iter().map(describe).collect();
+    list.dedup();
+    let what = match when {
+        When::Latest => "latest".to_owned(),
+        When::Snapshot(id) => id.to_string(),
+        When::BeforeSecond(secs) => Ts::new(*secs, 0).to_rfc3339(),
+        When::Including(ts) => format!("{ts} ({})", ts.to_rfc3339()),
+    };
+    Error::new(ErrorKind::NotCovered, format!("{what} cannot be restored"))
+        .hint(format!("what can: {}", list.join("; ")))
+}
+
+/// A range as people read it.
+pub fn describe(range: &Range) -> String {
+    if range.from == range.to {
+        return format!("{} ({})", range.from.to_rfc3339(), range.from);
+    }
+    format!(
+        "{} to {} ({} to {})",
+        range.from.to_rfc3339(),
+        range.to.to_rfc3339(),
+        range.from,
+        range.to
+    )
+}
+
+impl Head {
+    /// Reads entries until one after `at` was seen or the stored oplog ends.
+    ///
+    /// An entry after `at` may decide a transaction at or before it, so reading goes on
+    /// while a transaction prepared up to `at` is undecided.
+    async fn read_until(&mut self, at: Ts) -> Result<()> {
+        let mut walk = OplogWalk::new(self.oplog_part.clone(), self.history(), self.position())?;
+        while let Some(portion) = walk.next().await? {
+            self.apply_until(&portion, at).await?;
+            if self.is_decided(at) {
+                return Ok(());
+            }
+        }
+        if !self.is_decided(at) {
+            return Err(Error::new(
+                ErrorKind::NotCovered,
+                format!("at {at} a prepared transaction is undecided in what is stored"),
+            )
+            .hint("ask again when it is decided, or for an earlier moment"));
+        }
+        Ok(())
+    }
+
+    /// The catalogue at `at`, the runs written, and the feature compatibility version.
+    async fn into_state(mut self, at: Ts) -> Result<(Catalogue, Vec<RunRoot>, String)> {
+        let catalogue = self.catalogue_at(at)?;
+        let writer = self.new_writer();
+        self.spill(&writer).await?;
+        writer.flush().await?;
+        let fcv = self.gatherer.fcv().unwrap_or(&self.source.fcv).to_owned();
+        Ok((catalogue, self.spilled, fcv))
+    }
+}

@@ -1,0 +1,232 @@
+//! Reading the stored oplog of one history in order: through compacted and small
+//! slices, across forks, while ingest compacts and expires beside us.
+
+use bygone_base::{Error, ErrorKind, OpTime, Result, TimelineId};
+use bygone_blockstore::ObjectKind;
+use bygone_oplog::{
+    names::SliceName,
+    slice::{DecodedSlice, Slice},
+};
+
+use crate::{list::PartStore, ranges::Covered, timeline::Stretch};
+
+/// A listing is repeated so often when slices vanish under the reader.
+const RELISTS: u32 = 8;
+
+/// Goes along the oplog of a history. Every step proves that the entry reached so far exists in the
+/// slice that goes on from it.
+#[derive(Debug)]
+pub struct OplogWalk {
+    part: PartStore,
+    /// What is still ahead, current stretch first.
+    ahead: Vec<Stretch>,
+    at: OpTime,
+    names: Vec<SliceName>,
+    listed: Option<TimelineId>,
+}
+
+/// Some consecutive entries of the oplog.
+#[derive(Debug)]
+pub struct Portion {
+    slice: DecodedSlice,
+    after: OpTime,
+    until: Option<OpTime>,
+}
+
+impl Portion {
+    /// The portion of one slice after `after`.
+    ///
+    /// # Errors
+    /// Damaged when the slice does not hold `after`.
+    pub fn new(slice: DecodedSlice, after: OpTime) -> Result<Portion> {
+        drop(slice.entries_after(after)?);
+        Ok(Portion { slice, after, until: None })
+    }
+
+    /// The entries, in order.
+    pub fn entries(&self) -> Result<impl Iterator<Item = (OpTime, &[u8])>> {
+        let until = self.until;
+        let entries = self.slice.entries_after(self.after)?;
+        Ok(entries.take_while(move |(at, _)| until.is_none_or(|until| at.ts <= until.ts)))
+    }
+
+    /// The last entry.
+    pub fn last(&self) -> OpTime {
+        let last = self.slice.header().last;
+        self.until.filter(|until| until.ts < last.ts).unwrap_or(last)
+    }
+}
+
+impl OplogWalk {
+    /// From after `from` on.
+    ///
+    /// # Errors
+    /// NotCovered when `from` lies outside the history.
+    pub fn new(part: PartStore, history: &[Stretch], from: OpTime) -> Result<Self> {
+        let holds =
+            |s: &&Stretch| s.after.ts <= from.ts && s.until.is_none_or(|until| from.ts < until.ts);
+        let first = history.iter().position(|s| holds(&s)).ok_or_else(|| {
+            Error::new(ErrorKind::NotCovered, format!("{from} is not in the stored history"))
+        })?;
+        Ok(OplogWalk {
+            part,
+            ahead: history[first..].to_vec(),
+            at: from,
+            names: Vec::new(),
+            listed: None,
+        })
+    }
+
+    /// The entry reached.
+    pub fn at(&self) -> OpTime {
+        self.at
+    }
+
+    /// The next portion; `None` at the end of what is stored.
+    ///
+    /// # Errors
+    /// Damaged at a hole or at a slice that does not hold the entry reached.
+    pub async fn next(&mut self) -> Result<Option<Portion>> {
+        loop {
+            let Some(stretch) = self.ahead.first().copied() else { return Ok(None) };
+            if stretch.until.is_some_and(|until| self.at.ts >= until.ts) {
+                self.ahead.remove(0);
+                continue;
+            }
+            let Some(slice) = self.slice_after(stretch.timeline).await? else {
+                return match stretch.until {
+                    None => Ok(None),
+                    Some(until) => Err(Error::damaged(format!(
+                        "the oplog of timeline {} ends at {}, before its fork at {until}",
+                        stretch.timeline, self.at
+                    ))),
+                };
+            };
+            let mut portion = Portion::new(slice, self.at)?;
+            portion.until = stretch.until;
+            self.at = portion.last();
+            return Ok(Some(portion));
+        }
+    }
+
+    async fn slice_after(&mut self, timeline: TimelineId) -> Result<Option<DecodedSlice>> {
+        if self.listed != Some(timeline) {
+            self.names = names(&self.part, timeline).await?;
+            self.listed = Some(timeline);
+        }
+        for _ in 0..RELISTS {
+            let Some(name) = pick(&self.names, self.at) else { return Ok(None) };
+            let Some(slice) = read(&self.part, &name).await? else {
+                // Compacted or expired since it was listed.
+                self.names = names(&self.part, timeline).await?;
+                continue;
+            };
+            if slice.header().last <= self.at {
+                return self.no_hole_at_the_end();
+            }
+            let object = name.object(self.part.job(), self.part.part());
+            let decoded = tokio::task::spawn_blocking(move || slice.decode())
+                .await
+                .map_err(|e| Error::internal("a slice decoder ended early").source(e))?
+                .map_err(|e| e.within(&object))?;
+            drop(decoded.entries_after(self.at).map_err(|e| e.within(&object))?);
+            return Ok(Some(decoded));
+        }
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            "the stored slices change faster than they are read",
+        ))
+    }
+
+    /// The last slice that begins before the entry reached also ends there: is
+    /// anything stored beyond?
+    fn no_hole_at_the_end(&self) -> Result<Option<DecodedSlice>> {
+        match self.names.iter().find(|name| name.prev.ts > self.at.ts) {
+            None => Ok(None),
+            Some(next) => Err(Error::damaged(format!(
+                "the stored oplog has a hole: nothing leads from {} to {}",
+                self.at, next.prev
+            ))),
+        }
+    }
+}
+
+/// The slices of a timeline, in order.
+pub async fn names(part: &PartStore, timeline: TimelineId) -> Result<Vec<SliceName>> {
+    let leaves = part.leaf_names(&format!("oplog/{timeline}/")).await?;
+    let mut names = Vec::with_capacity(leaves.len());
+    for leaf in leaves {
+        names.push(SliceName::parse_leaf(timeline, &leaf)?);
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// One slice, header checked; `None` when it is gone.
+pub async fn read(part: &PartStore, name: &SliceName) -> Result<Option<Slice>> {
+    let object = name.object(part.job(), part.part());
+    match part.repository().get_object(ObjectKind::Slice, &object).await {
+        Ok(bytes) => {
+            let slice = Slice::parse(bytes).map_err(|e| e.within(&object))?;
+            if slice.header().prev != name.prev
+                || name.last.is_some_and(|last| last != slice.header().last.ts)
+            {
+                return Err(Error::damaged(format!("{object} holds another slice")));
+            }
+            Ok(Some(slice))
+        }
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// The compacted slice that reaches furthest beyond `at`, else the small one that begins last at or
+/// before `at`.
+fn pick(names: &[SliceName], at: OpTime) -> Option<SliceName> {
+    let begun = &names[..names.partition_point(|name| name.prev.ts <= at.ts)];
+    let compacted = begun.iter().filter(|name| name.last.is_some_and(|last| last > at.ts));
+    let small = || begun.iter().rev().find(|name| name.last.is_none());
+    compacted.max_by_key(|name| name.last).or_else(small).copied()
+}
+
+/// What the slices of a history cover, for [`crate::ranges`]. A small slice's name does not tell its end:
+/// it ends where the next one begins, and only the last one is read.
+pub async fn covered(part: &PartStore, history: &[Stretch]) -> Result<Vec<Covered>> {
+    let mut all = Vec::new();
+    for stretch in history {
+        let names = names(part, stretch.timeline).await?;
+        for (i, name) in names.iter().enumerate() {
+            let next = names.get(i + 1..).and_then(|rest| rest.iter().find(|n| n.prev > name.prev));
+            let last = match (name.last, next) {
+                (Some(ts), _) => OpTime::new(ts, name.prev.term),
+                (None, Some(next)) => next.prev,
+                (None, None) => match read(part, name).await? {
+                    Some(slice) => slice.header().last,
+                    None => continue,
+                },
+            };
+            all.push(Covered { timeline: stretch.timeline, prev: name.prev, last });
+        }
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bygone_base::Ts;
+
+    fn name(prev: u64, last: Option<u64>) -> SliceName {
+        SliceName { timeline: TimelineId(1), prev: OpTime::new(Ts(prev), 1), last: last.map(Ts) }
+    }
+
+    #[test]
+    fn the_furthest_compacted_slice_wins() {
+        let names = [name(10, None), name(10, Some(30)), name(10, Some(60)), name(60, None)];
+        let at = |ts| OpTime::new(Ts(ts), 1);
+        assert_eq!(pick(&names, at(10)), Some(names[2]));
+        assert_eq!(pick(&names, at(59)), Some(names[2]));
+        assert_eq!(pick(&names, at(60)), Some(names[3]));
+        assert_eq!(pick(&names, at(9)), None);
+    }
+}
