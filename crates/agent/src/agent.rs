@@ -1,0 +1,383 @@
+//! The loop: open a session, sync or tail, and after a failure go on with
+//! another member.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bygone_base::{Clock, Error, ErrorKind, OpTime, PartName, Result, Rng, Ts};
+use bygone_oplog::uplink::{
+    Hello, PartKey, PartState, Session, SessionRef, TimelineReason, Uplink,
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    env::Env,
+    history::{Verdict, judge},
+    member::{choose, newest_majority},
+    options::{AgentOptions, Resync},
+    progress::{Phase, Progress, Tracker},
+    source::{Member, Server, Source},
+    sync::{Sync, pin_start},
+    tail::{Acked, Tail, TailEnd},
+};
+
+/// Shortest and longest pause after a failure.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// An agent that never reached its source gives up after this long.
+const FIRST: Duration = Duration::from_secs(15);
+/// A run with an end gives up when nothing went forward for this long.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Captures one replica set.
+pub struct Agent {
+    env: Arc<Env>,
+    id: String,
+    memory: Mutex<Memory>,
+}
+
+/// What is kept from one attempt to the next.
+#[derive(Default)]
+struct Memory {
+    /// Members that failed lately: chosen last.
+    failed: BTreeSet<String>,
+    /// The source was reached and found fit once.
+    reached: bool,
+    /// The chain has to reach this, where a run has an end.
+    goal: Option<Ts>,
+    /// The last tail found that the source does not continue our chain.
+    diverged: bool,
+    /// A new initial sync is wanted.
+    resync: Option<TimelineReason>,
+}
+
+/// The member of one attempt.
+struct Chosen {
+    member: Arc<dyn Member>,
+    server: Server,
+    set: String,
+}
+
+/// How an attempt ended without an error.
+enum Ended {
+    /// All is done, or a stop was asked for.
+    Done(OpTime),
+    /// Choose a member and open a session again.
+    Again(String),
+}
+
+impl Agent {
+    /// An agent, and where its progress can be seen.
+    pub fn new(
+        source: Arc<dyn Source>,
+        uplink: Arc<dyn Uplink>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+        options: AgentOptions,
+    ) -> (Agent, watch::Receiver<Progress>) {
+        let (progress, receiver) = Tracker::new();
+        let id = format!("{:016x}", rng.next_u64());
+        let env = Arc::new(Env { source, uplink, clock, rng, options, progress });
+        (Agent { env, id, memory: Mutex::default() }, receiver)
+    }
+
+    /// Captures until `shutdown`. Returns the end of the stored chain.
+    pub async fn run(&self, shutdown: &CancellationToken) -> Result<OpTime> {
+        self.drive(false, shutdown).await
+    }
+
+    /// Captures until the chain has reached the majority point that the set
+    /// has now (after an initial sync, its end). Returns the end of the chain.
+    pub async fn run_until_now(&self, shutdown: &CancellationToken) -> Result<OpTime> {
+        self.drive(true, shutdown).await
+    }
+
+    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn drive(&self, catch_up: bool, shutdown: &CancellationToken) -> Result<OpTime> {
+        let env = &self.env;
+        self.memory().goal = None;
+        let mut wait = BACK_OFF.0;
+        let mut forward = (env.clock.monotonic(), self.mark());
+        loop {
+            let ended = self.attempt(catch_up, shutdown).await;
+            if self.mark() != forward.1 {
+                forward = (env.clock.monotonic(), self.mark());
+                wait = BACK_OFF.0;
+            }
+            let message = match ended {
+                Ok(Ended::Done(chain)) => {
+                    env.progress.phase(Phase::Stopped);
+                    return Ok(chain);
+                }
+                Ok(Ended::Again(why)) => why,
+                Err(error) if error.kind() == ErrorKind::Cancelled && shutdown.is_cancelled() => {
+                    env.progress.phase(Phase::Stopped);
+                    return Ok(env.progress.now().chain);
+                }
+                Err(error) => {
+                    let stuck = env.clock.monotonic().saturating_sub(forward.0);
+                    self.judge_error(error, catch_up, stuck)?
+                }
+            };
+            tracing::info!(reason = %message, "the agent starts over");
+            env.progress.change(|p| (p.phase, p.message) = (Phase::Waiting, Some(message)));
+            tokio::select! {
+                () = env.clock.sleep(self.jitter(wait)) => {}
+                () = shutdown.cancelled() => return Ok(env.progress.now().chain),
+            }
+            wait = (wait * 2).min(BACK_OFF.1);
+        }
+    }
+
+    /// Something that grows whenever anything is stored.
+    fn mark(&self) -> (u64, OpTime) {
+        let p = self.env.progress.now();
+        (p.sent, p.chain)
+    }
+
+    /// Between half and the whole of `wait`, so that agents do not come in step.
+    fn jitter(&self, wait: Duration) -> Duration {
+        let part = (self.env.rng.next_u64() % 512) as u32;
+        wait / 2 + wait / 2 * part / 512
+    }
+
+    /// The message of an error after which to try again; an error to stop at.
+    fn judge_error(&self, error: Error, catch_up: bool, stuck: Duration) -> Result<String> {
+        let mut memory = self.memory();
+        match error.kind() {
+            ErrorKind::ResyncRequired => {
+                if self.env.options.resync == Resync::Stop {
+                    return Err(error);
+                }
+                memory.resync.get_or_insert(TimelineReason::Resync);
+                tracing::warn!(%error, "backup requires a resync: it begins now");
+                Ok(error.to_string())
+            }
+            ErrorKind::Unavailable => {
+                let patience = match (memory.reached, catch_up) {
+                    (false, _) => FIRST,
+                    (true, true) => PATIENCE,
+                    (true, false) => Duration::MAX,
+                };
+                if stuck >= patience {
+                    return Err(error);
+                }
+                let host = self.env.progress.now().member;
+                if memory.failed.contains(&host) {
+                    memory.failed.clear();
+                }
+                memory.failed.insert(host);
+                Ok(error.to_string())
+            }
+            _ => Err(error),
+        }
+    }
+
+    async fn choose(&self, catch_up: bool) -> Result<Chosen> {
+        let env = &self.env;
+        env.progress.phase(Phase::Starting);
+        let members = env.source.survey().await?;
+        let failed = self.memory().failed.clone();
+        let info = choose(&members, &env.options.member, &failed)?;
+        let newest = newest_majority(&members);
+        env.progress.change(|p| {
+            p.member.clone_from(&info.host);
+            p.newest = p.newest.max(newest);
+        });
+        let set = info.set.clone().ok_or_else(|| {
+            Error::new(ErrorKind::Unavailable, format!("{} is not initiated", info.host))
+                .hint("run rs.initiate()")
+        })?;
+        let member = env.source.connect(&info.host).await?;
+        let server = member.check().await?;
+        let mut memory = self.memory();
+        memory.reached = true;
+        if catch_up {
+            memory.goal.get_or_insert(newest);
+        }
+        Ok(Chosen { member, server, set })
+    }
+
+    async fn open(&self, chosen: &Chosen) -> Result<(Session, SessionRef)> {
+        let env = &self.env;
+        let part: PartName = chosen.set.parse().map_err(|e: Error| {
+            e.within(format!("the replica set's name {:?} cannot name a part", chosen.set))
+        })?;
+        let key = PartKey { job: env.options.job.clone(), part };
+        let hello = Hello {
+            key: key.clone(),
+            agent: self.id.clone(),
+            host: chosen.member.host().to_owned(),
+            server_version: chosen.server.version.clone(),
+            fcv: chosen.server.fcv.clone(),
+            filter: env.options.filter.clone(),
+            take_over: env.options.take_over,
+        };
+        let session = env.uplink.open(hello).await?;
+        let reference =
+            SessionRef { key, epoch: session.epoch, timeline: session.timeline };
+        Ok((session, reference))
+    }
+
+    async fn attempt(&self, catch_up: bool, shutdown: &CancellationToken) -> Result<Ended> {
+        if shutdown.is_cancelled() {
+            return Ok(Ended::Done(self.env.progress.now().chain));
+        }
+        let chosen = self.choose(catch_up).await?;
+        let (session, mut at) = self.open(&chosen).await?;
+        let resync = self.memory().resync;
+        if let Some(reason) = resync {
+            return self.sync(chosen, at, None, reason, catch_up, shutdown).await;
+        }
+        match session.state {
+            PartState::Empty => {
+                let reason = TimelineReason::InitialSync;
+                self.sync(chosen, at, None, reason, catch_up, shutdown).await
+            }
+            PartState::Syncing { chain, ended: true, .. } => {
+                self.tail(&chosen, &at, chain, shutdown).await
+            }
+            state @ PartState::Syncing { .. } => {
+                let reason = TimelineReason::Resync;
+                self.sync(chosen, at, Some(state), reason, catch_up, shutdown).await
+            }
+            PartState::Tailing { chain, recent } => {
+                let mut chain = chain;
+                if std::mem::take(&mut self.memory().diverged) {
+                    match self.reconcile(&chosen, &mut at, chain, &recent).await? {
+                        Some(common) => chain = common,
+                        None => return Ok(Ended::Again("a new initial sync begins".into())),
+                    }
+                }
+                self.tail(&chosen, &at, chain, shutdown).await
+            }
+        }
+    }
+
+    /// Finds out what happened to the source's history and acts on it. Returns
+    /// where to go on from, `None` when a resync is needed.
+    async fn reconcile(
+        &self,
+        chosen: &Chosen,
+        at: &mut SessionRef,
+        chain: OpTime,
+        recent: &[OpTime],
+    ) -> Result<Option<OpTime>> {
+        let host = chosen.member.host();
+        let verdict = judge(chosen.member.as_ref(), chain, recent).await;
+        // A judgement that fails half way is made again next time.
+        let verdict = verdict.inspect_err(|_| self.memory().diverged = true)?;
+        let (reason, message) = match verdict {
+            Verdict::Intact => return Ok(Some(chain)),
+            Verdict::Fork(common) => {
+                let message = format!("the history of {host} went back: a new timeline from {common}");
+                tracing::warn!("{message}");
+                at.timeline = self.env.uplink.fork(at, common).await?;
+                self.env.progress.change(|p| (p.message, p.chain) = (Some(message), common));
+                return Ok(Some(common));
+            }
+            Verdict::RolledOver { oldest } => (
+                TimelineReason::RollOver,
+                format!("the oplog of {host} begins at {oldest}, after {chain}: entries are lost"),
+            ),
+            Verdict::Lost => (
+                TimelineReason::Rollback,
+                format!("{host} has another history and no entry in common with {chain} and before"),
+            ),
+        };
+        let error = Error::new(ErrorKind::ResyncRequired, message)
+            .hint("a new initial sync is needed; make the oplog larger if it rolled over");
+        if self.env.options.resync == Resync::Stop {
+            return Err(error);
+        }
+        tracing::warn!(%error, "backup requires a resync: it begins now");
+        self.memory().resync = Some(reason);
+        Ok(None)
+    }
+
+    async fn sync(
+        &self,
+        chosen: Chosen,
+        mut at: SessionRef,
+        resumed: Option<PartState>,
+        reason: TimelineReason,
+        catch_up: bool,
+        shutdown: &CancellationToken,
+    ) -> Result<Ended> {
+        let env = &self.env;
+        let (plan, sync, start, chain, stored) = match resumed {
+            Some(PartState::Syncing { plan, sync, start, chain, progress, .. }) => {
+                (plan.map(|plan| *plan), sync, start, chain, progress)
+            }
+            _ => {
+                let start = pin_start(chosen.member.as_ref()).await?;
+                let (timeline, sync) = env.uplink.begin_sync(&at, start, reason).await?;
+                at.timeline = timeline;
+                self.memory().resync = None;
+                (None, sync, start, start, Vec::new())
+            }
+        };
+        let run = Sync {
+            env: Arc::clone(env),
+            member: Arc::clone(&chosen.member),
+            server: chosen.server.clone(),
+            set: chosen.set.clone(),
+            session: at.clone(),
+            sync,
+            start,
+            chain,
+            plan,
+            stored,
+        };
+        let (chain, end) = run.run(shutdown).await?;
+        env.report(&at).await;
+        match end {
+            _ if catch_up || shutdown.is_cancelled() => Ok(Ended::Done(chain)),
+            TailEnd::Stopped | TailEnd::Reached => self.tail(&chosen, &at, chain, shutdown).await,
+            end => self.ended(end, chain),
+        }
+    }
+
+    async fn tail(
+        &self,
+        chosen: &Chosen,
+        at: &SessionRef,
+        chain: OpTime,
+        shutdown: &CancellationToken,
+    ) -> Result<Ended> {
+        let env = &self.env;
+        env.progress.change(|p| (p.phase, p.message) = (Phase::Tailing, None));
+        env.report(at).await;
+        let goal = self.memory().goal;
+        let tail = Tail {
+            env: Arc::clone(env),
+            member: Arc::clone(&chosen.member),
+            session: at.clone(),
+            acked: watch::channel(Acked { chain, last_ddl: Ts::MIN }).0,
+            syncing: false,
+            stop: shutdown.child_token(),
+            goal,
+        };
+        let end = tail.run().await?;
+        let chain = tail.acked.borrow().chain;
+        self.ended(end, chain)
+    }
+
+    fn ended(&self, end: TailEnd, chain: OpTime) -> Result<Ended> {
+        match end {
+            TailEnd::Stopped | TailEnd::Reached => Ok(Ended::Done(chain)),
+            TailEnd::Diverged => {
+                self.memory().diverged = true;
+                Ok(Ended::Again(format!("the source does not continue {chain}")))
+            }
+            TailEnd::Uncovered(why) => Err(Error::new(ErrorKind::ResyncRequired, why)),
+            TailEnd::Rechoose(why) => Ok(Ended::Again(why)),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Packing: leaves and runs, cut, resumed and started again.

@@ -1,0 +1,143 @@
+//! The source's connection string: kept secret, shown without its password.
+
+use std::fmt;
+
+use bygone_base::{Error, Result};
+use secrecy::{ExposeSecret, SecretString};
+
+/// A MongoDB connection string. Printing it shows no password.
+#[derive(Clone)]
+pub struct SourceUri {
+    text: SecretString,
+}
+
+impl SourceUri {
+    /// From `mongodb://` or `mongodb+srv://` text.
+    pub fn parse(text: &str) -> Result<Self> {
+        let text = text.trim();
+        if !text.starts_with("mongodb://") && !text.starts_with("mongodb+srv://") {
+            return Err(Error::usage("the source URI does not start with mongodb://")
+                .hint("for example mongodb://user@host1:27017,host2:27017/?replicaSet=rs0"));
+        }
+        if parts(text).hosts.is_empty() {
+            return Err(Error::usage("the source URI names no host"));
+        }
+        Ok(SourceUri { text: SecretString::from(text.to_owned()) })
+    }
+
+    /// Whether the text itself holds a password.
+    pub fn has_password(&self) -> bool {
+        parts(self.text.expose_secret()).password.is_some()
+    }
+
+    /// The same with this password (not percent-encoded) for its user.
+    pub fn with_password(&self, password: &SecretString) -> Result<Self> {
+        let text = self.text.expose_secret();
+        let parts = parts(text);
+        let user = parts.user.ok_or_else(|| {
+            Error::usage("a password is given but the source URI names no user")
+                .hint("write the user into the URI: mongodb://user@host:27017/")
+        })?;
+        let password = percent_encode(password.expose_secret());
+        let text = format!("{}{user}:{password}@{}{}", parts.scheme, parts.hosts, parts.rest);
+        Ok(SourceUri { text: SecretString::from(text) })
+    }
+
+    /// Hosts for people.
+    pub fn hosts(&self) -> String {
+        parts(self.text.expose_secret()).hosts.to_owned()
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        self.text.expose_secret()
+    }
+}
+
+impl fmt::Display for SourceUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = parts(self.text.expose_secret());
+        f.write_str(parts.scheme)?;
+        if let Some(user) = parts.user {
+            let hidden = if parts.password.is_some() { ":***" } else { "" };
+            write!(f, "{user}{hidden}@")?;
+        }
+        // Options can hold secrets too (tlsCertificateKeyFilePassword, tokens).
+        f.write_str(parts.hosts)
+    }
+}
+
+impl fmt::Debug for SourceUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SourceUri({self})")
+    }
+}
+
+struct Parts<'a> {
+    scheme: &'a str,
+    user: Option<&'a str>,
+    password: Option<&'a str>,
+    hosts: &'a str,
+    rest: &'a str,
+}
+
+fn parts(text: &str) -> Parts<'_> {
+    let start = text.find("://").map_or(0, |at| at + 3);
+    let (scheme, after) = text.split_at(start);
+    // User and password may not hold an unescaped '/' or '@', options may.
+    let end = after.find(['/', '?']).unwrap_or(after.len());
+    // A socket path in the host list is percent-encoded, so '/' ends the list.
+    let (authority, rest) = after.split_at(end);
+    let (info, hosts) = match authority.rsplit_once('@') {
+        Some((info, hosts)) => (Some(info), hosts),
+        None => (None, authority),
+    };
+    let (user, password) = match info.map(|info| info.split_once(':').ok_or(info)) {
+        Some(Ok((user, password))) => (Some(user), Some(password)),
+        Some(Err(user)) => (Some(user), None),
+        None => (None, None),
+    };
+    Parts { scheme, user, password, hosts, rest }
+}
+
+fn percent_encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_is_never_printed() {
+        let uri = SourceUri::parse("mongodb://u:s3cret@a:1,b:2/?replicaSet=rs0&tlsCertificateKeyFilePassword=s3cret").unwrap();
+        let shown = format!("{uri} {uri:?} {}", uri.hosts());
+        assert!(!shown.contains("s3cret"), "{shown}");
+        assert!(uri.has_password());
+        assert_eq!(uri.to_string(), "mongodb://u:***@a:1,b:2");
+    }
+
+    #[test]
+    fn a_password_can_be_put_in() {
+        let uri = SourceUri::parse("mongodb://u@a:1/db?x=y").unwrap();
+        assert!(!uri.has_password());
+        let full = uri.with_password(&SecretString::from("p@ss/w:rd".to_owned())).unwrap();
+        assert_eq!(full.expose(), "mongodb://u:p%40ss%2Fw%3Ard@a:1/db?x=y");
+        let nobody = SourceUri::parse("mongodb://a:1").unwrap();
+        assert!(nobody.with_password(&SecretString::from("x".to_owned())).is_err());
+    }
+
+    #[test]
+    fn other_text_is_refused_without_being_shown() {
+        let error = SourceUri::parse("http://u:s3cret@a").unwrap_err();
+        assert!(!error.to_string().contains("s3cret"));
+        assert!(SourceUri::parse("mongodb://u:p@").is_err());
+    }
+}
