@@ -13,8 +13,8 @@ use bygone_tree::{
 use bytes::Bytes;
 
 pub(crate) const COLL: CollectionId = CollectionId([0xc0; 16]);
-/// About eight documents per leaf.
-pub(crate) const CUT: u64 = u64::MAX / 8;
+/// About three documents per leaf.
+pub(crate) const CUT: u64 = u64::MAX / 3;
 
 /// A repository in memory, with one writer and one reader.
 pub(crate) struct Place {
