@@ -146,7 +146,7 @@ mod tests {
 
     fn entry(n: u32, op: &str, ns: &str, o: RawDocumentBuf) -> Vec<u8> {
         let ts = Timestamp { time: 1, increment: n };
-        let ui = bson::Uuid::from_bytes([3; 16]);
+        let ui = bson::Binary { subtype: bson::spec::BinarySubtype::Uuid, bytes: vec![3; 16] };
         rawdoc! { "op": op, "ns": ns, "ui": ui, "o": o, "ts": ts, "t": 1_i64, "v": 2_i64 }
             .into_bytes()
     }

@@ -29,6 +29,7 @@ pub mod options;
 pub mod plan;
 pub mod progress;
 pub mod source;
+pub mod uplink;
 
 mod agent;
 mod env;

@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn unfinished_indexes_are_left_out_and_ns_is_stripped() {
-        let id = bson::Uuid::from_bytes([1; 16]);
+        let id = bson::Binary { subtype: bson::spec::BinarySubtype::Uuid, bytes: vec![1; 16] };
         let building = rawdoc! { "spec": { "v": 2, "name": "x" }, "buildUUID": id };
         assert!(read_index(building.as_bytes()).unwrap().is_none());
         let old = rawdoc! { "v": 2, "key": { "_id": 1 }, "name": "_id_", "ns": "a.b" };
