@@ -160,6 +160,11 @@ impl View {
         Ok(limits(self.collection(id)?).filter(|_| self.trims))
     }
 
+    /// The runs above the trees.
+    pub fn runs(&self) -> &[RunRoot] {
+        &self.runs
+    }
+
     /// Reads the view's blocks.
     pub fn reader(&self) -> &BlockReader {
         &self.reader
