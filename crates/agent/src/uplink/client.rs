@@ -50,14 +50,15 @@ impl Client {
 
     /// Posts `body`; the answer's body, or the error that the server tells of.
     pub(super) async fn call(&self, name: &str, body: Vec<u8>) -> Result<Vec<u8>> {
-        let url = self.base.join(&format!("v1/{name}")).map_err(|e| {
-            Error::internal(format!("the call {name} has no URL")).source(e)
-        })?;
-        let mut token = header::HeaderValue::try_from(format!(
-            "Bearer {}",
-            self.token.expose_secret().trim()
-        ))
-        .map_err(|_| Error::usage("the agent's token has characters that cannot be sent"))?;
+        let url = self
+            .base
+            .join(&format!("v1/{name}"))
+            .map_err(|e| Error::internal(format!("the call {name} has no URL")).source(e))?;
+        let mut token =
+            header::HeaderValue::try_from(format!("Bearer {}", self.token.expose_secret().trim()))
+                .map_err(|_| {
+                    Error::usage("the agent's token has characters that cannot be sent")
+                })?;
         token.set_sensitive(true);
         let answer = self
             .http

@@ -8,7 +8,12 @@ fn options(url: &str) -> HttpUplinkOptions {
 
 #[test]
 fn tokens_and_data_never_cross_a_network_in_the_clear() {
-    for good in ["https://backup.example:7433", "http://127.0.0.1:1", "http://[::1]:1/", "http://localhost:1"] {
+    for good in [
+        "https://backup.example:7433",
+        "http://127.0.0.1:1",
+        "http://[::1]:1/",
+        "http://localhost:1",
+    ] {
         assert!(HttpUplink::new(&options(good)).is_ok(), "{good}");
     }
     for bad in [
@@ -32,7 +37,8 @@ async fn a_server_that_is_not_there_is_unavailable_in_one_line() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let error = HttpUplink::new(&options(&url)).unwrap().client.call("open", vec![]).await.unwrap_err();
+    let error =
+        HttpUplink::new(&options(&url)).unwrap().client.call("open", vec![]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     let text = error.to_string();
     assert!(text.contains("cannot be reached") && !text.contains('\n'), "{text}");

@@ -1,0 +1,265 @@
+//! One request: who asks, how much it may send, what it wants, the answer.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::{Path, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::Response,
+    routing::post,
+};
+use bygone_base::{Clock, Error, ErrorKind, OpTime, Result};
+use bygone_oplog::uplink::{
+    AgentReport, Hello, SessionRef, SyncEnd, SyncPlan, SyncSlice, TimelineReason, Uplink as _, wire,
+};
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{ServeOptions, Tokens};
+use crate::Ingest;
+
+/// A body waits so long for memory before the agent is told to come back.
+const ADMISSION: Duration = Duration::from_secs(2);
+/// A body must have arrived by then.
+const BODY: Duration = Duration::from_secs(120);
+/// An answer is given by then; what was asked may still have been done.
+const ANSWER: Duration = Duration::from_secs(300);
+/// Unit of the body memory.
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// The calls of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    Open,
+    BeginSync,
+    PlanSync,
+    SyncSlice,
+    EndSync,
+    OplogSlice,
+    Fork,
+    Report,
+}
+
+impl Call {
+    pub(crate) const ALL: [(&'static str, Call); 8] = [
+        ("open", Call::Open),
+        ("begin-sync", Call::BeginSync),
+        ("plan-sync", Call::PlanSync),
+        ("sync-slice", Call::SyncSlice),
+        ("end-sync", Call::EndSync),
+        ("oplog-slice", Call::OplogSlice),
+        ("fork", Call::Fork),
+        ("report", Call::Report),
+    ];
+
+    fn parse(name: &str) -> Option<Call> {
+        Self::ALL.iter().find(|(n, _)| *n == name).map(|(_, call)| *call)
+    }
+
+    /// Largest body. Slices are about 10 MB; one may hold a single document of
+    /// 16 MB that does not compress, and its neighbours.
+    fn limit(self) -> usize {
+        match self {
+            Call::Open | Call::BeginSync | Call::Fork | Call::Report => MIB,
+            Call::PlanSync | Call::SyncSlice | Call::EndSync | Call::OplogSlice => 64 * MIB,
+        }
+    }
+}
+
+/// A decoded request.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Open(Hello),
+    BeginSync(SessionRef, OpTime, TimelineReason),
+    PlanSync(SessionRef, SyncPlan),
+    SyncSlice(SessionRef, SyncSlice),
+    EndSync(SessionRef, SyncEnd),
+    OplogSlice(SessionRef, Bytes),
+    Fork(SessionRef, OpTime),
+    Report(SessionRef, AgentReport),
+}
+
+impl Request {
+    pub(crate) fn decode(call: Call, body: &Bytes) -> Result<Request> {
+        Ok(match call {
+            Call::Open => Request::Open(wire::decode_hello(body)?),
+            Call::BeginSync => {
+                let begin = wire::BeginSync::decode(body)?;
+                Request::BeginSync(begin.session, begin.start, begin.reason)
+            }
+            Call::PlanSync => {
+                let (session, plan) = wire::decode_plan_sync(body)?;
+                Request::PlanSync(session, plan)
+            }
+            Call::SyncSlice => {
+                let (session, slice) = wire::decode_sync_slice(body)?;
+                Request::SyncSlice(session, slice)
+            }
+            Call::EndSync => {
+                let (session, end) = wire::decode_sync_end(body)?;
+                Request::EndSync(session, end)
+            }
+            Call::OplogSlice => {
+                let (session, slice) = wire::decode_oplog_slice(body)?;
+                Request::OplogSlice(session, slice)
+            }
+            Call::Fork => {
+                let fork = wire::Fork::decode(body)?;
+                Request::Fork(fork.session, fork.common)
+            }
+            Call::Report => {
+                let report = wire::Report::decode(body)?;
+                Request::Report(report.session, report.report)
+            }
+        })
+    }
+
+    async fn run(self, ingest: &Ingest) -> Result<Vec<u8>> {
+        Ok(match self {
+            Request::Open(hello) => wire::encode_session(&ingest.open(hello).await?),
+            Request::BeginSync(s, start, reason) => {
+                let (timeline, sync) = ingest.begin_sync(&s, start, reason).await?;
+                wire::encode_sync_begun(timeline, sync)
+            }
+            Request::PlanSync(s, plan) => {
+                ingest.plan_sync(&s, plan).await?;
+                Vec::new()
+            }
+            Request::SyncSlice(s, slice) => wire::encode_ack(ingest.sync_slice(&s, slice).await?),
+            Request::EndSync(s, end) => {
+                ingest.end_sync(&s, end).await?;
+                Vec::new()
+            }
+            Request::OplogSlice(s, slice) => wire::encode_ack(ingest.oplog_slice(&s, slice).await?),
+            Request::Fork(s, common) => wire::encode_fork_reply(ingest.fork(&s, common).await?),
+            Request::Report(s, report) => {
+                ingest.report(&s, report).await?;
+                Vec::new()
+            }
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Service {
+    ingest: Arc<Ingest>,
+    clock: Arc<dyn Clock>,
+    tokens: Tokens,
+    bodies: Arc<Semaphore>,
+    most: usize,
+}
+
+/// The routes over an ingest.
+pub(super) fn router(ingest: Arc<Ingest>, clock: Arc<dyn Clock>, options: &ServeOptions) -> Router {
+    let most = (options.body_memory / KIB).clamp(1, Semaphore::MAX_PERMITS);
+    let service = Service {
+        ingest,
+        clock,
+        tokens: options.tokens.clone(),
+        bodies: Arc::new(Semaphore::new(most)),
+        most,
+    };
+    Router::new().route("/v1/{call}", post(handle)).with_state(Arc::new(service))
+}
+
+async fn handle(
+    State(service): State<Arc<Service>>,
+    Path(call): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    match service.answer(&call, &headers, body).await {
+        Ok(answer) => response(StatusCode::OK, answer),
+        Err(error) => failure(&error),
+    }
+}
+
+impl Service {
+    async fn answer(&self, call: &str, headers: &HeaderMap, body: Body) -> Result<Vec<u8>> {
+        let authorization = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        let Some(agent) = self.tokens.check(authorization) else {
+            return Err(Error::new(ErrorKind::Denied, "the agent's token is not known here")
+                .hint("give the agent a token that the server has"));
+        };
+        let call = Call::parse(call)
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no call {call:?}")))?;
+        let limit = call.limit();
+        let length = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|v| v.to_str().ok()?.parse::<usize>().ok())
+            .unwrap_or(limit);
+        if length > limit {
+            return Err(too_long(limit));
+        }
+        let _memory = self.admit(length).await?;
+        let body = self.within(BODY, "the request does not arrive", async {
+            to_bytes(body, length).await.map_err(|e| {
+                Error::new(ErrorKind::Unavailable, "the request was cut short").source(e)
+            })
+        });
+        let request = Request::decode(call, &body.await?)?;
+        tracing::debug!(agent, ?call, length, "request");
+        self.within(ANSWER, "the store does not answer", request.run(&self.ingest)).await
+    }
+
+    /// Memory for a body, or the advice to come back later.
+    async fn admit(&self, bytes: usize) -> Result<OwnedSemaphorePermit> {
+        let units = bytes.div_ceil(KIB).clamp(1, self.most);
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.bodies).acquire_many_owned(units);
+        self.within(ADMISSION, "the server is busy", async {
+            permit.await.map_err(|e| Error::internal("the memory bound is gone").source(e))
+        })
+        .await
+    }
+
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        what: &str,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        tokio::select! {
+            done = work => done,
+            () = self.clock.sleep(limit) => {
+                Err(Error::new(ErrorKind::Unavailable, format!("{what} ({} s)", limit.as_secs())))
+            }
+        }
+    }
+}
+
+fn too_long(limit: usize) -> Error {
+    Error::usage(format!("the request is longer than {limit} bytes"))
+}
+
+fn failure(error: &Error) -> Response {
+    let status = match error.kind() {
+        ErrorKind::Usage => StatusCode::BAD_REQUEST,
+        ErrorKind::Unavailable | ErrorKind::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::Denied => StatusCode::UNAUTHORIZED,
+        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::Conflict => StatusCode::CONFLICT,
+        ErrorKind::Damaged => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorKind::Full => StatusCode::INSUFFICIENT_STORAGE,
+        ErrorKind::ResyncRequired => StatusCode::GONE,
+        ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let mut response = response(status, wire::encode_error(error));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+fn response(status: StatusCode, body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/bson"));
+    response
+}

@@ -1,0 +1,78 @@
+//! PURE decisions of the ingest that are about plans and filters.
+
+use std::collections::HashSet;
+
+use bygone_base::{Error, OpTime, Result, SyncId};
+use bygone_document::key::id_key;
+use bygone_oplog::{
+    filter::{Filter, Mode},
+    uplink::SyncPlan,
+};
+
+/// Whether an agent with filter `now` needs another initial sync than the one
+/// made with filter `then`. A wider filter does, because what it adds was never
+/// scanned; a narrower one does too, because what it leaves out would stay in
+/// later snapshots as it was, and would have a hole if the filter became wide again.
+pub(crate) fn needs_sync(then: &Filter, now: &Filter) -> bool {
+    let set = |filter: &Filter| -> HashSet<String> {
+        match filter.mode() {
+            Mode::All => HashSet::new(),
+            _ => filter.patterns().iter().cloned().collect(),
+        }
+    };
+    then.mode() != now.mode() || set(then) != set(now)
+}
+
+/// Refuses a plan that does not hold together.
+pub(crate) fn check_plan(plan: &SyncPlan, sync: SyncId, start: OpTime) -> Result<()> {
+    let bad = |what: String| Err(Error::usage(format!("plan of the initial sync: {what}")));
+    if plan.sync != sync || plan.start != start {
+        return bad(format!(
+            "it is for sync {} from {}, not {sync} from {start}",
+            plan.sync, plan.start
+        ));
+    }
+    let mut seen = HashSet::new();
+    for coll in &plan.collections {
+        let name = format!("{}.{}", coll.db, coll.name);
+        if !seen.insert(coll.coll) {
+            return bad(format!("the uuid of {name} occurs twice"));
+        }
+        if coll.ranges.len() != coll.bounds.len() {
+            return bad(format!(
+                "{name} has {} keys and {} bounds",
+                coll.ranges.len(),
+                coll.bounds.len()
+            ));
+        }
+        for (key, bound) in coll.ranges.iter().zip(&coll.bounds) {
+            if id_key(bound.as_bytes()).ok().as_ref() != Some(key) {
+                return bad(format!("a bound of {name} is not that of its key"));
+            }
+        }
+        if coll.ranges.is_sorted_by(|a, b| a < b) {
+            continue;
+        }
+        return bad(format!("the ranges of {name} do not ascend"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(mode: Mode, patterns: &[&str]) -> Filter {
+        Filter::new(mode, patterns.iter().map(|p| (*p).to_owned()).collect()).unwrap()
+    }
+
+    #[test]
+    fn only_another_filter_needs_a_new_sync() {
+        let deny = filter(Mode::Deny, &["a.*", "b.c"]);
+        assert!(!needs_sync(&Filter::all(), &Filter::all()));
+        assert!(!needs_sync(&deny, &filter(Mode::Deny, &["b.c", "a.*"])));
+        assert!(needs_sync(&deny, &filter(Mode::Deny, &["a.*"])));
+        assert!(needs_sync(&deny, &filter(Mode::Allow, &["a.*", "b.c"])));
+        assert!(needs_sync(&Filter::all(), &deny));
+    }
+}

@@ -1,0 +1,6 @@
+mod chain;
+mod compaction;
+mod network;
+mod random;
+mod support;
+mod sync;
