@@ -152,7 +152,10 @@ async fn a_history_that_went_back_forks_at_the_common_point() {
     let checker = Checker::new(&world, 0);
     let mut common = None;
     run_beside(&world, &checker, options(), async || {
-        pause(&world, 3000).await;
+        for _ in 0..10 {
+            pause(&world, 500).await;
+            world.write(&colls);
+        }
         let before = world.last();
         let docs = world.state.lock().unwrap().colls[&colls[0]].docs.clone();
         for id in 0..20 {

@@ -262,7 +262,7 @@ impl Uplink for Checker {
         Self::fenced(&stored, session)?;
         let slice = Slice::parse(slice)?;
         let header = slice.header();
-        if header.last == stored.chain && stored.ends.len() > 1 {
+        if stored.ends.last() == Some(&header.last) {
             return Ok(Ack::AlreadyStored);
         }
         assert_eq!(header.prev, stored.chain, "a gap");
