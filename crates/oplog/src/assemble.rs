@@ -63,6 +63,9 @@ struct ApplyOps<'a> {
     partial: bool,
     prepare: bool,
     count: Option<i64>,
+    /// A user's applyOps logged as it was sent (servers up to 5.0): unless it
+    /// says otherwise, its updates insert what they do not find.
+    upserts: bool,
 }
 
 impl Assembler {
@@ -137,8 +140,8 @@ impl Assembler {
             }
             ("applyOps", _) => {
                 let mut n = 0;
-                let ops = apply_ops(entry, command)?.ops;
-                self.unpack(entry, ops, entry.op_time.ts, &mut n, 0, out)
+                let ops = apply_ops(entry, command)?;
+                self.unpack(entry, &ops, entry.op_time.ts, &mut n, 0, out)
             }
             ("commitTransaction", Some(session)) => self.commit(entry, command, &session, out),
             ("abortTransaction", Some(session)) => self.abort(entry, &session),
@@ -274,7 +277,7 @@ impl Assembler {
             let Kind::Command(command) = entry.kind else { continue };
             let ops = apply_ops(&entry, &command)?;
             total = total.or(ops.count);
-            self.unpack(&entry, ops.ops, at, &mut n, 0, out)?;
+            self.unpack(&entry, &ops, at, &mut n, 0, out)?;
         }
         match total {
             Some(total) if total != i64::from(n) => Err(Error::damaged(format!(
@@ -288,7 +291,7 @@ impl Assembler {
     fn unpack<F>(
         &self,
         outer: &Entry<'_>,
-        ops: &[u8],
+        ops: &ApplyOps<'_>,
         at: Ts,
         n: &mut u32,
         depth: u32,
@@ -300,20 +303,21 @@ impl Assembler {
         if depth >= MAX_DEPTH {
             return Err(unsupported(outer, "applyOps nested too deep"));
         }
-        let mut walk = raw::elements(ops)?;
+        let mut walk = raw::elements(ops.ops)?;
         while let Some(element) = walk.next()? {
             let bytes = element.doc().ok_or_else(|| unsupported(outer, "not an operation"))?;
-            let entry = Entry::parse_inner(bytes, outer.op_time)?;
-            match entry.kind {
-                Kind::Command(command) if command.name == "applyOps" => {
+            let mut entry = Entry::parse_inner(bytes, outer.op_time)?;
+            match &mut entry.kind {
+                &mut Kind::Command(command) if command.name == "applyOps" => {
                     let inner = apply_ops(&entry, &command)?;
-                    self.unpack(&entry, inner.ops, at, n, depth + 1, out)?;
+                    self.unpack(&entry, &inner, at, n, depth + 1, out)?;
+                    continue;
                 }
-                _ => {
-                    self.deliver(&entry, at, *n, out)?;
-                    *n += 1;
-                }
+                Kind::Update { upsert, .. } => *upsert |= ops.upserts,
+                _ => {}
             }
+            self.deliver(&entry, at, *n, out)?;
+            *n += 1;
         }
         Ok(())
     }
@@ -421,6 +425,7 @@ fn known_collection_command(name: &str) -> bool {
 /// it was sent, with the generic arguments of the command inside `o`.
 fn apply_ops<'a>(entry: &Entry<'_>, command: &Command<'a>) -> Result<ApplyOps<'a>> {
     let mut found = ApplyOps::default();
+    let (mut sent, mut always) = (false, true);
     let mut walk = raw::elements(command.o)?;
     while let Some(e) = walk.next()? {
         let bad = || {
@@ -432,23 +437,31 @@ fn apply_ops<'a>(entry: &Entry<'_>, command: &Command<'a>) -> Result<ApplyOps<'a
             b"partialTxn" => found.partial = e.bool().ok_or_else(bad)?,
             b"prepare" => found.prepare = e.bool().ok_or_else(bad)?,
             b"count" => found.count = Some(e.int().ok_or_else(bad)?),
-            b"lsid"
-            | b"txnNumber"
-            | b"$clusterTime"
-            | b"$db"
-            | b"$readPreference"
-            | b"writeConcern"
-            | b"comment"
-            | b"maxTimeMS"
-            | b"apiVersion"
-            | b"apiStrict"
-            | b"apiDeprecationErrors"
-            | b"allowAtomic"
-            | b"alwaysUpsert"
-            | b"preCondition"
-            | b"oplogApplicationMode" => {}
+            b"$db" => sent = true,
+            b"alwaysUpsert" => always = e.bool().ok_or_else(bad)?,
+            name if generic_argument(name) => {}
             _ => return Err(bad()),
         }
     }
+    found.upserts = sent && always;
     Ok(found)
+}
+
+/// Arguments of a command sent by a user that change nothing about its operations.
+fn generic_argument(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 12] = [
+        b"lsid",
+        b"txnNumber",
+        b"$clusterTime",
+        b"$readPreference",
+        b"writeConcern",
+        b"comment",
+        b"maxTimeMS",
+        b"apiVersion",
+        b"apiStrict",
+        b"apiDeprecationErrors",
+        b"allowAtomic",
+        b"oplogApplicationMode",
+    ];
+    NAMES.contains(&name)
 }

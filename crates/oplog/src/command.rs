@@ -8,7 +8,7 @@ use crate::{
     change::{Ddl, collection, needs_resync, unsupported},
     ddl,
     entry::{Command, Entry},
-    raw::{self, Builder, Element},
+    raw::{self, Builder, Element, types},
 };
 
 /// What a command does to the catalogue; `None` when nothing. A command that
@@ -124,8 +124,12 @@ impl<'a> Cmd<'_, 'a> {
         if name.starts_with("system.resharding.") {
             return Err(self.refuse("resharding is under way"));
         }
-        let coll = collection(self.entry)?;
-        Ok(Some(Ddl::Create { coll, db: self.db(), name, options: options.finish()?, id_index }))
+        let (coll, options) = (collection(self.entry)?, options.finish()?);
+        let id_index = match id_index {
+            None => default_id_index(options.as_bytes())?,
+            given => given,
+        };
+        Ok(Some(Ddl::Create { coll, db: self.db(), name, options, id_index }))
     }
 
     fn drop(&self) -> Result<Option<Ddl>> {
@@ -252,6 +256,36 @@ fn index_spec(spec: &[u8], skip: usize) -> Result<RawDocumentBuf> {
         at += 1;
     }
     out.finish()
+}
+
+/// What listIndexes shows of `_id` when `create` logs no `idIndex`. That is so
+/// for an index of version 1 and for a user's applyOps (both are listed as version 1,
+/// seen on 4.4 to 8.2), and for clustered collections, whose clustering is listed as an index.
+fn default_id_index(options: &[u8]) -> Result<Option<RawDocumentBuf>> {
+    let mut spec = Builder::new();
+    if let Some(clustered) = raw::get(options, "clusteredIndex")? {
+        // `true`: buckets of a time-series collection, which list none.
+        let Some(clustered) = clustered.doc() else { return Ok(None) };
+        let mut walk = raw::elements(clustered)?;
+        while let Some(element) = walk.next()? {
+            spec.push(&element);
+        }
+        if let Some(secs) = raw::get(options, "expireAfterSeconds")?.and_then(|e| e.int()) {
+            let (kind, value) = raw::number(secs);
+            spec.put(kind, b"expireAfterSeconds", &value);
+        }
+        spec.put(types::BOOL, b"clustered", &[1]);
+        return spec.finish().map(Some);
+    }
+    if raw::get(options, "autoIndexId")?.and_then(|e| e.bool()) == Some(false) {
+        return Ok(None);
+    }
+    let mut key = Builder::new();
+    key.put(types::INT32, b"_id", &1i32.to_le_bytes());
+    spec.put(types::INT32, b"v", &1i32.to_le_bytes());
+    spec.put(types::DOCUMENT, b"key", key.finish()?.as_bytes());
+    spec.put(types::STRING, b"name", b"\x05\0\0\0_id_\0");
+    spec.finish().map(Some)
 }
 
 /// Options of `create` that listCollections shows as they are.

@@ -1,6 +1,6 @@
 //! What a collMod does, and what listCollections and listIndexes show after it.
 //!
-//! Checked against real servers 8.2, 5.0 and 4.4 (docs and tests/data/collmod.jsonl).
+//! Checked against real servers 8.2, 5.0 and 4.4 (the example `follow` does it).
 //! Fields: MongoDB's `coll_mod.idl`.
 
 use bson::{RawDocument, RawDocumentBuf};
@@ -20,8 +20,16 @@ impl Value {
         Value { kind: element.kind, bytes: element.value.to_vec() }
     }
 
-    fn int32(value: i32) -> Self {
-        Value { kind: types::INT32, bytes: value.to_le_bytes().to_vec() }
+    fn number(value: i64) -> Self {
+        let (kind, bytes) = raw::number(value);
+        Value { kind, bytes }
+    }
+
+    fn string(text: &str) -> Self {
+        let mut bytes = (text.len() as u32 + 1).to_le_bytes().to_vec();
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.push(0);
+        Value { kind: types::STRING, bytes }
     }
 
     fn yes() -> Self {
@@ -105,15 +113,19 @@ fn plain_option(name: &[u8]) -> Option<&'static str> {
         b"validationLevel" => "validationLevel",
         b"validationAction" => "validationAction",
         b"prepareConstraintValidationLevel" => "prepareConstraintValidationLevel",
-        b"cappedSize" => "size",
         _ => return None,
     })
 }
 
 fn effect(e: &Element<'_>) -> Result<Option<CollModEffect>> {
+    // An empty validator is none.
+    if e.name == b"validator" && e.doc().is_some_and(|doc| doc.len() == 5) {
+        return Ok(Some(CollModEffect::NoOption { name: "validator" }));
+    }
     if let Some(name) = plain_option(e.name) {
         return Ok(Some(CollModEffect::Option { name, value: Value::of(e) }));
     }
+    let set = |name, value| CollModEffect::Option { name, value: Value::number(value) };
     let switch = |name, on| match on {
         true => CollModEffect::Option { name, value: Value::of(e) },
         false => CollModEffect::NoOption { name },
@@ -125,7 +137,11 @@ fn effect(e: &Element<'_>) -> Result<Option<CollModEffect>> {
             Some(switch("expireAfterSeconds", false))
         }
         b"expireAfterSeconds" => e.int().map(|_| switch("expireAfterSeconds", true)),
-        b"cappedMax" => e.int().map(|max| switch("max", max > 0)),
+        b"cappedSize" => e.int().map(|size| set("size", size)),
+        // Zero and less mean no limit, which is listed as the largest number.
+        b"cappedMax" => {
+            e.int().map(|max| set("max", if max > 0 { max } else { i64::from(i32::MAX) }))
+        }
         b"recordPreImages" => e.bool().map(|on| switch("recordPreImages", on)),
         b"recordIdsReplicated" => match e.bool() {
             Some(false) => Some(switch("recordIdsReplicated", false)),
@@ -174,7 +190,7 @@ fn index(doc: &[u8]) -> Result<CollModEffect> {
                 let pattern = raw::owned(e.doc().ok_or_else(bad)?)?;
                 index = index.or(Some(IndexSelector::KeyPattern(pattern)));
             }
-            b"expireAfterSeconds" => expire_after = Some(Value::of(&e)),
+            b"expireAfterSeconds" => expire_after = Some(Value::number(e.int().ok_or_else(bad)?)),
             b"hidden" => hidden = Some(e.bool().ok_or_else(bad)?),
             b"unique" => unique = e.bool().ok_or_else(bad)?,
             b"prepareUnique" => prepare_unique = Some(e.bool().ok_or_else(bad)?),
@@ -195,7 +211,7 @@ fn index(doc: &[u8]) -> Result<CollModEffect> {
 }
 
 /// The bucket span that goes with a granularity, in seconds.
-fn span(granularity: &str) -> Option<i32> {
+fn span(granularity: &str) -> Option<i64> {
     Some(match granularity {
         "seconds" => 3_600,
         "minutes" => 86_400,
@@ -213,7 +229,7 @@ fn timeseries(doc: &[u8]) -> Result<CollModEffect> {
             b"granularity" => {
                 let span = e.str().and_then(span).ok_or_else(bad)?;
                 fields.push(("granularity", Some(Value::of(&e))));
-                fields.push(("bucketMaxSpanSeconds", Some(Value::int32(span))));
+                fields.push(("bucketMaxSpanSeconds", Some(Value::number(span))));
                 fields.push(("bucketRoundingSeconds", None));
             }
             b"bucketMaxSpanSeconds" | b"bucketRoundingSeconds" => {
@@ -242,8 +258,15 @@ pub fn apply_coll_mod(
     let mut indexes = indexes.to_vec();
     for effect in effects {
         match effect {
-            CollModEffect::Option { name, value } => options = with(&options, name, Some(value))?,
-            CollModEffect::NoOption { name } => options = with(&options, name, None)?,
+            CollModEffect::Option { name, value } => {
+                options = with(&options, name, Some(value))?;
+                let shown = raw::get(options.as_bytes(), name)?.and_then(|e| e.int());
+                clustered_expiry(name, shown, &mut indexes)?;
+            }
+            CollModEffect::NoOption { name } => {
+                options = with(&options, name, None)?;
+                clustered_expiry(name, None, &mut indexes)?;
+            }
             CollModEffect::Timeseries { fields } => options = with_timeseries(&options, fields)?,
             CollModEffect::Internal { .. } => {}
             CollModEffect::Index { index, .. } => {
@@ -252,7 +275,61 @@ pub fn apply_coll_mod(
             }
         }
     }
+    if effects.iter().any(is_validation) {
+        options = validation_defaults(options)?;
+    }
     Ok((options, indexes))
+}
+
+/// The options that the collection had before the collMod, as its `o2` tells
+/// them; in listCollections' form, without the UUID.
+///
+/// They are worth more than what was put together from earlier entries: setting
+/// `timeseriesBucketsMayHaveMixedSchemaData` leaves no trace in the oplog but here
+/// (8.2 logs an empty collMod and lists a changed `storageEngine`).
+pub fn options_before(o2: &RawDocument) -> Result<Option<RawDocumentBuf>> {
+    let old = raw::get(o2.as_bytes(), "collectionOptions_old")?.and_then(|e| e.doc());
+    old.map(|old| {
+        let mut out = Builder::new();
+        let mut walk = raw::elements(old)?;
+        while let Some(element) = walk.next()? {
+            if element.name != b"uuid" {
+                out.push(&element);
+            }
+        }
+        out.finish()
+    })
+    .transpose()
+}
+
+fn is_validation(effect: &CollModEffect) -> bool {
+    let (CollModEffect::Option { name, .. } | CollModEffect::NoOption { name }) = effect else {
+        return false;
+    };
+    matches!(*name, "validator" | "validationLevel" | "validationAction")
+}
+
+/// A collMod of any of the three writes the defaults of the others down.
+fn validation_defaults(mut options: RawDocumentBuf) -> Result<RawDocumentBuf> {
+    for (name, default) in [("validationLevel", "strict"), ("validationAction", "error")] {
+        if raw::get(options.as_bytes(), name)?.is_none() {
+            options = with(&options, name, Some(&Value::string(default)))?;
+        }
+    }
+    Ok(options)
+}
+
+/// The listing of a clustered collection repeats its expiry in the index that stands for the clustering.
+fn clustered_expiry(name: &str, secs: Option<i64>, indexes: &mut [RawDocumentBuf]) -> Result<()> {
+    if name != "expireAfterSeconds" {
+        return Ok(());
+    }
+    for spec in indexes {
+        if raw::get(spec.as_bytes(), "clustered")?.is_some() {
+            *spec = with(spec, name, secs.map(Value::number).as_ref())?;
+        }
+    }
+    Ok(())
 }
 
 /// `doc` with the field at its place replaced, appended, or (`None`) left out.
@@ -283,6 +360,11 @@ fn with_timeseries(
     let mut new = raw::owned(old)?;
     for (name, value) in fields {
         new = with(&new, name, value.as_ref())?;
+    }
+    // Order counts within a document, and the server writes them in this one.
+    for name in ["granularity", "bucketRoundingSeconds", "bucketMaxSpanSeconds"] {
+        let value = raw::get(new.as_bytes(), name)?.map(|e| Value::of(&e));
+        new = with(&with(&new, name, None)?, name, value.as_ref())?;
     }
     let value = Value { kind: types::DOCUMENT, bytes: new.into_bytes() };
     with(options, "timeseries", Some(&value))

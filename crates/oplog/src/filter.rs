@@ -186,8 +186,9 @@ fn fixed(db: &str, coll: &str) -> Option<bool> {
 /// doing: sessions, index builds, retry and change-stream images, caches of
 /// routing, coordinators. A restored server makes its own.
 pub fn bookkeeping(coll: &str) -> bool {
-    const NAMES: [&str; 17] = [
+    const NAMES: [&str; 20] = [
         "actionlog",
+        "analyzeShardKeySplitPoints",
         "changelog",
         "collection_critical_sections",
         "external_validation_keys",
@@ -201,6 +202,8 @@ pub fn bookkeeping(coll: &str) -> bool {
         "rangeDeletionsForRename",
         "sampledQueries",
         "sampledQueriesDiff",
+        "tenantMigrationDonors",
+        "tenantMigrationRecipients",
         "transaction_coordinators",
         "transactions",
         "vectorClock",

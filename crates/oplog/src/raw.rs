@@ -228,3 +228,11 @@ pub(crate) fn docs(array: &[u8]) -> Result<Vec<RawDocumentBuf>> {
     }
     Ok(out)
 }
+
+/// A whole number as the server writes it: 32 bits where they do.
+pub(crate) fn number(value: i64) -> (u8, Vec<u8>) {
+    match i32::try_from(value) {
+        Ok(small) => (types::INT32, small.to_le_bytes().to_vec()),
+        Err(_) => (types::INT64, value.to_le_bytes().to_vec()),
+    }
+}

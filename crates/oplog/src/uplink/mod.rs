@@ -67,7 +67,7 @@ pub enum PartState {
     /// An initial sync is under way.
     Syncing {
         /// Its plan, once stored.
-        plan: Option<SyncPlan>,
+        plan: Option<Box<SyncPlan>>,
         /// Its id.
         sync: SyncId,
         /// The entry that its oplog continues from.

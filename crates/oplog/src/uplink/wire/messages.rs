@@ -150,7 +150,7 @@ pub fn decode_session(bytes: &[u8]) -> Result<Session> {
         "empty" => PartState::Empty,
         "syncing" => PartState::Syncing {
             plan: match doc.has("plan")? {
-                true => Some(SyncPlan::from_bson(doc.doc("plan")?.bytes())?),
+                true => Some(Box::new(SyncPlan::from_bson(doc.doc("plan")?.bytes())?)),
                 false => None,
             },
             sync: SyncId(doc.id("sync")?),
