@@ -44,6 +44,8 @@ pub enum ObjectKind {
     Relocation = 7,
     /// Lease of a running reader.
     Reader = 8,
+    /// What a groom found dead, and since when.
+    Groom = 9,
 }
 
 impl ObjectKind {
@@ -57,6 +59,7 @@ impl ObjectKind {
             ObjectKind::Policy => "a policy or pin",
             ObjectKind::Relocation => "a relocation record",
             ObjectKind::Reader => "a reader lease",
+            ObjectKind::Groom => "a groom's record",
         }
     }
 }

@@ -5,7 +5,7 @@ mod cache;
 mod plan;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
 };
 
@@ -32,6 +32,14 @@ const RANGES_AT_ONCE: usize = 4;
 #[derive(Debug, Clone)]
 pub struct BlockReader {
     inner: Arc<Inner>,
+    over: Option<Arc<Scratch>>,
+}
+
+/// Another repository whose packs are read through the same reader.
+#[derive(Debug)]
+struct Scratch {
+    packs: HashSet<PackId>,
+    reader: BlockReader,
 }
 
 #[derive(Debug)]
@@ -60,7 +68,15 @@ impl BlockReader {
             moves: Mutex::new(ByteLru::new(eighth)),
             loading: Mutex::default(),
         };
-        BlockReader { inner: Arc::new(inner) }
+        BlockReader { inner: Arc::new(inner), over: None }
+    }
+
+    /// A reader that finds the packs `scratch` has now there, and every other one here.
+    pub async fn over(&self, scratch: BlockReader) -> Result<BlockReader> {
+        let objects = scratch.repo().store().list(names::PACKS, None).await?;
+        let packs = objects.iter().filter_map(|o| names::parse_pack(&o.name)).collect();
+        let over = Some(Arc::new(Scratch { packs, reader: scratch }));
+        Ok(BlockReader { inner: self.inner.clone(), over })
     }
 
     /// The repository.
@@ -73,6 +89,9 @@ impl BlockReader {
     pub async fn read(&self, block: &BlockRef) -> Result<Bytes> {
         if let Some(raw) = lock(&self.inner.blocks).get(&block.id) {
             return Ok(raw);
+        }
+        if let Some(over) = self.over.as_ref().filter(|over| over.packs.contains(&block.pack)) {
+            return Box::pin(over.reader.read(block)).await;
         }
         let raw = self.follow(block).await?;
         lock(&self.inner.blocks).insert(block.id, raw.clone(), raw.len());
@@ -117,6 +136,29 @@ impl BlockReader {
         }
         lock(&self.inner.loading).remove(&pack);
         loaded
+    }
+
+    /// The pack that holds a block now.
+    ///
+    /// # Errors
+    /// Damaged when it is lost.
+    pub async fn locate(&self, block: &BlockRef) -> Result<PackId> {
+        let mut pack = block.pack;
+        for _ in 0..MOST_MOVES {
+            match self.toc(pack).await {
+                Ok(toc) if toc.find(block.id).is_some() => return Ok(pack),
+                Ok(_) => {
+                    return Err(Error::damaged(format!(
+                        "block {} is not in pack {pack}",
+                        block.id
+                    )));
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            pack = self.moved(pack, block).await?;
+        }
+        Err(Error::damaged(format!("{block} moved without end")))
     }
 
     /// Reads a block from its pack or from where it moved.

@@ -205,9 +205,8 @@ impl BlockWriter {
         if let Some(known) = self.reuse(id, raw_len)? {
             return Ok(known);
         }
-        match stored_form(raw_len, zstd)? {
-            (codec, body) => self.append(id, raw_len, codec, &body).await,
-        }
+        let (codec, body) = stored_form(raw_len, zstd)?;
+        self.append(id, raw_len, codec, &body).await
     }
 
     /// Tells of a block that the store has: later puts of its content give

@@ -64,12 +64,14 @@ impl RemoteStore {
 
     fn error(&self, doing: &str, name: &str, error: Remote) -> Error {
         let text = error.to_string();
-        let kind = kind_of(&error, &text);
+        let kind = match kind_of(&error, &text) {
+            // Only reading one object can find that it is not there.
+            ErrorKind::NotFound if doing != "read" => ErrorKind::Usage,
+            kind => kind,
+        };
         let what = format!("{doing} {name} in {}", self.location);
         let hint = match kind {
-            ErrorKind::NotFound if doing == "write" => {
-                Some("check that the bucket exists: it is not created")
-            }
+            ErrorKind::Usage => Some("check that the bucket exists, its region and endpoint"),
             ErrorKind::Denied => Some(self.hint),
             ErrorKind::Full => Some("free space in the store, or raise its quota"),
             _ => None,
@@ -86,21 +88,11 @@ impl RemoteStore {
         ObjectStat { name, size: meta.size, modified }
     }
 
-    async fn read(&self, name: &str, range: Option<GetRange>) -> Result<(Bytes, u64), Remote> {
-        let path =
-            self.path(name).map_err(|e| Remote::Generic { store: "name", source: e.into() })?;
+    async fn read(&self, path: &Path, range: Option<GetRange>) -> Result<(Bytes, u64), Remote> {
         let options = GetOptions { range, ..GetOptions::default() };
-        let found = self.remote.get_opts(&path, options).await?;
+        let found = self.remote.get_opts(path, options).await?;
         let size = found.meta.size;
         Ok((found.bytes().await?, size))
-    }
-
-    async fn put_whole(&self, name: &str, body: Bytes) -> Result<Put, Remote> {
-        let path =
-            self.path(name).map_err(|e| Remote::Generic { store: "name", source: e.into() })?;
-        let created =
-            self.remote.put_opts(&path, PutPayload::from_bytes(body), PutMode::Create.into());
-        existing(created.await.map(drop))
     }
 
     /// Sends the parts under a name of their own, then gives them the name if
@@ -148,6 +140,20 @@ async fn send_all(upload: &mut dyn MultipartUpload, body: Bytes) -> Result<(), R
     Ok(())
 }
 
+/// Where the server may start so that nothing after `after` is left out. Not
+/// simply there: servers that keep folders (SeaweedFS) sort `a/x` as `a`, before
+/// `a+1`, where the order of bytes has it after. So the start is before every
+/// folder whose name `after` begins with, and what is too much is dropped here.
+fn offset<'a>(prefix: &str, after: &'a str) -> Option<&'a str> {
+    let rest = after.strip_prefix(prefix)?;
+    if rest.contains('/') {
+        return None;
+    }
+    let end = rest.bytes().position(|b| b < b'/').unwrap_or(rest.len());
+    let end = end.checked_sub(1).filter(|end| *end > 0)?;
+    after.get(..prefix.len() + end)
+}
+
 fn existing(created: Result<(), Remote>) -> Result<Put, Remote> {
     match created {
         Ok(()) => Ok(Put::Created),
@@ -161,6 +167,9 @@ fn existing(created: Result<(), Remote>) -> Result<Put, Remote> {
 fn kind_of(error: &Remote, text: &str) -> ErrorKind {
     let status = |code: &str| text.contains(&format!("status code: {code}"));
     match error {
+        _ if text.contains("NoSuchBucket") || text.contains("ContainerNotFound") => {
+            ErrorKind::Usage
+        }
         Remote::NotFound { .. } => ErrorKind::NotFound,
         Remote::PermissionDenied { .. } | Remote::Unauthenticated { .. } => ErrorKind::Denied,
         Remote::AlreadyExists { .. } | Remote::Precondition { .. } => ErrorKind::Conflict,
@@ -180,11 +189,15 @@ impl Store for RemoteStore {
         if body.len() > MULTIPART_ABOVE {
             return self.put_parts(name, body).await;
         }
-        self.put_whole(name, body).await.map_err(|e| self.error("write", name, e))
+        let path = self.path(name)?;
+        let body = PutPayload::from_bytes(body);
+        let created = self.remote.put_opts(&path, body, PutMode::Create.into()).await;
+        existing(created.map(drop)).map_err(|e| self.error("write", name, e))
     }
 
     async fn get(&self, name: &str) -> Result<Bytes> {
-        let (body, _) = self.read(name, None).await.map_err(|e| self.error("read", name, e))?;
+        let path = self.path(name)?;
+        let (body, _) = self.read(&path, None).await.map_err(|e| self.error("read", name, e))?;
         Ok(body)
     }
 
@@ -192,7 +205,8 @@ impl Store for RemoteStore {
         if range.start >= range.end {
             return Ok(Bytes::new());
         }
-        match self.read(name, Some(GetRange::Bounded(range.clone()))).await {
+        let path = self.path(name)?;
+        match self.read(&path, Some(GetRange::Bounded(range.clone()))).await {
             Ok((body, _)) if body.len() as u64 == range.end - range.start => Ok(body),
             Ok((_, size)) => Err(too_short(name, size, range.end)),
             Err(error) => {
@@ -206,8 +220,9 @@ impl Store for RemoteStore {
     }
 
     async fn get_tail(&self, name: &str, max: u64) -> Result<(Bytes, u64)> {
+        let path = self.path(name)?;
         if max > 0
-            && let Ok((body, size)) = self.read(name, Some(GetRange::Suffix(max))).await
+            && let Ok((body, size)) = self.read(&path, Some(GetRange::Suffix(max))).await
             && body.len() as u64 == size.min(max)
         {
             return Ok((body, size));
@@ -229,8 +244,8 @@ impl Store for RemoteStore {
             "" => self.prefix.clone(),
             name => self.path(name)?,
         };
-        let listing = match after {
-            Some(after) => self.remote.list_with_offset(Some(&folder), &self.path(after)?),
+        let listing = match after.and_then(|after| offset(prefix, after)) {
+            Some(offset) => self.remote.list_with_offset(Some(&folder), &self.path(offset)?),
             None => self.remote.list(Some(&folder)),
         };
         let skip = match self.prefix.as_ref() {
@@ -261,5 +276,48 @@ impl Store for RemoteStore {
 
     fn location(&self) -> String {
         self.location.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+    use crate::conformance;
+
+    #[tokio::test]
+    async fn conforms_over_a_foreign_store_with_and_without_a_prefix() {
+        for prefix in ["", "a/b"] {
+            let remote = Arc::new(InMemory::new());
+            let store = RemoteStore::new(remote, prefix, "memory".to_owned(), "").unwrap();
+            let store: Arc<dyn Store> = Arc::new(store);
+            conformance::run(store.clone()).await.unwrap();
+            conformance::run_large(store).await.unwrap();
+        }
+    }
+
+    #[test]
+    fn a_listing_starts_before_folders_that_sort_elsewhere() {
+        assert_eq!(offset("o/", "o/00ff-12"), Some("o/00f"));
+        assert_eq!(offset("o/", "o/a+1"), None);
+        assert_eq!(offset("o/", "o/a/b"), None);
+        assert_eq!(offset("o/", "n"), None);
+        assert_eq!(offset("", "keys"), Some("key"));
+    }
+
+    #[test]
+    fn answers_have_the_kind_that_tells_what_to_do() {
+        let of = |text: &str| {
+            let error = Remote::Generic { store: "S3", source: text.into() };
+            kind_of(&error, &error.to_string())
+        };
+        let status = |code: &str| of(&format!("Server returned non-2xx status code: {code}: x"));
+        assert_eq!(status("403 Forbidden"), ErrorKind::Denied);
+        assert_eq!(status("507 Insufficient Storage"), ErrorKind::Full);
+        assert_eq!(status("503 Slow Down"), ErrorKind::Unavailable);
+        assert_eq!(status("500 Internal"), ErrorKind::Unavailable);
+        assert_eq!(status("404: <Code>NoSuchBucket</Code>"), ErrorKind::Usage);
+        assert_eq!(of("connection reset"), ErrorKind::Unavailable);
     }
 }
