@@ -59,6 +59,9 @@ pub(crate) struct Argon2Cost {
 impl Argon2Cost {
     /// RFC 9106 section 4, second recommended option: 64 MiB, 3 passes, 4 lanes.
     pub(crate) const DEFAULT: Argon2Cost = Argon2Cost { m_kib: 64 << 10, t: 3, p: 4 };
+    /// As little as there is, for tests.
+    #[cfg(test)]
+    pub(crate) const LITTLE: Argon2Cost = Argon2Cost { m_kib: 64, t: 1, p: 1 };
     /// A file that asks for more is not believed.
     const LIMIT: Argon2Cost = Argon2Cost { m_kib: 1 << 20, t: 64, p: 64 };
 }
@@ -172,7 +175,7 @@ impl Keyring {
         let cipher = wrapping_cipher(secret, argon2, &salt)?;
         let mut plain = self.to_bytes()?;
         cipher.seal(0, &repository.0, &mut plain, 0)?;
-        to_line(&KeyringFile {
+        let line = to_line(&KeyringFile {
             magic: KEYS_MAGIC.to_owned(),
             format: FORMAT,
             repository: repository.to_string(),
@@ -181,7 +184,11 @@ impl Keyring {
             salt: hex::encode(salt),
             wrapped: hex::encode(plain.as_slice()),
             check: String::new(),
-        })
+        })?;
+        if line.len() as u64 > MAX_FILE {
+            return Err(Error::usage("the keys were rotated too often: the keyring is full"));
+        }
+        Ok(line)
     }
 
     fn to_bytes(&self) -> Result<Zeroizing<Vec<u8>>> {
