@@ -78,6 +78,7 @@ impl Ingest {
         for _ in 0..ROUNDS {
             let history = self.session_at(&part, s).await?;
             match (Chain { at: history.chain }).accept(slice.decoded.header()) {
+                Accept::Append if !self.confirm(&part, s, &history).await? => fresh = true,
                 Accept::Append => {
                     if let Some(ack) = self.put(&part, s, &history, &slice).await? {
                         return Ok(ack);
@@ -108,8 +109,23 @@ impl Ingest {
         Err(Error::new(ErrorKind::Unavailable, "the chain changes faster than slices come in"))
     }
 
-    /// Puts a slice that fits the end of the chain; `None` when the name is
-    /// taken by other content: the chain was loaded anew then.
+    /// Whether the chain still ends where we think. Another process that serves
+    /// the same session may have gone on, and what it stored may be compacted by now, so
+    /// that the name which would tell is free again.
+    async fn confirm(&self, part: &Part, s: &SessionRef, history: &History) -> Result<bool> {
+        if self.is_confirmed(part).await {
+            return Ok(true);
+        }
+        if part.files.continues(s.timeline, history.chain).await? {
+            self.reload_chain(part, s, history).await?;
+            return Ok(false);
+        }
+        self.advance(part, s, history.clone()).await?;
+        Ok(true)
+    }
+
+    /// Puts a slice that fits the end of the chain; `None` when that was not
+    /// the end, or may not have been: the chain was loaded anew then.
     async fn put(
         &self,
         part: &Part,
@@ -120,11 +136,9 @@ impl Ingest {
         let name = part.files.slice_name(s.timeline, slice.prev(), None);
         let began = self.clock.monotonic();
         let put = part.files.put_slice(&name, &slice.bytes).await?;
-        if self.clock.monotonic().saturating_sub(began) >= self.options.fence_check {
-            // So long that another agent may have taken over and a groom been by.
-            self.check_fence(part, s).await?;
-        }
-        if put == Put::Exists && !same_slice(part, &name, &slice.bytes).await? {
+        // So long that another may have gone on meanwhile, and been compacted.
+        let slow = self.clock.monotonic().saturating_sub(began) >= self.options.fence_check;
+        if slow || (put == Put::Exists && !same_slice(part, &name, &slice.bytes).await?) {
             self.check_fence(part, s).await?;
             self.reload_chain(part, s, history).await?;
             return Ok(None);

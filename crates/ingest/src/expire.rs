@@ -5,6 +5,8 @@ use bygone_oplog::uplink::PartKey;
 
 use crate::{Ingest, compact::StoredSlice, files::Files};
 
+/// Younger slices stay: a rival or a retry may still be writing under their names.
+const MIN_AGE: i64 = 60_000;
 /// Epochs that are kept; only the highest counts.
 const EPOCHS: usize = 16;
 
@@ -23,7 +25,8 @@ impl Ingest {
     ///
     /// Oldest first, so that after an interruption the chain from any position
     /// that is still stored is whole. The newest slice of the newest timeline
-    /// stays in any case: the end of the chain is known from it alone.
+    /// stays in any case: the end of the chain is known from it alone. So does
+    /// what was written less than a minute ago, until the next call.
     pub async fn expire(&self, key: &PartKey, before: OpTime) -> Result<Expired> {
         let part = self.part(key);
         let mut done = Expired::default();
@@ -31,7 +34,11 @@ impl Ingest {
         for (at, timeline) in timelines.iter().enumerate() {
             let slices = part.files.slices(timeline.id).await?;
             let newest = at + 1 == timelines.len();
+            let now = self.clock.now();
             for slice in due(&part.files, &slices, before, newest).await? {
+                if now.since(slice.modified) < MIN_AGE {
+                    break;
+                }
                 part.files.delete_slice(&slice.name).await?;
                 done.slices += 1;
                 done.bytes += slice.size;
@@ -52,18 +59,18 @@ async fn due<'a>(
     let tip = slices.iter().map(|s| s.prev).max();
     let mut due = Vec::new();
     for (at, slice) in slices.iter().enumerate() {
-        if Some(slice.prev) == tip {
+        let ended = if Some(slice.prev) == tip {
             // Only its content says where the last one ends.
-            if newest || !ends_by(files, slice, before).await? {
-                continue;
-            }
+            !newest && ends_by(files, slice, before).await?
         } else {
             // A plain slice ends where the next one begins, at the latest.
             let next = slices[at..].iter().map(|s| s.prev).find(|prev| *prev > slice.prev);
             let end = slice.last.or(next.map(|next| next.ts));
-            if end.is_none_or(|end| end > before.ts) {
-                continue;
-            }
+            end.is_some_and(|end| end <= before.ts)
+        };
+        // Nothing after one that stays: there must be no hole.
+        if !ended {
+            break;
         }
         due.push(slice);
     }

@@ -156,6 +156,21 @@ impl Files {
         stats.into_iter().map(|stat| stored(timeline, &folder, stat)).collect()
     }
 
+    /// Whether a stored slice begins at or after `at`: then the chain goes on beyond it.
+    pub(crate) async fn continues(&self, timeline: TimelineId, at: OpTime) -> Result<bool> {
+        let folder = self.slice_folder(timeline);
+        // Names sort by position: nothing before is listed.
+        let before = OpTime::new(at.ts.prev(), -1);
+        let after = self.slice_name(timeline, before, None);
+        let stats = self.oplog.repository().store().list(&folder, Some(&after)).await?;
+        for stat in stats {
+            if stored(timeline, &folder, stat)?.prev.ts >= at.ts {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Full name of a slice.
     pub(crate) fn slice_name(
         &self,

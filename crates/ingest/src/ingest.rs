@@ -12,7 +12,7 @@ use bygone_oplog::uplink::{AgentReport, Hello, PartKey, PartState, Session, Sess
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
-    feed::Events,
+    feed::{Event, Events},
     files::{Files, Stores, epoch_record},
     history::{self, History},
     part::{Live, Part, PartStatus},
@@ -109,6 +109,7 @@ impl Ingest {
     }
 
     pub(crate) async fn open_session(&self, hello: Hello) -> Result<Session> {
+        plan::check_agent(&hello)?;
         let part = self.part(&hello.key);
         let _order = part.order.lock().await;
         self.check_lease(&part, &hello).await?;
@@ -122,8 +123,15 @@ impl Ingest {
         let timeline = history.timeline();
         tracing::info!(part = %part.key.part, %epoch, holder, chain = %history.chain, "session opened");
         self.note(&part, &holder, epoch, &history);
-        *part.live.lock().await =
-            Some(Live { epoch, agent: hello.agent, holder, heard: now, checked: now, history });
+        *part.live.lock().await = Some(Live {
+            epoch,
+            agent: hello.agent,
+            holder,
+            heard: now,
+            checked: now,
+            confirmed: now,
+            history,
+        });
         Ok(Session { epoch, timeline, state })
     }
 
@@ -210,17 +218,33 @@ impl Ingest {
 
     /// As [`Ingest::session`], for writes that belong to the newest timeline.
     pub(crate) async fn session_at(&self, part: &Part, s: &SessionRef) -> Result<Arc<History>> {
-        let history = self.session(part, s).await?;
+        let mut history = self.session(part, s).await?;
+        if history.timeline() < s.timeline {
+            // Opened by another process that serves the same session.
+            let loaded = History::load(&part.files).await.map_err(|e| within(part, e))?;
+            self.advance(part, s, loaded).await?;
+            part.feed.send(&Event::Lagged);
+            history = self.session(part, s).await?;
+        }
         if history.timeline() == s.timeline {
             return Ok(history);
         }
         Err(conflict(format!(
-            "part {}: timeline {} is closed, {} is open",
+            "part {}: timeline {} is not open, {} is",
             part.key.part,
             s.timeline,
             history.timeline()
         ))
         .hint("open a new session"))
+    }
+
+    /// Whether the end of the chain was seen in the store lately enough to
+    /// append to it: slices are compacted and expired under their old names
+    /// only when they are much older.
+    pub(crate) async fn is_confirmed(&self, part: &Part) -> bool {
+        let live = part.live.lock().await;
+        let now = self.clock.monotonic();
+        live.as_ref().is_some_and(|l| now.saturating_sub(l.confirmed) < self.options.fence_check)
     }
 
     async fn adopt(&self, part: &Part, s: &SessionRef) -> Result<Live> {
@@ -234,7 +258,15 @@ impl Ingest {
         self.note(part, &holder, highest, &history);
         let now = self.clock.monotonic();
         let agent = holder.split_once('@').map_or(holder.as_str(), |(agent, _)| agent).to_owned();
-        Ok(Live { epoch: highest, agent, holder, heard: now, checked: now, history })
+        Ok(Live {
+            epoch: highest,
+            agent,
+            holder,
+            heard: now,
+            checked: now,
+            confirmed: now,
+            history,
+        })
     }
 
     /// Asks the store for a higher epoch than the session's.
@@ -272,6 +304,7 @@ impl Ingest {
             status.chain = history.chain;
         });
         live.history = Arc::new(history);
+        live.confirmed = self.clock.monotonic();
         Ok(())
     }
 

@@ -60,6 +60,9 @@ pub(crate) struct Live {
     pub heard: Duration,
     /// When the store was last seen to have no higher epoch (monotonic).
     pub checked: Duration,
+    /// When the history was last known to be what the store has (monotonic).
+    /// Another process may serve the same session.
+    pub confirmed: Duration,
     pub history: Arc<History>,
 }
 

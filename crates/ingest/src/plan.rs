@@ -6,7 +6,7 @@ use bygone_base::{Error, OpTime, Result, SyncId};
 use bygone_document::key::id_key;
 use bygone_oplog::{
     filter::{Filter, Mode},
-    uplink::SyncPlan,
+    uplink::{Hello, SyncPlan},
 };
 
 /// Whether an agent with filter `now` needs another initial sync than the one
@@ -21,6 +21,15 @@ pub(crate) fn needs_sync(then: &Filter, now: &Filter) -> bool {
         }
     };
     then.mode() != now.mode() || set(then) != set(now)
+}
+
+/// Refuses an agent whose id could not be told from its host in a record.
+pub(crate) fn check_agent(hello: &Hello) -> Result<()> {
+    let good = |text: &str| (1..=256).contains(&text.len()) && !text.contains(char::is_control);
+    if good(&hello.agent) && good(&hello.host) && !hello.agent.contains('@') {
+        return Ok(());
+    }
+    Err(Error::usage("the agent's id or host name is empty, too long, or has odd characters"))
 }
 
 /// Refuses a plan that does not hold together.

@@ -13,7 +13,7 @@ use bygone_snapshot::sync::{Listed, SliceKey, SyncEndRecord, SyncSliceRecord};
 
 use self::{
     check::{Checked, Expect},
-    state::RangeState,
+    state::{Bounds, PlanIndex, RangeState},
 };
 use crate::{Event, Ingest, chain_read::blocking, ingest::conflict, part::Part, plan};
 
@@ -74,7 +74,7 @@ impl Ingest {
         if range.done {
             return Err(conflict("refused: the range is complete"));
         }
-        let (record, blocks) = self.checked(sync, range, key, slice).await?;
+        let (record, blocks) = self.checked(part, sync, range, key, slice).await?;
         let record = pack(part, record, blocks).await?;
         let began = self.clock.monotonic();
         let put = part.files.put_sync_record(sync.id, &record).await?;
@@ -94,13 +94,14 @@ impl Ingest {
     /// Checks a slice and makes its record (without pack) and its blocks.
     async fn checked(
         &self,
+        part: &Part,
         sync: &Arc<SyncState>,
         range: &RangeState,
         key: SliceKey,
         slice: SyncSlice,
     ) -> Result<(SyncSliceRecord, Checked)> {
-        let plan = sync.plan().ok_or_else(|| Error::usage("refused: the plan is not stored"))?;
-        let (lower, upper) = plan.bounds(key.coll, key.range)?;
+        let plan = plan_of(part, sync).await?;
+        let Bounds { lower, upper } = plan.bounds(key.coll, key.range)?;
         if slice.valid_from < sync.start.ts {
             return Err(Error::usage("refused: it was read before the sync began"));
         }
@@ -159,7 +160,7 @@ impl Ingest {
             Some(sync) if sync.id == end.sync => sync,
             _ => return Err(conflict(format!("initial sync {} is not the newest", end.sync))),
         };
-        let plan = sync.plan().ok_or_else(|| Error::usage("the plan is not stored"))?;
+        let plan = plan_of(&part, sync).await?;
         if !sync.ended() {
             if let Some((coll, range)) = sync.first_unfinished(&plan).await {
                 return Err(Error::usage(format!(
@@ -182,6 +183,16 @@ impl Ingest {
         part.feed.send(&Event::SyncEnded);
         Ok(())
     }
+}
+
+/// The plan; looked for in the store where another process stored it.
+async fn plan_of(part: &Part, sync: &Arc<SyncState>) -> Result<Arc<PlanIndex>> {
+    if sync.plan().is_none()
+        && let Some(plan) = part.files.plan(sync.id).await?
+    {
+        sync.set_plan(plan);
+    }
+    sync.plan().ok_or_else(|| Error::usage("refused: the plan is not stored"))
 }
 
 /// The state is whole only when the oplog is stored up to the end of the scan.

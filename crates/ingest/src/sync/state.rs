@@ -1,9 +1,9 @@
 //! How far an initial sync got. Rebuilt from the sync store: its records are the truth.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -20,6 +20,17 @@ use crate::files::Files;
 /// Records read at once while the progress is rebuilt.
 const READ_AHEAD: usize = 16;
 
+/// A range's state; whoever holds it stores the range's next slice.
+pub(crate) type SharedRange = Arc<tokio::sync::Mutex<RangeState>>;
+type Ranges = HashMap<(CollectionId, u32), SharedRange>;
+
+/// The first key of a range and that of the next one, where there are such.
+#[derive(Debug, Default)]
+pub(crate) struct Bounds {
+    pub lower: Option<Vec<u8>>,
+    pub upper: Option<Vec<u8>>,
+}
+
 /// One initial sync.
 #[derive(Debug)]
 pub(crate) struct SyncState {
@@ -27,7 +38,7 @@ pub(crate) struct SyncState {
     pub start: OpTime,
     plan: RwLock<Option<Arc<PlanIndex>>>,
     ended: AtomicBool,
-    ranges: Mutex<HashMap<(CollectionId, u32), Arc<tokio::sync::Mutex<RangeState>>>>,
+    ranges: Mutex<Ranges>,
 }
 
 /// The plan, by collection.
@@ -43,12 +54,8 @@ impl PlanIndex {
         PlanIndex { plan, by_id }
     }
 
-    /// The bounds of a range: its first key and the next range's, where there are such.
-    pub(crate) fn bounds(
-        &self,
-        coll: CollectionId,
-        range: u32,
-    ) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>)> {
+    /// The bounds of a range of the plan.
+    pub(crate) fn bounds(&self, coll: CollectionId, range: u32) -> Result<Bounds> {
         let planned = self.by_id.get(&coll).and_then(|i| self.plan.collections.get(*i));
         let planned = planned.ok_or_else(|| {
             Error::usage(format!("collection {coll} is not in the plan of the initial sync"))
@@ -58,7 +65,7 @@ impl PlanIndex {
             return Err(Error::usage(format!("collection {coll} has no range {range}")));
         }
         let lower = range.checked_sub(1).and_then(|before| planned.ranges.get(before));
-        Ok((lower.cloned(), planned.ranges.get(range).cloned()))
+        Ok(Bounds { lower: lower.cloned(), upper: planned.ranges.get(range).cloned() })
     }
 
     fn all(&self) -> impl Iterator<Item = (CollectionId, u32)> {
@@ -158,11 +165,7 @@ impl SyncState {
     }
 
     /// A range's state; slices of one range come one after the other.
-    pub(crate) fn range(
-        &self,
-        coll: CollectionId,
-        range: u32,
-    ) -> Arc<tokio::sync::Mutex<RangeState>> {
+    pub(crate) fn range(&self, coll: CollectionId, range: u32) -> SharedRange {
         Arc::clone(self.lock_ranges().entry((coll, range)).or_default())
     }
 
@@ -196,16 +199,13 @@ impl SyncState {
             let state = state.lock().await;
             states.insert(key, (state.done, state.gone));
         }
-        let gone: std::collections::HashSet<CollectionId> =
+        let gone: HashSet<CollectionId> =
             states.iter().filter(|(_, (_, gone))| *gone).map(|((coll, _), _)| *coll).collect();
         plan.all()
             .find(|key| !states.get(key).is_some_and(|(done, _)| *done) && !gone.contains(&key.0))
     }
 
-    fn lock_ranges(
-        &self,
-    ) -> std::sync::MutexGuard<'_, HashMap<(CollectionId, u32), Arc<tokio::sync::Mutex<RangeState>>>>
-    {
+    fn lock_ranges(&self) -> MutexGuard<'_, Ranges> {
         self.ranges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

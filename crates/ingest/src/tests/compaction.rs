@@ -191,6 +191,28 @@ async fn two_compactions_at_once_do_no_harm() {
     assert_eq!(w.slice_names(s.timeline).await.len(), 2);
 }
 
+/// A name that compaction freed must not be taken again by a process that
+/// serves the same session and has not heard of what the other one stored.
+#[tokio::test]
+async fn a_process_that_fell_behind_does_not_append_under_a_freed_name() {
+    let w = World::new().await;
+    let behind = w.ingest_over(w.repo.clone(), 2);
+    let ingest = w.ingest();
+    let s = w.begun(&ingest, "a").await;
+    behind.oplog_slice(&s, slice(0, 2)).await.unwrap();
+    for n in 1..10 {
+        ingest.oplog_slice(&s, slice(n * 2, n * 2 + 2)).await.unwrap();
+    }
+    w.clock.pass(100);
+    ingest.compact(&w.key, w.clock.now(), &options()).await.unwrap();
+    assert_eq!(behind.oplog_slice(&s, slice(2, 5)).await.unwrap(), Ack::AlreadyStored);
+    let lie = behind.oplog_slice(&s, super::support::salted(2, 5, 1)).await.unwrap_err();
+    assert_eq!(lie.kind(), ErrorKind::Conflict);
+    behind.oplog_slice(&s, slice(20, 21)).await.unwrap();
+    assert_eq!(w.slice_names(s.timeline).await.len(), 3);
+    assert_eq!(w.entries(s.timeline, at(0)).await.len(), 21);
+}
+
 #[tokio::test]
 async fn expiry_keeps_what_follows_a_position_and_the_end() {
     let w = World::new().await;
@@ -200,6 +222,9 @@ async fn expiry_keeps_what_follows_a_position_and_the_end() {
     assert_eq!(w.entries(s.timeline, at(5)).await, before[5..]);
     ingest.compact(&w.key, w.clock.now(), &options()).await.unwrap();
     assert_eq!(ingest.expire(&w.key, at(12)).await.unwrap().slices, 0);
+    // What was just written stays for a moment.
+    assert_eq!(ingest.expire(&w.key, at(99)).await.unwrap().slices, 0);
+    w.clock.pass(100);
     // Everything may go, but the end of the chain must stay known.
     ingest.expire(&w.key, at(99)).await.unwrap();
     assert_eq!(w.slice_names(s.timeline).await.len(), 1);

@@ -215,7 +215,7 @@ async fn run(seed: u64, steps: usize) -> u32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn acknowledged_is_durable_and_chains_have_no_gap_and_no_fork(seed: u64) {
