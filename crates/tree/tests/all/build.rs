@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use bygone_base::{BlockId, Ts};
 use bygone_document::id_key;
 use bygone_tree::{
-    DocsBuilder, KeyRange, MergeOptions, NodeEntry, OpKind, Position, Tree, TreeRoot,
+    DocsBuilder, KeyRange, MergeOptions, NodeEntry, OpKind, Position, RunRoot, Tree, TreeInfo,
+    TreeRoot,
     build::TreeBuilder,
-    cutter::cut_for,
+    cutter::{cut_for, node_ends},
     diff::{Difference, diff},
     docs::LeafStyle,
     fold::{Fold, fold},
@@ -104,21 +105,88 @@ fn a_spliced_tree_is_the_tree_that_a_build_from_its_leaves_gives() {
                 ids.iter().map(|id| Op::new(*id, 2, OpKind::Update, set_v(1))).collect();
             let runs = [write_run(&place, &ops).await.unwrap()];
             let ranges: Vec<KeyRange> = chosen.iter().map(|at| all[*at].range.clone()).collect();
-            let options = MergeOptions::new(COLL, Ts(2));
-            let (reader, before) = (&place.reader, place.writer.stats());
-            let input = Fold { reader, base: &base, runs: &runs, options: &options, trim: None };
-            let folded = fold(&input, &ranges, &place.writer).await.unwrap().base;
-            let stats = place.writer.flush().await.unwrap();
-            let new = stats.new_blocks - before.new_blocks;
+            let before = place.writer.stats().new_blocks;
+            let folded = refold(&place, &base, &runs, &ranges).await;
+            let new = place.writer.stats().new_blocks - before;
             let most = (chosen.len() * (1 + usize::from(root.level))) as u64;
             assert!(new <= most, "{new} new blocks of at most {most}");
-            let folded = folded.root.unwrap();
-            let mut rebuilt = TreeBuilder::new(place.writer.clone());
-            for span in spans(&place, &folded).await {
-                rebuilt.push_leaf(span.entry).await.unwrap();
-            }
-            assert_eq!(rebuilt.finish().await.unwrap(), Some(folded));
+            assert_eq!(rebuild(&place, &folded).await, folded);
         }
+    });
+}
+
+/// Leaves that are added, or that vanish, where a node ended: what follows lies across the old nodes.
+#[test]
+fn a_splice_that_moves_the_ends_of_nodes_comes_back_into_step() {
+    run(async {
+        let place = place().await;
+        let root = build(&place, &docs((0..30_000).map(|id| id * 2)), 1).await.unwrap();
+        let base = info(Some(root.clone()), 1);
+        let all = spans(&place, &root).await;
+        let ends: Vec<&KeyRange> = all
+            .iter()
+            .map(|span| &span.range)
+            .filter(|range| node_ends(&range.from, 2, 0) && range.to.is_some())
+            .collect();
+        assert!(ends.len() > 10);
+        for (pick, remove) in [(2, false), (3, true), (5, false), (6, true)] {
+            let range = ends[pick].clone();
+            let ids: Vec<i32> = (0..60_000).filter(|id| range.contains(&key(*id))).collect();
+            let ops: Vec<Op> = ids
+                .iter()
+                .filter(|id| remove == (*id % 2 == 0))
+                .map(|id| match remove {
+                    true => Op::new(*id, 2, OpKind::Delete, vec![]),
+                    false => Op::new(*id, 2, OpKind::Insert, doc(*id, 0, 2)),
+                })
+                .collect();
+            let runs = [write_run(&place, &ops).await.unwrap()];
+            let before = place.writer.stats().new_blocks;
+            let folded = refold(&place, &base, &runs, std::slice::from_ref(&range)).await;
+            let new = place.writer.stats().new_blocks - before;
+            assert!(new < 20, "{new} new blocks");
+            assert_eq!(rebuild(&place, &folded).await, folded);
+            let change = ops.len() as u64;
+            let items = if remove { root.items - change } else { root.items + change };
+            assert_eq!(folded.items, items);
+        }
+    });
+}
+
+async fn refold(place: &Place, base: &TreeInfo, runs: &[RunRoot], ranges: &[KeyRange]) -> TreeRoot {
+    let options = MergeOptions::new(COLL, Ts(2));
+    let input = Fold { reader: &place.reader, base, runs, options: &options, trim: None };
+    let folded = fold(&input, ranges, &place.writer).await.unwrap().base;
+    place.writer.flush().await.unwrap();
+    folded.root.unwrap()
+}
+
+/// The tree that a build from the leaves of `root` gives.
+async fn rebuild(place: &Place, root: &TreeRoot) -> TreeRoot {
+    let mut rebuilt = TreeBuilder::new(place.writer.clone());
+    for span in spans(place, root).await {
+        rebuilt.push_leaf(span.entry).await.unwrap();
+    }
+    rebuilt.finish().await.unwrap().unwrap()
+}
+
+/// As the leaves of a run do that hold one document's history.
+#[test]
+fn leaves_that_all_start_at_one_key_make_a_tree() {
+    run(async {
+        let place = place().await;
+        let key = (0..5_000).map(key).find(|key| node_ends(key, 2, 0)).unwrap();
+        let leaf = build(&place, &docs(0..1), 1).await.unwrap();
+        let mut entry = spans(&place, &leaf).await.remove(0).entry;
+        entry.key = key.into();
+        let mut tree = TreeBuilder::new(place.writer.clone());
+        for _ in 0..1_000 {
+            tree.push_leaf(entry.clone()).await.unwrap();
+        }
+        let root = tree.finish().await.unwrap().unwrap();
+        place.writer.flush().await.unwrap();
+        assert!(root.level <= 11, "{}", root.level);
+        assert_eq!(spans(&place, &root).await.len(), 1_000);
     });
 }
 
