@@ -46,7 +46,7 @@ fn document(rng: &SeededRng, n: u32) -> RawDocumentBuf {
     }
 }
 
-fn chunks(documents: impl Iterator<Item = Vec<u8>>) -> (Vec<Chunk>, u64, u64) {
+fn chunks(documents: impl Iterator<Item = Vec<u8>>) -> Data {
     let (mut chunks, mut open, mut count, mut total, mut bytes) = (Vec::new(), Vec::new(), 0, 0, 0);
     for document in documents {
         bytes += document.len() as u64;
@@ -76,7 +76,10 @@ fn split(file: Vec<u8>) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
-fn sources(from: &str) -> Result<Vec<(String, (Vec<Chunk>, u64, u64))>> {
+/// Chunks of a collection, how many documents, how many bytes.
+type Data = (Vec<Chunk>, u64, u64);
+
+fn sources(from: &str) -> Result<Vec<(String, Data)>> {
     if let Ok(megabytes) = from.parse::<u32>() {
         let rng = SeededRng::new(1);
         let share = |part: u32| {
@@ -123,14 +126,8 @@ fn memory(from: &str) -> Result<MemoryDocuments> {
     }
     let version = bygone_restore::ServerVersion::new(4, 4);
     let source = Source { set: "memory".to_owned(), version, fcv: version };
-    let contents = Contents {
-        at: Ts::new(1, 1),
-        source,
-        collections,
-        views: vec![],
-        operations: 0,
-        operation_bytes: 0,
-    };
+    let contents =
+        Contents { at: Ts::new(1, 1), source, collections, views: vec![], operations: 0 };
     Ok(MemoryDocuments::new(contents, data))
 }
 

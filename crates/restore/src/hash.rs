@@ -91,6 +91,7 @@ mod tests {
         let of = |documents: &[bson::RawDocumentBuf]| hash(Method::ReadAny, documents);
         assert_eq!(of(&[a.clone(), b.clone()]), of(&[b.clone(), a.clone()]));
         assert_ne!(of(&[a.clone(), b.clone()]), of(&[a.clone(), a.clone()]));
-        assert_ne!(of(&[a.clone()]), of(&[a, b]));
+        let one = of(std::slice::from_ref(&a));
+        assert_ne!(one, of(&[a, b]));
     }
 }

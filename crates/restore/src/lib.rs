@@ -44,6 +44,7 @@ pub mod run;
 pub mod target;
 mod users;
 pub mod version;
+mod view;
 
 pub use facts::TargetFacts;
 pub use load::Loaded;
@@ -55,3 +56,4 @@ pub use proof::Proof;
 pub use run::{Restored, RunOptions, run};
 pub use target::Target;
 pub use version::ServerVersion;
+pub use view::ViewDocuments;

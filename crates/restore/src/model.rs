@@ -21,10 +21,8 @@ pub struct Contents {
     pub collections: Vec<SourceCollection>,
     /// All views, those of time-series too.
     pub views: Vec<SourceView>,
-    /// Operations that are merged with the newest tree on the way, and their bytes.
+    /// Operations that are merged with the newest tree on the way.
     pub operations: u64,
-    /// Bytes of those operations.
-    pub operation_bytes: u64,
 }
 
 /// Where a backup comes from.

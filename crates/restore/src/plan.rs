@@ -107,8 +107,6 @@ pub struct RestorePlan {
     pub warnings: Vec<String>,
     /// Operations to merge on the way.
     pub operations: u64,
-    /// Their bytes.
-    pub operation_bytes: u64,
 }
 
 /// Why most of what stays behind does.
@@ -164,7 +162,6 @@ pub fn plan(
         skipped: Vec::new(),
         warnings: Vec::new(),
         operations: contents.operations,
-        operation_bytes: contents.operation_bytes,
     };
     let mut chosen = Vec::new();
     for collection in &contents.collections {

@@ -243,34 +243,62 @@ async fn list_indexes(target: &Target, name: &Namespace) -> Result<Vec<RawDocume
     }
 }
 
-/// Users and roles.
+/// Users and roles, but those that the restore must not touch.
 async fn people(shared: &Shared, facts: &TargetFacts, proof: &mut Proof) -> Result<()> {
-    let plan = &shared.plan;
-    let kinds = [
-        ("users", "system.users", plan.users, &facts.logged_in),
-        ("roles", "system.roles", plan.roles, &facts.held_roles),
-    ];
-    for (what, coll, id, kept) in kinds {
-        let expected = users::gather(shared, id).await?;
-        let mut found = BTreeMap::new();
-        if !expected.is_empty() {
-            let command = rawdoc! {"find": coll};
-            let read = shared.target.cursor(&format!("read {what}"), "admin", command).await;
-            for document in read.map_err(|e| denied_hint(e, "readAnyDatabase"))? {
-                let id = raw::text(document.as_bytes(), "_id").unwrap_or_default().to_owned();
-                found.insert(id, document);
-            }
+    let users = users::gather(shared, shared.plan.users).await?;
+    let mut found = BTreeMap::new();
+    if !users.is_empty() {
+        let command = rawdoc! {"find": "system.users"};
+        let read = shared.target.cursor("read the target's users", "admin", command).await;
+        for document in read.map_err(|e| denied_hint(e, "readAnyDatabase"))? {
+            let id = raw::text(document.as_bytes(), "_id").unwrap_or_default().to_owned();
+            found.insert(id, document);
         }
-        for (id, expected) in expected.iter().filter(|(id, _)| !kept.contains(id)) {
-            let same = found.get(id).is_some_and(|found| same_person(expected, found));
-            if !same {
-                let how = if found.contains_key(id) { "differs" } else { "is missing" };
-                proof.differences.push(format!("{id} of the {what} {how}"));
-            }
-        }
-        proof.compared.insert(what, expected.len() as u64);
     }
+    for (id, expected) in users.iter().filter(|(id, _)| !facts.logged_in.contains(id)) {
+        let same = found.get(id).map(|found| same_person(expected, found));
+        proof.differences.extend(told("user", id, same));
+    }
+    let roles = users::gather(shared, shared.plan.roles).await?;
+    for (id, expected) in roles.iter().filter(|(id, _)| !facts.held_roles.contains(id)) {
+        let found = role(&shared.target, expected.as_bytes()).await?;
+        let same = found.map(|found| same_role(expected, &found));
+        proof.differences.extend(told("role", id, same));
+    }
+    proof.compared.insert("users", users.len() as u64);
+    proof.compared.insert("roles", roles.len() as u64);
     Ok(())
+}
+
+fn told(what: &str, id: &str, same: Option<bool>) -> Option<String> {
+    match same {
+        Some(true) => None,
+        Some(false) => Some(format!("{what} {id} differs")),
+        None => Some(format!("{what} {id} is missing")),
+    }
+}
+
+/// What the target says of a role; nobody may read where roles are stored.
+async fn role(target: &Target, stored: &[u8]) -> Result<Option<Document>> {
+    let name = raw::text(stored, "role").unwrap_or_default();
+    let db = raw::text(stored, "db").unwrap_or_default();
+    let body = rawdoc! {
+        "rolesInfo": {"role": name, "db": db}, "showPrivileges": true, "showAuthenticationRestrictions": true,
+    };
+    let what = format!("ask the target about role {db}.{name}");
+    let reply = target.retry(&what, db, || Ok(body.clone())).await?.document;
+    let first = reply.get_array("roles").ok().and_then(|roles| roles.first());
+    Ok(first.and_then(|role| role.as_document()).cloned())
+}
+
+fn same_role(stored: &RawDocumentBuf, found: &Document) -> bool {
+    let Ok(stored) = Document::try_from(stored.clone()) else { return false };
+    let part = |role: &Document, name| match role.get(name) {
+        Some(Bson::Array(list)) if !list.is_empty() => unordered(&Bson::from(list.clone())),
+        _ => String::new(),
+    };
+    let parts = ["privileges", "roles", "authenticationRestrictions"];
+    parts.iter().all(|name| part(&stored, name) == part(found, name))
 }
 
 /// Equal, whatever the order of fields and of lists: the server orders privileges anew.

@@ -34,7 +34,6 @@ impl RestorePlan {
             "documents": self.documents(),
             "bytes": self.bytes(),
             "operations": self.operations,
-            "operation_bytes": self.operation_bytes,
             "collections": collections.collect::<Vec<_>>(),
             "views": self.views.iter().map(|v| v.name.to_string()).collect::<Vec<_>>(),
             "users": self.users.is_some(),
@@ -82,13 +81,12 @@ impl fmt::Display for RestorePlan {
         }
         write!(
             f,
-            "{} collections, {} views, about {} documents and {}, {} oplog operations ({}) to merge",
+            "{} collections, {} views, about {} documents and {}, {} oplog operations to merge",
             self.collections.len(),
             self.views.len(),
             self.documents(),
             ByteSize(self.bytes()),
-            self.operations,
-            ByteSize(self.operation_bytes)
+            self.operations
         )
     }
 }

@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bson::{RawDocument, RawDocumentBuf, rawdoc};
-use bygone_base::{CollectionId, Error, Result};
+use bson::{RawDocument, RawDocumentBuf};
+use bygone_base::{CollectionId, Error, ErrorKind, Result};
 
 use crate::{
     create::Command,
@@ -86,8 +86,7 @@ async fn restore_users(
     replace: bool,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
-    let reply = target.admin(rawdoc! {"usersInfo": {"forAllDBs": true}}).await?;
-    let there = names_of(&reply, "users", "user");
+    let there = existing(target, facts, &USERS, users).await?;
     for (id, document) in users {
         if facts.logged_in.contains(id) {
             warnings.push(format!("user {id} does this restore and is kept as it is"));
@@ -118,11 +117,11 @@ fn put(coll: &str, id: &str, document: &RawDocument) -> Vec<u8> {
 }
 
 /// `db.name` of the users or roles in a reply.
-fn names_of(reply: &bson::Document, list: &str, field: &str) -> BTreeMap<String, Namespace> {
-    let entries = reply.get_array(list).map(Vec::as_slice).unwrap_or_default();
+fn names_of(reply: &bson::Document, kind: &Kind) -> BTreeMap<String, Namespace> {
+    let entries = reply.get_array(kind.list).map(Vec::as_slice).unwrap_or_default();
     let name = |entry: &bson::Bson| {
         let entry = entry.as_document()?;
-        let (db, name) = (entry.get_str("db").ok()?, entry.get_str(field).ok()?);
+        let (db, name) = (entry.get_str("db").ok()?, entry.get_str(kind.field).ok()?);
         Some((format!("{db}.{name}"), Namespace::new(db, name)))
     };
     entries.iter().filter_map(name).collect()
@@ -135,7 +134,7 @@ async fn restore_roles(
     replace: bool,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
-    let there = existing_roles(target, facts, roles).await?;
+    let there = existing(target, facts, &ROLES, roles).await?;
     for id in in_order(roles) {
         let Some(document) = roles.get(&id) else { continue };
         let exists = there.contains_key(&id);
@@ -159,20 +158,39 @@ async fn restore_roles(
     Ok(())
 }
 
-async fn existing_roles(
+/// Kinds of people, as commands and replies name them.
+struct Kind {
+    command: &'static str,
+    list: &'static str,
+    field: &'static str,
+}
+
+const USERS: Kind = Kind { command: "usersInfo", list: "users", field: "user" };
+const ROLES: Kind = Kind { command: "rolesInfo", list: "roles", field: "role" };
+
+/// Those of the target in the databases that it has and that the backup has them in:
+/// `restore` may not ask for all at once.
+async fn existing(
     target: &Target,
     facts: &TargetFacts,
-    roles: &BTreeMap<String, RawDocumentBuf>,
+    kind: &Kind,
+    restored: &BTreeMap<String, RawDocumentBuf>,
 ) -> Result<BTreeMap<String, Namespace>> {
-    let mut dbs: BTreeSet<String> = facts.namespaces.keys().map(|n| n.db.clone()).collect();
-    dbs.insert("admin".to_owned());
-    dbs.extend(roles.values().filter_map(|r| raw::text(r.as_bytes(), "db").map(str::to_owned)));
+    let own: BTreeSet<&str> =
+        restored.values().filter_map(|r| raw::text(r.as_bytes(), "db")).collect();
+    let mut dbs: BTreeSet<&str> = facts.namespaces.keys().map(|n| n.db.as_str()).collect();
+    dbs.extend(["admin", "$external"]);
+    dbs.extend(&own);
     let mut found = BTreeMap::new();
     for db in dbs {
-        let what = format!("list roles of {db}");
-        let body = rawdoc! {"rolesInfo": 1};
-        let reply = target.retry(&what, &db, || Ok(body.clone())).await?.document;
-        found.extend(names_of(&reply, "roles", "role"));
+        let what = format!("list {} of {db}", kind.list);
+        let body = Build::new().element(raw::kind::INT32, kind.command.as_bytes(), &[1, 0, 0, 0]);
+        let body = body.command()?;
+        match target.retry(&what, db, || Ok(body.clone())).await {
+            // `restore` may not look into config; only what is to be removed would be there.
+            Err(denied) if denied.kind() == ErrorKind::Denied && !own.contains(db) => {}
+            reply => found.extend(names_of(&reply?.document, kind)),
+        }
     }
     Ok(found)
 }
