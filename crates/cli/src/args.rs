@@ -87,12 +87,9 @@ pub struct SourceArgs {
     /// Read from this member (host:port) instead of choosing one
     #[arg(long, value_name = "HOST:PORT")]
     pub member: Option<String>,
-    /// Read only from members with this tag (repeatable)
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub member_tag: Vec<String>,
-    /// Prefer hidden members
-    #[arg(long)]
-    pub prefer_hidden: bool,
+    /// Read only from members with this tag
+    #[arg(long, value_name = "NAME=VALUE", conflicts_with = "member")]
+    pub member_tag: Option<String>,
     /// Back up only these namespaces: db.* or db.collection (repeatable)
     #[arg(long, value_name = "PATTERN", conflicts_with = "exclude")]
     pub include: Vec<String>,
@@ -232,9 +229,6 @@ pub struct RestoreArgs {
     /// Show what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Leave users and roles out
-    #[arg(long)]
-    pub no_users: bool,
     /// Restore even into the replica set that the backup was taken from
     #[arg(long)]
     pub allow_source_as_target: bool,

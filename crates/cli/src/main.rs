@@ -1,2 +1,42 @@
-//! cli
-fn main() {}
+//! `bygone`: the command line. The only crate that reads arguments and environment and prints; it wires
+//! the others together and holds no rule of its own.
+//!
+//! ```text
+//! args (what can be asked) ─▶ commands/* (wire and run) ─▶ output (lines, JSON, progress, exit status)
+//!                                  │
+//!                       access (stores, secrets, URIs)
+//! ```
+
+#![allow(unreachable_pub, reason = "a binary has no callers outside")]
+
+mod access;
+mod args;
+mod commands;
+mod output;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    let output = output::Output::new(&cli);
+    output.start_logging(cli.verbose);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return output.failed(&bygone_base::Error::io("start the runtime", error));
+        }
+    };
+    let ended = runtime.block_on(commands::run(cli, &output));
+    // Blocking work that a cancelled command left behind must not hold up the exit.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match ended {
+        Ok(code) => code,
+        Err(error) => output.failed(&error),
+    }
+}

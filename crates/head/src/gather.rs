@@ -95,6 +95,7 @@ impl Gatherer {
 
     /// The base moved on to `at`: DDL up to there is in its catalogue.
     pub(crate) fn rebase(&mut self, at: Ts) {
+        self.assembler.settle(at);
         self.sink.base_at = at;
         self.sink.fuzzy_until = self.sink.fuzzy_until.max(at);
         self.sink.pending.retain(|(ts, ..)| *ts > at);

@@ -107,7 +107,7 @@ impl Head {
     ) -> Head {
         let reader = BlockReader::new(part.repository().clone(), options.cache);
         let Start { base, source, filter, gone } = start;
-        let assembler = Assembler::new(base.replay_from, filter.clone());
+        let assembler = Assembler::resume(base.replay_from, base.at, filter.clone());
         let fuzzy_until = base.at.max(base.readable_from);
         let gatherer = Gatherer::new(assembler, base.catalogue.clone(), base.at, fuzzy_until);
         let spilled = Vec::new();

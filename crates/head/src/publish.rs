@@ -42,7 +42,7 @@ impl Head {
             compact(&mut catalogue, runs, at.ts, self.trims(), self.reader(), &writer).await?;
         let catalogue_root = self.save_catalogue(&catalogue, at.ts, &writer).await?;
         let written = writer.flush().await?;
-        let replay_from = self.gatherer.assembler().replay_from().unwrap_or(self.position());
+        let replay_from = self.gatherer.assembler().replay_from(at);
         let stats = Stats {
             collections: (catalogue.collections.len() + catalogue.views.len()) as u64,
             documents: total(&catalogue, |r| r.items),

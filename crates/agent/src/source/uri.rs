@@ -48,7 +48,8 @@ impl SourceUri {
         parts(self.text.expose_secret()).hosts.to_owned()
     }
 
-    pub(crate) fn expose(&self) -> &str {
+    /// The whole text, for handing to a driver; never for printing.
+    pub fn expose(&self) -> &str {
         self.text.expose_secret()
     }
 }

@@ -1,0 +1,68 @@
+//! `bygone snapshots`: what there is to restore.
+
+use std::{fmt::Write as _, process::ExitCode};
+
+use bygone_base::{ByteSize, Result};
+use bygone_head::{describe, reachable};
+use bygone_snapshot::Manifest;
+use serde_json::json;
+
+use crate::{access, args::SnapshotsArgs, output::Output};
+
+/// Lists snapshots and ranges.
+pub async fn run(args: SnapshotsArgs, output: &Output) -> Result<ExitCode> {
+    let clock = access::clock();
+    let repository = access::repository(&args.store, clock, false).await?;
+    for part in access::job_parts(&repository, args.job.job.as_deref()).await? {
+        let manifests = part.manifests().await?;
+        let pins = part.pins().await?;
+        let ranges: Vec<_> = reachable(&part, &part).await?.into_iter().flatten().collect();
+        let mut text = format!("job {}, replica set {}\n", part.job(), part.part());
+        let _ = writeln!(
+            text,
+            "{:26} {:21} {:>12} {:>10} {:>10} {:>10}",
+            "snapshot", "moment", "documents", "bytes", "new", "pending"
+        );
+        for m in &manifests {
+            let _ = writeln!(text, "{}", row(m, pins.contains(&m.id)));
+        }
+        for range in &ranges {
+            let _ = writeln!(text, "restorable: {}", describe(range));
+        }
+        let value = json!({
+            "job": part.job().as_str(), "part": part.part().as_str(),
+            "snapshots": manifests.iter().map(|m| object(m, pins.contains(&m.id))).collect::<Vec<_>>(),
+            "ranges": ranges.iter().map(|r| json!({
+                "from": r.from.to_string(), "to": r.to.to_string(),
+                "from_time": r.from.to_rfc3339(), "to_time": r.to.to_rfc3339(),
+            })).collect::<Vec<_>>(),
+        });
+        output.result(text, &value);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(m: &Manifest, pinned: bool) -> String {
+    let pending: u64 = m.runs.iter().map(|r| r.ops).sum();
+    format!(
+        "{:26} {:21} {:>12} {:>10} {:>10} {:>10}{}",
+        m.id.as_str(),
+        m.at.ts.to_rfc3339(),
+        m.stats.documents,
+        ByteSize(m.stats.bytes).to_string(),
+        ByteSize(m.stats.new_bytes).to_string(),
+        pending,
+        if pinned { " pinned" } else { "" }
+    )
+}
+
+fn object(m: &Manifest, pinned: bool) -> serde_json::Value {
+    json!({
+        "id": m.id.as_str(), "at": m.at.ts.to_string(), "time": m.at.ts.to_rfc3339(),
+        "timeline": m.timeline.0, "documents": m.stats.documents, "bytes": m.stats.bytes,
+        "new_bytes": m.stats.new_bytes, "new_blocks": m.stats.new_blocks,
+        "pending_operations": m.runs.iter().map(|r| r.ops).sum::<u64>(),
+        "collections": m.stats.collections, "pinned": pinned,
+        "source": { "set": m.source.set, "version": m.source.version, "fcv": m.source.fcv },
+    })
+}

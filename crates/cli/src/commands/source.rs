@@ -1,0 +1,115 @@
+//! What `up` and `backup` share: the source, the stores, agent and ingest in one process.
+
+use std::{sync::Arc, time::Duration};
+
+use bygone_agent::{Agent, AgentOptions, MongoSource, Progress, Source as _, Wanted};
+use bygone_base::{Clock, Error, JobName, PartName, Result, SystemRng};
+use bygone_blockstore::Repository;
+use bygone_ingest::{Ingest, Options, Stores};
+use bygone_oplog::{
+    filter::{Filter, Mode},
+    uplink::PartKey,
+};
+use bygone_snapshot::{PartStore, Policy};
+use tokio::sync::watch;
+
+use crate::{
+    access,
+    args::{KeepArgs, SourceArgs, StoreArgs},
+};
+
+/// Everything of one part, wired.
+pub struct Wired {
+    pub agent: Agent,
+    pub progress: watch::Receiver<Progress>,
+    pub ingest: Arc<Ingest>,
+    pub key: PartKey,
+    pub part: PartStore,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Connects to the source and opens the stores.
+pub async fn wire(
+    source: &SourceArgs,
+    store: &StoreArgs,
+    flush: Option<Duration>,
+) -> Result<Wired> {
+    let options = agent_options(source, flush)?;
+    let clock = access::clock();
+    let uri = access::uri(
+        "source",
+        source.source.as_deref(),
+        "BYGONE_SOURCE",
+        source.source_file.as_deref(),
+        source.password_file.as_deref(),
+    )?;
+    let mongo = Arc::new(MongoSource::new(uri, clock.clone()).await?);
+    let set = set_name(&mongo).await?;
+    let repository: Repository = access::repository(store, clock.clone(), true).await?;
+    let stores = Stores::one(repository.clone());
+    let rng = Arc::new(SystemRng);
+    let ingest = Arc::new(Ingest::new(stores, clock.clone(), rng.clone(), Options::default()));
+    let key = PartKey { job: options.job.clone(), part: set };
+    let part = PartStore::new(repository, key.job.clone(), key.part.clone());
+    let (agent, progress) = Agent::new(mongo, ingest.clone(), clock.clone(), rng, options);
+    Ok(Wired { agent, progress, ingest, key, part, clock })
+}
+
+async fn set_name(source: &MongoSource) -> Result<PartName> {
+    let members = source.survey().await?;
+    for member in &members {
+        bygone_agent::member::refuse(member)?;
+    }
+    let set = members.iter().find_map(|m| m.set.clone()).ok_or_else(|| {
+        Error::unsupported(format!("{} is not in a replica set", source.location()))
+            .hint("initiate the set first: rs.initiate()")
+    })?;
+    set.parse()
+}
+
+fn agent_options(args: &SourceArgs, flush: Option<Duration>) -> Result<AgentOptions> {
+    let job: JobName = args.name.parse()?;
+    let mut options = AgentOptions::new(job);
+    options.filter = filter(args)?;
+    options.workers = args.workers.clamp(1, 64);
+    options.take_over = args.take_over;
+    options.throttle = args.throttle.map(|mb| bygone_base::ByteSize((mb * 1e6).max(1.0) as u64));
+    if let Some(flush) = flush {
+        options.flush = flush;
+    }
+    options.member.wanted = match (&args.member, &args.member_tag) {
+        (Some(host), _) => Some(Wanted::Host(host.clone())),
+        (None, Some(tag)) => {
+            let (name, value) = tag.split_once('=').ok_or_else(|| {
+                Error::usage(format!("--member-tag {tag:?} is not NAME=VALUE"))
+            })?;
+            Some(Wanted::Tag(name.to_owned(), value.to_owned()))
+        }
+        (None, None) => None,
+    };
+    Ok(options)
+}
+
+fn filter(args: &SourceArgs) -> Result<Filter> {
+    if !args.include.is_empty() {
+        return Filter::new(Mode::Allow, args.include.clone());
+    }
+    if !args.exclude.is_empty() {
+        return Filter::new(Mode::Deny, args.exclude.clone());
+    }
+    Ok(Filter::all())
+}
+
+/// The policy asked for: seven days and one day of any second by default.
+pub fn policy(args: &KeepArgs) -> Policy {
+    let default = Policy::default();
+    let within = args.keep_within.map(|d| d.as_secs());
+    Policy {
+        keep_last: args.keep_last,
+        keep_within_secs: match args.keep_last {
+            Some(_) => within,
+            None => within.or(default.keep_within_secs),
+        },
+        window_secs: args.window.map_or(default.window_secs, |d| d.as_secs()),
+    }
+}

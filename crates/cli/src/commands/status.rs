@@ -1,0 +1,118 @@
+//! `bygone status`: how far a store reaches, or what a running `up` does.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use bygone_base::{Clock, Error, ErrorKind, Result, When};
+use bygone_head::{choose, describe, reachable};
+use bygone_ingest::{
+    Ingest,
+    http::{ServeOptions, Server, Tokens},
+};
+use bygone_snapshot::PartStore;
+use serde_json::json;
+
+use crate::{
+    access,
+    args::{StatusArgs, StoreArgs},
+    output::Output,
+};
+
+/// How often a waiting status looks again.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Shows, and waits if asked to.
+pub async fn run(args: StatusArgs, output: &Output) -> Result<ExitCode> {
+    let Some(url) = args.store.clone() else {
+        return Err(Error::usage("no store is given").hint("use --store URL or BYGONE_STORE"));
+    };
+    let clock = access::clock();
+    let store = StoreArgs {
+        store: url,
+        key_file: args.key_file.clone(),
+        passphrase_file: args.passphrase_file.clone(),
+    };
+    let wait_for: Option<When> = args.wait_for.as_deref().map(str::parse).transpose()?;
+    if let Some(when) = &wait_for {
+        wait(&args, &store, when, clock.clone()).await?;
+    }
+    let repository = access::repository(&store, clock.clone(), false).await?;
+    for part in access::job_parts(&repository, args.job.job.as_deref()).await? {
+        show(&part, clock.as_ref(), output).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Until the moment can be restored, or the time is over.
+async fn wait(
+    args: &StatusArgs,
+    store: &StoreArgs,
+    when: &When,
+    clock: Arc<dyn Clock>,
+) -> Result<()> {
+    let end = clock.monotonic() + args.timeout;
+    loop {
+        let looked = async {
+            let repository = access::repository(store, clock.clone(), false).await?;
+            let part = access::only_part(&repository, args.job.job.as_deref()).await?;
+            choose(&part, &part, when).await
+        };
+        match looked.await {
+            Ok(_) => return Ok(()),
+            Err(e) if clock.monotonic() >= end => return Err(e.within("waited in vain")),
+            Err(e) => match e.kind() {
+                ErrorKind::NotCovered | ErrorKind::NotFound | ErrorKind::Unavailable => {
+                    clock.sleep(POLL).await;
+                }
+                _ => return Err(e),
+            },
+        }
+    }
+}
+
+async fn show(part: &PartStore, clock: &dyn Clock, output: &Output) -> Result<()> {
+    let manifests = part.manifests().await?;
+    let timelines = part.timelines().await?;
+    let ranges: Vec<_> = reachable(part, part).await?.into_iter().flatten().collect();
+    let end = ranges.iter().map(|r| r.to).max();
+    let lag = end.map(|end| (clock.now().0 / 1000 - i64::from(end.secs())).max(0));
+    let phase = match (manifests.last(), timelines.last()) {
+        (Some(_), _) => "backed up",
+        (None, Some(_)) => "initial sync",
+        (None, None) => "not started",
+    };
+    let newest = manifests.last();
+    let mut text = format!("job {}, replica set {}: {phase}", part.job(), part.part());
+    if let (Some(end), Some(lag)) = (end, lag) {
+        text += &format!("\nrestorable up to {} ({end}), {lag} s ago", end.to_rfc3339());
+    }
+    if let Some(m) = newest {
+        text += &format!("\nnewest of {} snapshots: {}", manifests.len(), m.id);
+    }
+    if let Some(timeline) = timelines.last() {
+        text += &format!("\ntimeline {} since {}: {}", timeline.id.0, timeline.start.ts, timeline.reason);
+    }
+    for range in &ranges {
+        text += &format!("\nrestorable: {}", describe(range));
+    }
+    let value = json!({
+        "job": part.job().as_str(), "part": part.part().as_str(), "phase": phase,
+        "end": end.map(|e| e.to_string()), "lag_secs": lag, "snapshots": manifests.len(),
+        "newest": newest.map(|m| m.id.as_str()),
+        "timeline": timelines.last().map(|t| t.id.0),
+        "ranges": ranges.iter().map(|r| json!({"from": r.from.to_string(), "to": r.to.to_string()})).collect::<Vec<_>>(),
+    });
+    output.result(text, &value);
+    Ok(())
+}
+
+/// The service of `up --listen`: agents of other hosts, with a token from `BYGONE_AGENT_TOKEN`.
+pub async fn serve(address: &str, ingest: Arc<Ingest>, clock: Arc<dyn Clock>) -> Result<Server> {
+    let address = address.parse().map_err(|_| {
+        Error::usage(format!("--listen {address:?} is not ADDRESS:PORT"))
+    })?;
+    let mut tokens = Tokens::new();
+    if let Ok(token) = std::env::var("BYGONE_AGENT_TOKEN") {
+        tokens.add("agent", &token.into())?;
+    }
+    Server::bind(address, ingest, clock, ServeOptions::new(tokens)).await
+}

@@ -1,0 +1,168 @@
+//! `bygone up`: everything in one process.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use bygone_agent::{Phase, Progress};
+use bygone_base::{ByteSize, Error, Result};
+use bygone_daemon::{Job, JobOptions, JobStatus};
+use serde_json::json;
+use tokio::{sync::watch, task::JoinSet};
+
+use super::source::{Wired, policy, wire};
+use crate::{args::UpArgs, output::Output};
+
+/// A line of progress at least this often while something goes on.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// Runs until Ctrl-C.
+pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
+    let Wired { agent, progress, ingest, key, part, clock } =
+        wire(&args.source, &args.store, Some(args.flush)).await?;
+    let mut signals = JoinSet::new();
+    let shutdown = super::on_signal(&mut signals);
+    let options = JobOptions {
+        interval: args.interval,
+        policy: policy(&args.keep),
+        groom_delay: args.keep.groom_delay,
+        ..JobOptions::default()
+    };
+    let location = part.repository().store().location();
+    output.event(
+        "up",
+        format!("backing up {} to {location} as job {}; Ctrl-C stops, the next start resumes", key.part, key.job),
+        json!({"part": key.part.as_str(), "job": key.job.as_str(), "store": location}),
+    );
+    let server = match &args.listen {
+        Some(address) => Some(super::status::serve(address, ingest.clone(), clock.clone()).await?),
+        None => None,
+    };
+    let (job, status) = Job::new(ingest, key, part.clone(), part, clock.clone(), options);
+    let mut reporting = JoinSet::new();
+    let out = *output;
+    reporting.spawn(async move { report(out, clock, progress, status).await });
+    let agent_run = async {
+        let ended = agent.run(&shutdown).await;
+        shutdown.cancel();
+        ended
+    };
+    let serving = async {
+        match server {
+            Some(server) => server.run(shutdown.cancelled()).await,
+            None => Ok(()),
+        }
+    };
+    let (agent_end, job_end, serve_end) = tokio::join!(agent_run, job.run(&shutdown), serving);
+    reporting.abort_all();
+    let chain = agent_end?;
+    serve_end?;
+    job_end?;
+    output.event("stopped", format!("stopped; stored up to {chain}"), json!({"chain": chain.ts.to_string()}));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says what changes, one line per event.
+async fn report(
+    output: Output,
+    clock: Arc<dyn bygone_base::Clock>,
+    mut agent: watch::Receiver<Progress>,
+    mut job: watch::Receiver<JobStatus>,
+) {
+    let mut said = Said::default();
+    loop {
+        tokio::select! {
+            Ok(()) = agent.changed() => {}
+            Ok(()) = job.changed() => {}
+            () = clock.sleep(SAY_EVERY) => {}
+            else => return,
+        }
+        said.agent(&output, &agent.borrow().clone(), clock.monotonic());
+        said.job(&output, &job.borrow().clone());
+    }
+}
+
+#[derive(Default)]
+struct Said {
+    phase: Option<Phase>,
+    transfer: Duration,
+    agent_message: Option<String>,
+    job: JobStatus,
+}
+
+impl Said {
+    fn agent(&mut self, output: &Output, now: &Progress, at: Duration) {
+        let changed = self.phase != Some(now.phase);
+        let due = at.saturating_sub(self.transfer) >= SAY_EVERY;
+        if changed || (now.phase == Phase::Transferring && due) {
+            self.phase = Some(now.phase);
+            self.transfer = at;
+            output.event("agent", agent_line(now), agent_json(now));
+        }
+        if now.message != self.agent_message {
+            self.agent_message.clone_from(&now.message);
+            if let Some(message) = &now.message {
+                output.event("agent", format!("agent: {message}"), json!({"message": message}));
+            }
+        }
+    }
+
+    fn job(&mut self, output: &Output, now: &JobStatus) {
+        if now.phase != self.job.phase {
+            let word = now.phase.as_str();
+            output.event("job", format!("backup: {word}"), json!({"phase": word}));
+        }
+        if now.message != self.job.message && !now.message.is_empty() {
+            let value = json!({"message": now.message, "failed": now.failure.is_some()});
+            output.event("job", format!("backup: {}", now.message), value);
+        }
+        self.job = now.clone();
+    }
+}
+
+fn agent_line(p: &Progress) -> String {
+    match p.phase {
+        Phase::Transferring => {
+            let left = p.bytes_total.saturating_sub(p.bytes);
+            let eta = left.checked_div(p.bytes_per_second).map(|s| format!(", {s} s left"));
+            format!(
+                "initial sync: transferring, {} of {} collections, {} of {} documents, {} of {}, {}{}",
+                p.collections_done,
+                p.collections,
+                p.documents,
+                p.documents_total,
+                ByteSize(p.bytes),
+                ByteSize(p.bytes_total),
+                crate::output::rate(p.bytes_per_second as f64),
+                eta.unwrap_or_default()
+            )
+        }
+        Phase::Starting => format!("agent: starting {}", p.member),
+        phase => format!("agent: {} {}, stored up to {}", phase.as_str(), p.member, p.chain.ts),
+    }
+}
+
+fn agent_json(p: &Progress) -> serde_json::Value {
+    json!({
+        "phase": p.phase.as_str(), "member": p.member,
+        "collections_done": p.collections_done, "collections": p.collections,
+        "documents": p.documents, "documents_total": p.documents_total,
+        "bytes": p.bytes, "bytes_total": p.bytes_total, "bytes_per_second": p.bytes_per_second,
+        "chain": p.chain.ts.to_string(), "lag_secs": p.lag_secs(),
+    })
+}
+
+/// For `backup`: the same lines.
+pub fn spawn_report(
+    tasks: &mut JoinSet<()>,
+    output: Output,
+    clock: Arc<dyn bygone_base::Clock>,
+    agent: watch::Receiver<Progress>,
+    job: watch::Receiver<JobStatus>,
+) {
+    tasks.spawn(async move { report(output, clock, agent, job).await });
+}
+
+/// The failure of a cancelled command.
+pub fn cancelled() -> Error {
+    Error::new(bygone_base::ErrorKind::Cancelled, "stopped before the end")
+        .hint("the next run goes on from what is stored")
+}
