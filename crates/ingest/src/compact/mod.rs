@@ -4,9 +4,9 @@
 
 mod plan;
 
-use bygone_base::{Error, Result, TimelineId, UnixMillis};
+use bygone_base::{Error, OpTime, Result, TimelineId, UnixMillis};
 use bygone_oplog::{
-    slice::{DecodedSlice, merge},
+    slice::{DecodedSlice, Slice, SliceBuilder, merge},
     uplink::PartKey,
 };
 
@@ -67,20 +67,31 @@ impl Ingest {
     ) -> Result<()> {
         let mut names: Vec<&str> = Vec::new();
         let mut slices: Vec<DecodedSlice> = Vec::new();
-        let mut raw = 0;
+        let (mut raw, mut reached) = (0, None);
         for member in members {
             // Gone: another process is at it.
             let Some(slice) = files.slice(&member.name).await? else { return Ok(()) };
-            let len = u64::from(slice.header().raw_len);
+            let (header, len) = (*slice.header(), u64::from(slice.header().raw_len));
+            // Held by what came before; a leftover once that is merged.
+            if reached.is_some_and(|reached| header.last <= reached) {
+                continue;
+            }
             if raw + len > MAX_RAW {
-                self.merge_slices(files, timeline, &names, std::mem::take(&mut slices), done)
-                    .await?;
+                let full = std::mem::take(&mut slices);
+                self.merge_slices(files, timeline, &names, full, done).await?;
                 names.clear();
                 raw = 0;
             }
-            names.push(&member.name);
-            slices.push(decode(slice).await.map_err(|e| e.within(&member.name))?);
+            let decoded = decode(slice).await.map_err(|e| e.within(&member.name))?;
+            slices.push(match reached.filter(|reached| header.prev < *reached) {
+                Some(reached) => rest(decoded, reached).map_err(|e| e.within(&member.name))?,
+                None => {
+                    names.push(&member.name);
+                    decoded
+                }
+            });
             raw += len;
+            reached = Some(header.last);
         }
         self.merge_slices(files, timeline, &names, slices, done).await
     }
@@ -114,6 +125,16 @@ impl Ingest {
         }
         Ok(())
     }
+}
+
+/// What a slice that overlaps the one before adds to it. It is not deleted with
+/// the others: as a leftover it is compared first.
+fn rest(slice: DecodedSlice, reached: OpTime) -> Result<DecodedSlice> {
+    let mut builder = SliceBuilder::new(reached);
+    for (at, entry) in slice.entries_after(reached)? {
+        builder.push(entry, at)?;
+    }
+    Slice::parse(builder.finish(1)?)?.decode()
 }
 
 /// Whether the merged slice holds exactly what the small ones do.

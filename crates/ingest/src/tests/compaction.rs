@@ -11,8 +11,11 @@ use std::{
 
 use async_trait::async_trait;
 use bygone_base::{Clock as _, Error, ErrorKind, Result, SeededRng};
-use bygone_blockstore::{ObjectStat, Put, Repository, Store};
-use bygone_oplog::uplink::{Ack, SessionRef, Uplink as _};
+use bygone_blockstore::{ObjectKind, ObjectStat, Put, Repository, Store};
+use bygone_oplog::{
+    names::SliceName,
+    uplink::{Ack, SessionRef, Uplink as _},
+};
 use bytes::Bytes;
 
 use super::support::{World, at, slice};
@@ -172,6 +175,27 @@ async fn a_compaction_that_dies_at_any_step_loses_nothing_and_is_finished_later(
             assert_eq!(w.entries(s.timeline, at(0)).await, before);
         }
     }
+}
+
+/// A put that took minutes may come under a name that was freed meanwhile.
+#[tokio::test]
+async fn overlapping_slices_of_one_history_are_merged_away() {
+    let w = World::new().await;
+    let (ingest, s) = ten(&w).await;
+    let before = w.entries(s.timeline, at(0)).await;
+    for (from, to) in [(3, 4), (5, 9), (7, 8)] {
+        let name = SliceName { timeline: s.timeline, prev: at(from), last: None };
+        let name = name.object(&w.key.job, &w.key.part);
+        let put = w.repo.put_object(ObjectKind::Slice, &name, &slice(from, to)).await.unwrap();
+        assert_eq!(put, Put::Created);
+    }
+    w.clock.pass(100);
+    w.open(&w.ingest(), "a").await;
+    for _ in 0..2 {
+        ingest.compact(&w.key, w.clock.now(), &options()).await.unwrap();
+        assert_eq!(w.entries(s.timeline, at(0)).await, before);
+    }
+    assert_eq!(w.slice_names(s.timeline).await.len(), 2);
 }
 
 #[tokio::test]
