@@ -70,3 +70,115 @@ pub fn fuzz_update(bytes: &[u8]) {
 fn frames(post: &[u8]) -> bool {
     matches!(validate(post), Ok(()) | Err(crate::Error::TooDeep))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::{
+        corpus,
+        key::model::{Value, document},
+    };
+
+    fn all(bytes: &[u8]) {
+        fuzz_walk(bytes);
+        fuzz_key(bytes);
+        fuzz_update(bytes);
+    }
+
+    /// A pre-image and an update behind it, of every form.
+    fn seeds() -> Vec<Vec<u8>> {
+        let text = |t: &str| t.as_bytes().to_vec();
+        let doc = |fields: Vec<(&str, Value)>| {
+            Value::Document(fields.into_iter().map(|(n, v)| (text(n), v)).collect())
+        };
+        let list = Value::Array(vec![(text("0"), Value::Int(1)), (text("7"), Value::Null)]);
+        let column = Value::Binary(7, text("abcd"));
+        let pre = vec![
+            (text("_id"), Value::Int(1)),
+            (text("a"), list),
+            (text("o"), doc(vec![("x", Value::Text(text("y")))])),
+            (text("b"), column.clone()),
+        ];
+        let array = doc(vec![
+            ("a", Value::Bool(true)),
+            ("l", Value::Int(9)),
+            ("s1", doc(vec![("u", doc(vec![("q", Value::Int(1))]))])),
+            ("u3", Value::Null),
+        ]);
+        let binary = doc(vec![("o", Value::Int(2)), ("d", column)]);
+        let diff = doc(vec![
+            ("d", doc(vec![("zz", Value::Bool(false))])),
+            ("u", doc(vec![("n", Value::Int(5))])),
+            ("i", doc(vec![("m", Value::Int(5))])),
+            ("b", doc(vec![("b", binary)])),
+            ("sa", array),
+            ("so", doc(vec![("u", doc(vec![("x", Value::MaxKey)]))])),
+        ]);
+        let sets =
+            doc(vec![("a.5.k", Value::Int(1)), ("o.x", Value::Null), ("p.q", Value::Int(2))]);
+        let unsets = doc(vec![("a.0", Value::Bool(true)), ("o.z", Value::Bool(true))]);
+        let updates = [
+            vec![(text("$v"), Value::Int(2)), (text("diff"), diff)],
+            vec![(text("$v"), Value::Int(1)), (text("$set"), sets), (text("$unset"), unsets)],
+            vec![(text("q"), Value::Int(2)), (text("_id"), Value::Int(1))],
+        ];
+        updates.iter().map(|o| [document(&pre), document(o)].concat()).collect()
+    }
+
+    #[test]
+    fn the_seeds_are_applied() {
+        for seed in seeds() {
+            let mut parts = split_stream(&seed).flatten();
+            let (pre, o) = (parts.next().unwrap(), parts.next().unwrap());
+            assert!(apply(pre.bytes(), o.bytes(), &mut Vec::new()).is_ok());
+            all(&seed);
+        }
+    }
+
+    #[test]
+    fn every_single_byte_changed_in_the_seeds() {
+        for seed in seeds() {
+            for at in 0..seed.len() {
+                for value in [0, 1, 2, 4, 7, 0x7F, 0x80, 0xFF, seed[at].wrapping_add(1)] {
+                    let mut changed = seed.clone();
+                    changed[at] = value;
+                    all(&changed);
+                    all(&changed[..at]);
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn random_bytes(bytes in vec(any::<u8>(), 0..200)) {
+            all(&bytes);
+            // The same behind a right frame.
+            let mut framed = (bytes.len() as u32 + 5).to_le_bytes().to_vec();
+            framed.extend_from_slice(&bytes);
+            framed.push(0);
+            all(&framed);
+        }
+
+        #[test]
+        fn mutated_documents(
+            pick in any::<prop::sample::Index>(),
+            changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let small = corpus::ids().into_iter().filter(|doc| doc.len() < 400);
+            let all_seeds: Vec<_> = small.chain(seeds()).collect();
+            let mut bytes = pick.get(&all_seeds).clone();
+            for (at, value) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = value;
+            }
+            all(&bytes);
+            all(&bytes[..cut.index(bytes.len())]);
+        }
+    }
+}

@@ -32,7 +32,7 @@
 
 mod decimal;
 #[cfg(test)]
-mod model;
+pub(crate) mod model;
 mod number;
 #[cfg(test)]
 mod tests;

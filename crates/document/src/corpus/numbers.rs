@@ -143,7 +143,7 @@ fn middle() -> Vec<Vec<Value>> {
         vec![double(100.0), long(100), dec(1, 2)],
         every(101),
         vec![dec(12_345_678, -4)],
-        vec![double(1234.567_8)],
+        vec![double(1234.5678)],
         every(i32::MAX),
         vec![long(2_147_483_648), double(2_147_483_648.0)],
     ]

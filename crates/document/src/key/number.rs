@@ -148,7 +148,7 @@ fn binary(negative: bool, mantissa: u64, exponent: i32, out: &mut Vec<u8>) {
             let fives = 5_u128.pow(exponent.unsigned_abs());
             wide(negative, u128::from(mantissa) * fives, exponent as i16, out);
         }
-        1.. => big(negative, mantissa, exponent.unsigned_abs(), TWOS, 2, 0, out),
+        12.. => big(negative, mantissa, exponent.unsigned_abs(), TWOS, 2, 0, out),
         _ => {
             let fives = exponent.unsigned_abs();
             big(negative, mantissa, fives, FIVES, 5, exponent as i16, out);

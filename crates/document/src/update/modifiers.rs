@@ -107,7 +107,8 @@ impl Run {
             let (kind, value) = leaf.set.map_or((tag::NULL, &[][..]), |e| (e.kind(), e.value()));
             write::element(out, kind, old.name(), value);
             self.in_place &= value.len() == old.value().len();
-            return Ok(kind != old.kind() || value != old.value());
+            // The server takes even null over null for a change when it unsets.
+            return Ok(leaf.set.is_none() || kind != old.kind() || value != old.value());
         }
         if let Some(pre) = old.as_doc() {
             write::head(out, old.kind(), old.name());
@@ -170,18 +171,7 @@ impl Run {
             name.step();
         }
         copier.finish(out);
-        for (position, group) in groups.filter(|(_, group)| group.rank().is_some()) {
-            changed = true;
-            while index < position {
-                write::null(out, name.name());
-                bounded(out, start)?;
-                index += 1;
-                name.step();
-            }
-            self.create(&group, name.name(), out, level)?;
-            index = index.saturating_add(1);
-            name.step();
-        }
+        changed |= self.grow(groups.collect(), (index, name, start), out, level)?;
         write::end(out, start)?;
         if changed && odd {
             self.odd_keys = true;
@@ -190,6 +180,51 @@ impl Run {
             }
         }
         Ok(changed)
+    }
+
+    /// Sets elements behind the end of an array that began at `start` and has
+    /// come to position `index`, and fills the gaps with null.
+    fn grow(
+        &mut self,
+        groups: Vec<(u32, Group<'_, '_>)>,
+        (mut index, mut name, start): (u32, write::Position, usize),
+        out: &mut Vec<u8>,
+        level: usize,
+    ) -> Result<bool> {
+        let groups = self.reachable(groups);
+        for (position, group) in &groups {
+            while index < *position {
+                write::null(out, name.name());
+                bounded(out, start)?;
+                index += 1;
+                name.step();
+            }
+            self.create(group, name.name(), out, level)?;
+            index = index.saturating_add(1);
+            name.step();
+        }
+        Ok(!groups.is_empty())
+    }
+
+    /// Leaves out the paths through elements that are null by the time they are
+    /// walked, because a path walked earlier has set an element behind them.
+    fn reachable<'c, 'a>(
+        &mut self,
+        groups: Vec<(u32, Group<'c, 'a>)>,
+    ) -> Vec<(u32, Group<'c, 'a>)> {
+        let mut earliest = usize::MAX;
+        let mut kept = Vec::with_capacity(groups.len());
+        for (position, group) in groups.into_iter().rev() {
+            let Some(rank) = group.rank() else { continue };
+            if group.leaf.is_none() && earliest < rank {
+                self.block(&group);
+            } else {
+                earliest = earliest.min(rank);
+                kept.push((position, group));
+            }
+        }
+        kept.reverse();
+        kept
     }
 
     /// The groups of an array by position. Names are blocked there.
