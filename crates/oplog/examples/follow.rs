@@ -231,9 +231,10 @@ fn main() {
         equal += u32::from(catalogue.compare(listing.get_str("step").unwrap(), listing));
     }
     println!("{equal} of {steps} steps equal; {:?}", catalogue.counts);
+    let end = assembler.position();
     println!(
-        "undecided: {} bytes, replay from {:?}",
+        "undecided: {} bytes, replay from {}",
         assembler.buffered_bytes(),
-        assembler.replay_from()
+        assembler.replay_from(end)
     );
 }

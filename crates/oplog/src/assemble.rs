@@ -42,6 +42,9 @@ struct Transaction {
     last: OpTime,
     /// Where its `prepare: true` entry stands.
     prepared: Option<Ts>,
+    /// Its first entries lie before the place where reading began. That is right only if
+    /// it is decided at a moment that the reader already has.
+    headless: bool,
     /// Its applyOps entries, whole.
     entries: Vec<Box<[u8]>>,
 }
@@ -50,10 +53,14 @@ struct Transaction {
 #[derive(Debug)]
 pub struct Assembler {
     filter: Filter,
+    /// Operations decided up to here are not delivered: the reader has them.
+    known: Ts,
     last: OpTime,
     /// Undecided transactions by raw session id; a session has one at a time.
     open: HashMap<Box<[u8]>, Transaction>,
     buffered: usize,
+    /// Transactions of several entries that were decided: (when, the position before them).
+    decided: Vec<(Ts, OpTime)>,
 }
 
 /// The fields of an applyOps command.
@@ -69,9 +76,17 @@ struct ApplyOps<'a> {
 }
 
 impl Assembler {
-    /// Begins after `from`. Feed it every entry after `from` that the slices hold.
+    /// Begins after `from` with a reader that has everything decided up to there.
+    /// Feed it every entry after `from` that the slices hold.
     pub fn new(from: OpTime, filter: Filter) -> Self {
-        Assembler { filter, last: from, open: HashMap::new(), buffered: 0 }
+        Self::resume(from, from.ts, filter)
+    }
+
+    /// Goes on with a state that holds everything decided up to `known`; `from` is
+    /// what [`replay_from`](Self::replay_from) said for it. Delivers only what was decided after `known`.
+    pub fn resume(from: OpTime, known: Ts, filter: Filter) -> Self {
+        let (open, decided) = (HashMap::new(), Vec::new());
+        Assembler { filter, known, last: from, open, buffered: 0, decided }
     }
 
     /// The last entry fed.
@@ -91,10 +106,21 @@ impl Assembler {
         prepares.map(Ts::prev).fold(last, Ts::min)
     }
 
-    /// Where reading has to begin again so that no undecided transaction loses
-    /// its first entries; `None` when there is none.
-    pub fn replay_from(&self) -> Option<OpTime> {
-        self.open.values().map(|t| t.before).min()
+    /// Where reading has to begin again for a state that holds everything decided up
+    /// to `at` (an entry's position, not after the last one fed, at or below what was
+    /// [`safe`](Self::safe)): `at`, or before the first entry of the oldest
+    /// transaction that is not decided at that moment.
+    pub fn replay_from(&self, at: OpTime) -> OpTime {
+        let open = self.open.values().filter(|t| !t.headless).map(|t| t.before);
+        let later =
+            self.decided.iter().filter(|(when, _)| *when > at.ts).map(|(_, before)| *before);
+        open.chain(later).fold(at, OpTime::min)
+    }
+
+    /// Forgets what only [`replay_from`](Self::replay_from) for moments before `at` needs. Call it
+    /// now and then, or the memory for it grows by 24 bytes for each transaction of several entries.
+    pub fn settle(&mut self, at: Ts) {
+        self.decided.retain(|(when, _)| *when > at);
     }
 
     /// Feeds one entry; `out` receives what it decides, in order. After an error the assembler is of no further use.
@@ -164,7 +190,7 @@ impl Assembler {
         let Kind::Command(command) = entry.kind else { return Ok(()) };
         let ops = apply_ops(entry, &command)?;
         let chained = self.join(entry, session)?;
-        if !chained && !ops.partial && !ops.prepare {
+        if !chained && session.prev.is_none() && !ops.partial && !ops.prepare {
             return self.decide(&[bytes], entry.op_time.ts, ops.count, out);
         }
         let open = self.open.entry(session.lsid.into()).or_insert_with(|| Transaction {
@@ -172,20 +198,50 @@ impl Assembler {
             before,
             last: entry.op_time,
             prepared: None,
+            headless: session.prev.is_some(),
             entries: Vec::new(),
         });
-        open.entries.push(bytes.into());
         open.last = entry.op_time;
-        self.buffered += bytes.len();
+        if !open.headless {
+            open.entries.push(bytes.into());
+            self.buffered += bytes.len();
+        }
         if ops.prepare {
             open.prepared = Some(entry.op_time.ts);
         }
         if ops.partial || ops.prepare {
             return Ok(());
         }
-        let parts = self.take(session);
-        let parts: Vec<&[u8]> = parts.iter().flat_map(|t| &t.entries).map(|e| &**e).collect();
-        self.decide(&parts, entry.op_time.ts, ops.count, out)
+        self.finish(entry, session, entry.op_time.ts, ops.count, out)
+    }
+
+    /// The session's open transaction is decided at `at`.
+    fn finish<F>(
+        &mut self,
+        entry: &Entry<'_>,
+        session: &Session<'_>,
+        at: Ts,
+        count: Option<i64>,
+        out: &mut F,
+    ) -> Result<()>
+    where
+        F: FnMut(Op<'_>) -> Result<()>,
+    {
+        let Some(taken) = self.take(session) else { return Ok(()) };
+        if taken.headless {
+            return self.headless(entry, at);
+        }
+        self.decided.push((at, taken.before));
+        let parts: Vec<&[u8]> = taken.entries.iter().map(|e| &**e).collect();
+        self.decide(&parts, at, count, out)
+    }
+
+    /// A transaction whose first entries were not read is decided at `at`.
+    fn headless(&self, entry: &Entry<'_>, at: Ts) -> Result<()> {
+        if at <= self.known {
+            return Ok(());
+        }
+        Err(needs_resync(entry, "the first entries of the transaction lie before the beginning"))
     }
 
     /// Whether the entry goes on with a transaction that is open. An older one
@@ -193,10 +249,7 @@ impl Assembler {
     fn join(&mut self, entry: &Entry<'_>, session: &Session<'_>) -> Result<bool> {
         let open = self.open.get(session.lsid).map(|t| (t.number, t.last, t.prepared));
         match (open, session.prev) {
-            (None, None) => Ok(false),
-            (None, Some(_)) => {
-                Err(needs_resync(entry, "the transaction's first entries are not there"))
-            }
+            (None, _) => Ok(false),
             (Some((number, last, None)), Some(prev))
                 if number == session.txn_number && prev == last =>
             {
@@ -235,10 +288,7 @@ impl Assembler {
         let at = at.ok_or_else(|| wrong("no commitTimestamp"))?;
         let known = self.open.get(session.lsid).filter(|t| t.number == session.txn_number);
         let Some(prepared) = known.and_then(|t| t.prepared) else {
-            return Err(needs_resync(
-                entry,
-                "the transaction that it commits was prepared before the beginning",
-            ));
+            return self.headless(entry, at);
         };
         if session.prev != known.map(|t| t.last) {
             return Err(wrong("does not follow its prepare"));
@@ -246,9 +296,7 @@ impl Assembler {
         if at < prepared || at > entry.op_time.ts {
             return Err(wrong("commitTimestamp is not between prepare and commit"));
         }
-        let taken = self.take(session);
-        let parts: Vec<&[u8]> = taken.iter().flat_map(|t| &t.entries).map(|e| &**e).collect();
-        self.decide(&parts, at, None, out)
+        self.finish(entry, session, at, None, out)
     }
 
     /// An abort of a transaction that is not known began before we did: nothing is lost.
@@ -327,7 +375,7 @@ impl Assembler {
     where
         F: FnMut(Op<'_>) -> Result<()>,
     {
-        if !self.ours(entry) {
+        if at <= self.known || !self.ours(entry) {
             return Ok(());
         }
         match Change::of(entry)? {
@@ -465,3 +513,6 @@ fn generic_argument(name: &[u8]) -> bool {
     ];
     NAMES.contains(&name)
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,3 +116,6 @@ fn covers(slice: &SliceName, last: Option<&SliceName>, at: bygone_base::Ts) -> b
         Some(_) => slice.prev.ts == at,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -313,3 +313,6 @@ fn create_option(name: &[u8]) -> bool {
     ];
     NAMES.contains(&name) || name == b"flags"
 }
+
+#[cfg(test)]
+mod tests;

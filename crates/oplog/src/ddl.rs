@@ -414,3 +414,6 @@ fn with_index(spec: &RawDocument, effect: &CollModEffect) -> Result<RawDocumentB
     }
     Ok(spec)
 }
+
+#[cfg(test)]
+mod tests;

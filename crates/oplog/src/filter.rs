@@ -226,3 +226,6 @@ fn temporary(coll: &str) -> bool {
             || rest == "renameCollection"
             || rest.starts_with("convertToCapped."))
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,3 +36,5 @@ pub mod uplink;
 
 mod command;
 mod raw;
+#[cfg(test)]
+mod testing;

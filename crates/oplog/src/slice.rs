@@ -325,3 +325,6 @@ pub fn merge(slices: &[DecodedSlice], level: i32) -> Result<Bytes> {
     }
     merged.finish(level)
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,3 +19,6 @@ pub use sync::{
 /// Largest message: a sync slice or oplog slice of about 10 MB, or one document of 16 MiB
 /// that does not compress; a plan of many collections.
 pub const MAX_MESSAGE: usize = 320 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests;
