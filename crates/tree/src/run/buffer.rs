@@ -8,11 +8,13 @@ use bygone_blockstore::BlockWriter;
 use super::{RunBuilder, RunOp, RunRoot, parse_tail};
 use crate::codec::Input;
 
-/// Where one operation lies, with enough of its key to sort most pairs without looking.
+/// Where one operation lies, with enough of its order to sort most pairs without looking there.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     /// First 16 bytes of the key, big endian, padded with zeros: an ObjectId's key fits whole.
     prefix: (u64, u64),
+    /// The moment, when the prefix is the whole key; else 0.
+    ts: u64,
     /// Offset of the encoded operation (without its collection).
     at: usize,
 }
@@ -38,7 +40,9 @@ impl RunBuffer {
 
     /// Takes a copy of `op`; any order.
     pub fn push(&mut self, op: &RunOp<'_>) {
-        let slot = Slot { prefix: prefix(op.key), at: self.arena.len() };
+        // No key is a prefix of another, so equal prefixes that are whole keys are equal keys.
+        let ts = if op.key.len() <= 16 { op.ts.0 } else { 0 };
+        let slot = Slot { prefix: prefix(op.key), ts, at: self.arena.len() };
         op.encode_tail(&mut self.arena);
         self.slots(op.coll).push(slot);
         self.ops += 1;
@@ -82,7 +86,8 @@ impl RunBuffer {
         colls.sort_unstable_by_key(|(coll, _)| *coll);
         for (_, slots) in &mut colls {
             slots.sort_unstable_by(|a, b| {
-                a.prefix.cmp(&b.prefix).then_with(|| compare(&self.arena, a.at, b.at))
+                let quick = (a.prefix, a.ts).cmp(&(b.prefix, b.ts));
+                quick.then_with(|| compare(&self.arena, a.at, b.at))
             });
         }
         SortedRun { arena: self.arena, colls }
