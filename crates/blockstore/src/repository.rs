@@ -97,6 +97,10 @@ impl Repository {
     ) -> Result<Self> {
         match Repository::open(store.clone(), secret, rng.clone()).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
+            // Somebody is at it, or was cut off: both ways of creation end the same.
+            Err(error)
+                if error.kind() == ErrorKind::Damaged
+                    && unfinished(store.as_ref(), secret).await.is_ok() => {}
             opened => return opened,
         }
         match Repository::create(store.clone(), secret, rng.clone(), clock).await {

@@ -2,6 +2,8 @@
 //! byte as it is in `fixtures/v1`, and written the same. To make the files of
 //! a new version: remove its folder and run this test twice.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test")]
+
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;

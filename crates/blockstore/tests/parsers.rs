@@ -1,6 +1,8 @@
 //! Parsers of bytes from a store: no input panics. Random bytes, and good
 //! bytes with random changes.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test")]
+
 use std::sync::Arc;
 
 use bygone_base::{Rng, SeededRng, SystemClock};

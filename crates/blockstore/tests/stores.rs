@@ -1,6 +1,8 @@
 //! Every store and wrapper against the conformance suite, and what each
 //! wrapper is for.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test")]
+
 use std::{ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;

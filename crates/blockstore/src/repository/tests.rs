@@ -51,7 +51,7 @@ async fn opens_with_what_it_was_made_with_and_nothing_else() {
         let (_, store) = memory();
         refused(open(&store, secret.as_ref()).await, ErrorKind::NotFound, "no repository");
         let made = create(&store, secret.as_ref()).await.unwrap();
-        refused(create(&store, secret.as_ref()).await, ErrorKind::Conflict, "already");
+        refused(create_by(&store, secret.as_ref(), 9).await, ErrorKind::Conflict, "already");
         let opened = open(&store, secret.as_ref()).await.unwrap();
         assert_eq!(opened.id(), made.id());
         assert_eq!(opened.block_id(b"x"), made.block_id(b"x"));
@@ -131,7 +131,7 @@ async fn a_creation_that_was_cut_off_is_finished_and_one_that_was_not_is_left_al
     // With anything in it, lost keys are lost keys.
     store.delete("keys/00000001").await.unwrap();
     store.put_new("jobs/a/b/epochs/1", Bytes::new()).await.unwrap();
-    refused(create(&store, Some(&key(1))).await, ErrorKind::Conflict, "already");
+    refused(create_by(&store, Some(&key(1)), 9).await, ErrorKind::Conflict, "already");
     raw.overwrite("keys/00000001", ring);
     assert_eq!(open(&store, Some(&key(1))).await.unwrap().id(), first.id());
 }

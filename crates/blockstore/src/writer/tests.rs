@@ -39,10 +39,10 @@ async fn what_is_put_is_read_and_equal_content_is_stored_once() {
     for secret in [None, Some(key())] {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock()));
         let repo = on(store.clone(), secret.as_ref()).await;
-        let writer = BlockWriter::new(repo.clone(), options(50_000));
+        let writer = BlockWriter::new(repo.clone(), options(20_000));
         let mut blocks = Vec::new();
         for n in 0..60 {
-            let raw = content(n % 40, 1 + 300 * n as usize % 7000);
+            let raw = content(n % 40, 1 + 300 * (n as usize % 40) % 7000);
             blocks.push((writer.put(&raw).await.unwrap(), raw));
         }
         let stats = writer.flush().await.unwrap();
