@@ -240,3 +240,30 @@ fn a_capped_collection_is_read_in_its_natural_order_trimmed_and_folded() {
         assert_eq!(read, expected[6..].concat());
     });
 }
+
+/// Everything that waits can be given to a task of a runtime with several threads.
+#[test]
+fn futures_can_move_between_threads() {
+    fn check<T: Send>(future: T) -> T {
+        future
+    }
+    run(async {
+        let place = place().await;
+        let (base, ranges) = ten(&place).await;
+        let options = MergeOptions::new(COLL, Ts(1));
+        let input =
+            Fold { reader: &place.reader, base: &base, runs: &[], options: &options, trim: None };
+        check(fold(&input, &ranges, &place.writer)).await.unwrap();
+        let mut merge =
+            check(Merge::open(&place.reader, &base, &[], options.clone())).await.unwrap();
+        assert!(check(merge.next()).await.unwrap().is_some());
+        check(bygone_tree::density::density(&place.reader, &base, &[], COLL, Ts(1), |_| {}))
+            .await
+            .unwrap();
+        let keep = |_: &bygone_tree::RunOp<'_>| true;
+        let options =
+            bygone_tree::run::MergeRunsOptions { keep: &keep, capped: &|_| false, floor: Ts(0) };
+        let none = check(bygone_tree::run::merge_runs(vec![], &options, &place.writer)).await;
+        assert_eq!(none.unwrap(), None);
+    });
+}
