@@ -70,15 +70,20 @@ pub fn method(
 
 /// Number of ranges for a collection of this size.
 pub fn ranges_for(size: CollectionSize, options: &AgentOptions) -> u32 {
-    let wanted = size.bytes / options.range.0.max(1) + u64::from(size.bytes % options.range.0.max(1) > 0);
+    let wanted = size.bytes.div_ceil(options.range.0.max(1));
     let most = u64::from(options.max_ranges.max(1)).min(size.docs.max(1));
     u32::try_from(wanted.clamp(1, most)).unwrap_or(1)
+}
+
+/// Average size of a document; a guess where nothing is known.
+pub fn average_doc(size: CollectionSize) -> u64 {
+    size.bytes.checked_div(size.docs).unwrap_or(1024)
 }
 
 /// Documents per batch, so that a batch has about the size asked for: one of
 /// about 1 MB stays in the processor's cache on its way.
 pub fn batch_docs(size: CollectionSize, batch: u64) -> u32 {
-    let average = if size.docs == 0 { 1024 } else { (size.bytes / size.docs).max(1) };
+    let average = average_doc(size).max(1);
     // Above 10,000 the count itself no longer matters.
     u32::try_from((batch / average).clamp(1, 10_000)).unwrap_or(1)
 }

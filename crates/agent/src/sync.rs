@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     env::Env,
-    plan::{method, ranges_for, split_points},
+    plan::{average_doc, method, ranges_for, split_points},
     progress::Phase,
     range::{RangeAt, ScanJob, cancelled, scan_range},
     source::{Member, Server, SourceCollection},
@@ -55,6 +55,7 @@ pub(crate) struct Sync {
 pub(crate) async fn pin_start(member: &dyn Member) -> Result<OpTime> {
     let before = member.oldest_transaction().await?;
     let majority = member.describe().await?.majority;
+    member.reach(majority.ts).await?;
     let after = member.oldest_transaction().await?;
     let oldest = [before, after].into_iter().flatten().filter(|t| t.ts <= majority.ts).min();
     let host = member.host();
@@ -228,7 +229,7 @@ impl Sync {
             options: listed.options,
             indexes: listed.indexes,
             natural: how.runs,
-            cut: cut_for(if size.docs == 0 { 1024 } else { size.bytes / size.docs }),
+            cut: cut_for(average_doc(size)),
             docs: size.docs,
             bytes: size.bytes,
             ranges: keys,

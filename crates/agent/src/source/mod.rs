@@ -58,6 +58,9 @@ pub trait Member: Send + Sync + fmt::Debug {
     /// The rollback id: another value means that it rolled back in between.
     async fn rbid(&self) -> Result<i64>;
 
+    /// Waits until reads with majority read concern show everything up to `ts`.
+    async fn reach(&self, ts: Ts) -> Result<()>;
+
     /// What it holds, as far as `filter` covers it.
     async fn catalogue(&self, filter: &Filter) -> Result<Listing>;
 

@@ -250,6 +250,10 @@ impl Member for MongoMember {
         }
     }
 
+    async fn reach(&self, ts: Ts) -> Result<()> {
+        Ok(self.wait_for_majority(ts).await?)
+    }
+
     async fn catalogue(&self, filter: &Filter) -> Result<Listing> {
         self.list(filter).await
     }

@@ -40,7 +40,13 @@ pub(super) fn check_version(host: &str, version: &str) -> Result<()> {
 
 impl MongoMember {
     pub(super) async fn probe(&self) -> Result<Server> {
-        let build = self.command("admin", doc! { "buildInfo": 1 }, "buildInfo").await?;
+        // Newer servers refuse even this to a connection without a user.
+        let build = match self.command("admin", doc! { "buildInfo": 1 }, "buildInfo").await {
+            Err(error) if error.error.kind() == ErrorKind::Denied => {
+                return Err(self.missing_privilege("read the version (buildInfo)").await);
+            }
+            other => other?,
+        };
         let version = build.get_str("version").unwrap_or("").to_owned();
         check_version(&self.host, &version)?;
         for (db, command, what) in trials() {

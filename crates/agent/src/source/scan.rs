@@ -51,8 +51,9 @@ fn find_command(scan: &Scan) -> Result<RawDocumentBuf> {
         ScanBy::Natural => command.append(cstr!("hint"), rawdoc! { "$natural": 1 }),
     }
     command.append(cstr!("batchSize"), i32::try_from(scan.batch).unwrap_or(1000));
-    let concern = rawdoc! { "level": "majority", "afterClusterTime": timestamp(scan.after) };
-    command.append(cstr!("readConcern"), concern);
+    // With afterClusterTime the read would wait for every prepared transaction
+    // that it meets; without, it reads what was before. `open_scan` proves the age.
+    command.append(cstr!("readConcern"), rawdoc! { "level": "majority" });
     Ok(command)
 }
 
@@ -75,9 +76,22 @@ fn only_an_estimate(error: Error) -> Result<()> {
 
 impl MongoMember {
     pub(super) async fn open_scan(&self, scan: &Scan) -> SourceResult<Box<dyn Batches>> {
+        self.wait_for_majority(scan.after).await?;
         let command = find_command(scan)?;
         let cursor = self.cursor(&scan.db, command, Reading::plain("scan", scan.batch)).await?;
         Ok(Box::new(cursor))
+    }
+
+    /// Nothing says that the majority point of `hello` is not ahead of the
+    /// snapshot that majority reads use; a read with afterClusterTime waits for the
+    /// snapshot, and later reads of the same member do not go back behind it.
+    pub(super) async fn wait_for_majority(&self, ts: Ts) -> SourceResult<()> {
+        let barrier = doc! {
+            "find": "system.version", "limit": 1, "singleBatch": true,
+            "readConcern": { "level": "majority", "afterClusterTime": timestamp(ts) },
+            "maxTimeMS": 30_000,
+        };
+        self.command("admin", barrier, "waiting for the start of the sync").await.map(|_| ())
     }
 
     pub(super) async fn coll_size(&self, db: &str, coll: &str) -> Result<CollectionSize> {
@@ -145,8 +159,7 @@ mod tests {
         assert_eq!(command.get_document("min").unwrap(), rawdoc! { "_id": 1 }.as_ref());
         let concern = command.get_document("readConcern").unwrap();
         assert_eq!(concern.get_str("level").unwrap(), "majority");
-        let at = concern.get_timestamp("afterClusterTime").unwrap();
-        assert_eq!((at.time, at.increment), (5, 6));
+        assert!(concern.get("afterClusterTime").unwrap().is_none(), "it waits for prepared transactions");
         let by = find_command(&scan(ScanBy::IdPredicate)).unwrap();
         assert!(by.get("hint").unwrap().is_none() && by.get("filter").unwrap().is_some());
     }

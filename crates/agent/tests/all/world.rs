@@ -298,6 +298,11 @@ impl Member for Fake {
         Ok(self.world.state.lock().unwrap().members[self.i].rbid)
     }
 
+    async fn reach(&self, ts: Ts) -> Result<()> {
+        let at = self.describe().await?.majority.ts;
+        if at < ts { Err(unavailable("behind").error) } else { Ok(()) }
+    }
+
     async fn catalogue(&self, _: &Filter) -> Result<Listing> {
         self.up()?;
         let state = self.world.state.lock().unwrap();
