@@ -37,6 +37,8 @@ pub struct Seen {
     pub forks: Vec<OpTime>,
     pub sessions: u32,
     pub resumed: u32,
+    /// The member that the last session was opened for.
+    pub member: String,
 }
 
 pub struct Recorder {
@@ -102,9 +104,11 @@ fn keep(seen: &mut Seen, slice: &SyncSlice) {
 #[async_trait]
 impl Uplink for Recorder {
     async fn open(&self, hello: Hello) -> Result<Session> {
+        let member = hello.host.clone();
         let session = self.ingest.open(hello).await?;
         let mut seen = self.seen.lock().unwrap();
         seen.sessions += 1;
+        seen.member = member;
         if let PartState::Syncing { progress, .. } = &session.state {
             seen.resumed += progress.iter().map(|p| p.next_seq).sum::<u32>();
         }
