@@ -16,6 +16,9 @@ pub(crate) fn is_transient(code: i32) -> bool {
     code == RECOVERING || TRANSIENT.contains(&code)
 }
 
+/// What to do when a login is refused.
+const LOGIN: &str = "check the user, the password and the URI's authSource";
+
 /// What kind of failure a server's code is.
 fn kind_of(code: i32) -> ErrorKind {
     match code {
@@ -31,7 +34,8 @@ fn kind_of(code: i32) -> ErrorKind {
 
 /// A failure of the server with its code.
 pub(crate) fn server(what: &str, code: i32, message: &str) -> Error {
-    Error::new(kind_of(code), format!("{what}: {message} (code {code})"))
+    let failed = Error::new(kind_of(code), format!("{what}: {message} (code {code})"));
+    if matches!(code, 18 | 8000) { failed.hint(LOGIN) } else { failed }
 }
 
 /// A failure of the driver, on `what`.
@@ -49,7 +53,11 @@ pub(crate) fn driver(what: &str, error: &mongodb::error::Error) -> Error {
     };
     // The driver's texts may run over several lines; one is enough.
     let text = error.kind.to_string();
-    Error::new(kind, format!("{what}: {}", text.lines().next().unwrap_or_default()))
+    let failed = Error::new(kind, format!("{what}: {}", text.lines().next().unwrap_or_default()));
+    match kind {
+        ErrorKind::Denied => failed.hint(LOGIN),
+        _ => failed,
+    }
 }
 
 /// The server's code, if the server answered.

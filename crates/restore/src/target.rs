@@ -120,7 +120,13 @@ impl Target {
 
     /// Finds out what the target is and what it holds.
     pub async fn facts(&self) -> Result<TargetFacts> {
-        self.look().await.map_err(|e| denied_hint(e, "restore"))
+        // Nothing has begun: what does not answer now is more likely wrong than restarting.
+        let found = self.clone().patience(Duration::ZERO).look().await;
+        found.map_err(|failed| match failed.kind() {
+            ErrorKind::Unavailable => failed
+                .hint("does the target run, and does its URI name the hosts and the replica set?"),
+            _ => denied_hint(failed, "restore"),
+        })
     }
 
     async fn look(&self) -> Result<TargetFacts> {
@@ -286,10 +292,8 @@ fn privilege(entry: &Document) -> Option<Privilege> {
 
 /// Denied, with what to grant.
 pub(crate) fn denied_hint(failed: Error, role: &str) -> Error {
-    match failed.kind() {
-        ErrorKind::Denied => {
-            failed.hint(format!("grant the target's user the role {role} on admin"))
-        }
-        _ => failed,
+    if failed.kind() != ErrorKind::Denied || failed.hint_text().is_some() {
+        return failed;
     }
+    failed.hint(format!("grant the target's user the role {role} on admin"))
 }

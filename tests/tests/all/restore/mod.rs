@@ -265,3 +265,21 @@ async fn users_and_roles_arrive_8_2() {
 async fn users_and_roles_arrive_4_4() {
     users_and_roles_arrive(Version::V4_4).await;
 }
+
+#[tokio::test]
+async fn a_target_that_cannot_be_used_is_told_in_one_line() {
+    let set = ReplicaSet::start(Options::new(Version::V8_2).auth()).await;
+    let told = async |uri: String| {
+        let target = Target::connect(&uri, Arc::new(SystemClock::new())).await.unwrap();
+        let failed = target.facts().await.unwrap_err();
+        assert!(!failed.to_string().contains('\n') && !failed.to_string().contains("secret"));
+        (failed.kind(), format!("{failed}; {}", failed.hint_text().unwrap()))
+    };
+    let (kind, hint) = told(set.uri_as("nobody", "secret")).await;
+    assert_eq!(kind, ErrorKind::Denied);
+    assert!(hint.contains("password"), "{hint}");
+    let nowhere = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=300".to_owned();
+    let (kind, hint) = told(nowhere).await;
+    assert_eq!(kind, ErrorKind::Unavailable);
+    assert!(hint.contains("hosts"), "{hint}");
+}
