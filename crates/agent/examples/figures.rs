@@ -103,7 +103,11 @@ async fn main() {
     let p = progress.borrow();
     let mb = p.bytes as f64 / 1e6;
     let count = |n: &AtomicU64| n.load(Ordering::Relaxed);
-    println!("{} documents, {mb:.0} MB raw, {:.0} MB sent", p.documents, count(&uplink.scan) as f64 / 1e6);
+    println!(
+        "{} documents, {mb:.0} MB raw, {:.0} MB sent",
+        p.documents,
+        count(&uplink.scan) as f64 / 1e6
+    );
     println!("{} blocks, {} bytes of oplog", count(&uplink.blocks), count(&uplink.oplog));
     println!("{wall:.2} s wall, {:.0} MB/s, {cpu:.2} s CPU, {rss} MB peak", mb / wall);
 }

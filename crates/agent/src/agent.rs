@@ -220,8 +220,7 @@ impl Agent {
             take_over: env.options.take_over,
         };
         let session = env.uplink.open(hello).await?;
-        let reference =
-            SessionRef { key, epoch: session.epoch, timeline: session.timeline };
+        let reference = SessionRef { key, epoch: session.epoch, timeline: session.timeline };
         Ok((session, reference))
     }
 
@@ -240,24 +239,39 @@ impl Agent {
                 let reason = TimelineReason::InitialSync;
                 self.sync(chosen, at, None, reason, catch_up, shutdown).await
             }
+            // No slice before the end of the sync is a point to fork from.
             PartState::Syncing { chain, ended: true, .. } => {
-                self.tail(&chosen, &at, chain, shutdown).await
+                self.go_on(&chosen, &mut at, chain, &[], shutdown).await
             }
             state @ PartState::Syncing { .. } => {
                 let reason = TimelineReason::Resync;
                 self.sync(chosen, at, Some(state), reason, catch_up, shutdown).await
             }
             PartState::Tailing { chain, recent } => {
-                let mut chain = chain;
-                if std::mem::take(&mut self.memory().diverged) {
-                    match self.reconcile(&chosen, &mut at, chain, &recent).await? {
-                        Some(common) => chain = common,
-                        None => return Ok(Ended::Again("a new initial sync begins".into())),
-                    }
-                }
-                self.tail(&chosen, &at, chain, shutdown).await
+                self.go_on(&chosen, &mut at, chain, &recent, shutdown).await
             }
         }
+    }
+
+    /// Follows the oplog, after a look at what became of our chain where the
+    /// last tail did not find it.
+    async fn go_on(
+        &self,
+        chosen: &Chosen,
+        at: &mut SessionRef,
+        chain: OpTime,
+        recent: &[OpTime],
+        shutdown: &CancellationToken,
+    ) -> Result<Ended> {
+        let mut chain = chain;
+        let diverged = std::mem::take(&mut self.memory().diverged);
+        if diverged {
+            match self.reconcile(chosen, at, chain, recent).await? {
+                Some(common) => chain = common,
+                None => return Ok(Ended::Again("a new initial sync begins".into())),
+            }
+        }
+        self.tail(chosen, at, chain, shutdown).await
     }
 
     /// Finds out what happened to the source's history and acts on it. Returns
@@ -276,7 +290,8 @@ impl Agent {
         let (reason, message) = match verdict {
             Verdict::Intact => return Ok(Some(chain)),
             Verdict::Fork(common) => {
-                let message = format!("the history of {host} went back: a new timeline from {common}");
+                let message =
+                    format!("the history of {host} went back: a new timeline from {common}");
                 tracing::warn!("{message}");
                 at.timeline = self.env.uplink.fork(at, common).await?;
                 self.env.progress.change(|p| (p.message, p.chain) = (Some(message), common));
@@ -288,7 +303,9 @@ impl Agent {
             ),
             Verdict::Lost => (
                 TimelineReason::Rollback,
-                format!("{host} has another history and no entry in common with {chain} and before"),
+                format!(
+                    "{host} has another history and no entry in common with {chain} and before"
+                ),
             ),
         };
         let error = Error::new(ErrorKind::ResyncRequired, message)

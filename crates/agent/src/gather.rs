@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use bygone_base::{ErrorKind, Error, OpTime, Result, Ts};
+use bson::RawDocument;
+use bygone_base::{Error, ErrorKind, OpTime, Result, Ts};
 use bygone_oplog::{
     entry::{Command, Entry, Kind, Ns},
     filter::Filter,
     slice::SliceBuilder,
 };
-use bson::RawDocument;
 
 /// What an entry asks of the agent besides being stored.
 #[derive(Debug, PartialEq, Eq)]
@@ -180,7 +180,8 @@ mod tests {
     fn a_rename_into_coverage_is_seen() {
         let filter = Filter::new(Mode::Allow, vec!["a.x".into()]).unwrap();
         let mut gather = Gather::new(filter, at(1), false);
-        let rename = |from: &str| rawdoc! { "renameCollection": from, "to": "a.x", "stayTemp": false };
+        let rename =
+            |from: &str| rawdoc! { "renameCollection": from, "to": "a.x", "stayTemp": false };
         let taken = gather.push(&entry(2, "c", "a.$cmd", rename("a.y")), Duration::ZERO).unwrap();
         assert!(matches!(taken, Taken::IntoCoverage(_)));
         assert_eq!(gather.last_ddl(), Ts::new(1, 2));

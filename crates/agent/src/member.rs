@@ -137,8 +137,7 @@ mod tests {
 
     #[test]
     fn a_secondary_comes_before_the_primary() {
-        let set =
-            [member("a", MemberState::Primary, 100), member("b", MemberState::Secondary, 99)];
+        let set = [member("a", MemberState::Primary, 100), member("b", MemberState::Secondary, 99)];
         assert_eq!(pick(&set, &MemberRule::default()).unwrap(), "b");
         assert_eq!(pick(&set[..1], &MemberRule::default()).unwrap(), "a");
         let failed = BTreeSet::from(["b".to_owned()]);

@@ -6,11 +6,7 @@ use std::ops::Range;
 use bygone_base::{CollectionId, Error, Result, Ts};
 use bygone_document::{Doc, id_key_into};
 use bygone_oplog::uplink::SyncBlock;
-use bygone_tree::{
-    LeafBuilder, OpKind, Position, RunOp,
-    cutter::Cutter,
-    run::RunLeafBuilder,
-};
+use bygone_tree::{LeafBuilder, OpKind, Position, RunOp, cutter::Cutter, run::RunLeafBuilder};
 use bytes::Bytes;
 
 /// Operations per slice of runs. Positions of slice `seq` begin at `seq << 16`,

@@ -49,7 +49,10 @@ pub fn method(
     let has_id_index = clustered
         || coll.indexes.iter().any(|index| {
             let key = index.get_document("key").ok();
-            key.is_some_and(|key| key.iter().count() == 1 && matches!(key.get("_id"), Ok(Some(v)) if v.as_str().is_none()))
+            key.is_some_and(|key| {
+                key.iter().count() == 1
+                    && matches!(key.get("_id"), Ok(Some(v)) if v.as_str().is_none())
+            })
         });
     if flag(options, "capped") || !has_id_index {
         return Method { by: ScanBy::Natural, runs: true };
@@ -125,7 +128,13 @@ mod tests {
 
     fn coll(name: &str, options: bson::RawDocumentBuf) -> SourceCollection {
         let indexes = vec![rawdoc! { "v": 2, "key": { "_id": 1 }, "name": "_id_" }];
-        SourceCollection { id: CollectionId([1; 16]), db: "d".into(), name: name.into(), options, indexes }
+        SourceCollection {
+            id: CollectionId([1; 16]),
+            db: "d".into(),
+            name: name.into(),
+            options,
+            indexes,
+        }
     }
 
     fn server(version: &str) -> Server {
@@ -145,7 +154,10 @@ mod tests {
         let natural = method(&plain, &server("8.2.0"), ScanOrder::Natural, None);
         assert_eq!(natural.by, ScanBy::Natural);
         // A resumed sync keeps to its plan whatever the option says now.
-        assert_eq!(method(&plain, &server("8.2.0"), ScanOrder::Natural, Some(false)).by, ScanBy::IdIndex);
+        assert_eq!(
+            method(&plain, &server("8.2.0"), ScanOrder::Natural, Some(false)).by,
+            ScanBy::IdIndex
+        );
     }
 
     #[test]
@@ -177,7 +189,10 @@ mod tests {
 
     #[test]
     fn max_key_is_never_a_bound() {
-        let sample = vec![rawdoc! { "_id": bson::RawBson::MaxKey }.into_bytes(), rawdoc! { "_id": 1 }.into_bytes()];
+        let sample = vec![
+            rawdoc! { "_id": bson::RawBson::MaxKey }.into_bytes(),
+            rawdoc! { "_id": 1 }.into_bytes(),
+        ];
         assert!(split_points(sample, 4).unwrap().is_empty());
     }
 

@@ -3,7 +3,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, atomic::{AtomicU64, Ordering}},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -93,7 +96,8 @@ pub(crate) async fn scan_range(job: &ScanJob, at: RangeAt) -> Result<()> {
             Err(SourceError { fault: Fault::Other, error }) => return Err(error),
             Err(SourceError { error, .. }) => {
                 // A scan that starts again makes no progress by being long.
-                attempts = if run.documents > before && run.method.resumes() { 0 } else { attempts + 1 };
+                attempts =
+                    if run.documents > before && run.method.resumes() { 0 } else { attempts + 1 };
                 if attempts >= ATTEMPTS {
                     return Err(error.within("the scan is interrupted again and again"));
                 }
@@ -238,7 +242,8 @@ impl<'a> RangeRun<'a> {
             blocks: packed.blocks,
         };
         job.env.uplink.sync_slice(&job.session, slice).await?;
-        self.at.seq = self.at.seq.checked_add(1).ok_or_else(|| Error::internal("too many slices"))?;
+        self.at.seq =
+            self.at.seq.checked_add(1).ok_or_else(|| Error::internal("too many slices"))?;
         job.env.progress.change(|p| p.sent += bytes);
         Ok(())
     }

@@ -69,7 +69,8 @@ pub(crate) async fn pin_start(member: &dyn Member) -> Result<OpTime> {
         };
     };
     member.entry_before(oldest.ts, false).await?.ok_or_else(|| {
-        let message = format!("the oplog of {host} begins after its oldest open transaction, {oldest}");
+        let message =
+            format!("the oplog of {host} begins after its oldest open transaction, {oldest}");
         Error::new(ErrorKind::Unavailable, message)
             .hint("wait until the transaction is decided, or make the oplog larger")
     })
@@ -112,9 +113,7 @@ impl Sync {
             (_, Err(error)) => Err(error),
             // The scan was stopped because of what the tail found.
             (Err(error), Ok(TailEnd::Stopped)) => Err(error),
-            (Err(error), Ok(end)) if error.kind() == ErrorKind::Cancelled => {
-                Err(interrupted(end))
-            }
+            (Err(error), Ok(end)) if error.kind() == ErrorKind::Cancelled => Err(interrupted(end)),
             (Err(error), Ok(_)) => Err(error),
         }
     }
@@ -153,9 +152,10 @@ impl Sync {
     ) -> Result<(ScanJob, VecDeque<RangeAt>)> {
         let env = &self.env;
         let order = env.options.scan_order;
-        let methods = plan.collections.iter().map(|c| {
-            method(&as_listed(c), &self.server, order, Some(c.natural))
-        });
+        let methods = plan
+            .collections
+            .iter()
+            .map(|c| method(&as_listed(c), &self.server, order, Some(c.natural)));
         let methods = methods.collect();
         let (queue, left) = ranges_left(&plan, &self.stored);
         let total = plan.collections.len() as u64;
@@ -239,11 +239,7 @@ impl Sync {
 
     /// The end of the sync: a listing of the source and the entry of our chain
     /// at which exactly that was listed, past everything that the scan may hold.
-    async fn find_end(
-        &self,
-        mut acked: watch::Receiver<Acked>,
-        valid_from: Ts,
-    ) -> Result<SyncEnd> {
+    async fn find_end(&self, mut acked: watch::Receiver<Acked>, valid_from: Ts) -> Result<SyncEnd> {
         let member = self.member.as_ref();
         for attempt in 1.. {
             let before = member.describe().await?.majority.ts;

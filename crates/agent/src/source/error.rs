@@ -67,11 +67,7 @@ fn command_fault(code: i32) -> (Fault, ErrorKind) {
 }
 
 /// Turns a driver error into one clear line about `what` on `host`.
-pub(crate) fn from_driver(
-    what: &str,
-    host: &str,
-    error: &mongodb::error::Error,
-) -> SourceError {
+pub(crate) fn from_driver(what: &str, host: &str, error: &mongodb::error::Error) -> SourceError {
     let at = format!("{what} on {host}");
     match error.kind.as_ref() {
         Driver::Command(command) => {
@@ -99,7 +95,8 @@ pub(crate) fn from_driver(
             SourceError::new(Fault::Other, ErrorKind::Unsupported, format!("{at}: {message}"))
         }
         other => {
-            let network = error.contains_label("RetryableError") || error.contains_label("SystemOverloadedError");
+            let network = error.contains_label("RetryableError")
+                || error.contains_label("SystemOverloadedError");
             let kind = if network { ErrorKind::Unavailable } else { ErrorKind::Internal };
             SourceError::new(Fault::Other, kind, format!("{at}: {other}"))
         }
@@ -128,8 +125,9 @@ fn unreachable(host: &str, message: &str) -> SourceError {
     if auth {
         return denied(host, cause);
     }
-    let error = Error::new(ErrorKind::Unavailable, format!("cannot reach mongod at {host}: {cause}"))
-        .hint("check host, port and TLS settings of the source URI, and that mongod runs");
+    let error =
+        Error::new(ErrorKind::Unavailable, format!("cannot reach mongod at {host}: {cause}"))
+            .hint("check host, port and TLS settings of the source URI, and that mongod runs");
     SourceError { fault: Fault::Other, error }
 }
 
@@ -143,7 +141,8 @@ mod tests {
              Servers: [ { Address: 127.0.0.1:1, Type: Unknown, Error: Kind: I/O error: Connection \
              refused (os error 111), labels: {} }, ] }";
         let error = unreachable("127.0.0.1:1", message).error;
-        let text = "cannot reach mongod at 127.0.0.1:1: I/O error: Connection refused (os error 111)";
+        let text =
+            "cannot reach mongod at 127.0.0.1:1: I/O error: Connection refused (os error 111)";
         assert_eq!(error.message(), text);
         assert_eq!(error.kind(), ErrorKind::Unavailable);
     }

@@ -137,8 +137,7 @@ impl MongoMember {
     }
 
     async fn indexes(&self, db: &str, id: CollectionId) -> Result<Option<Vec<RawDocumentBuf>>> {
-        let command =
-            rawdoc! { "listIndexes": uuid(id), "includeBuildUUIDs": true, "cursor": {} };
+        let command = rawdoc! { "listIndexes": uuid(id), "includeBuildUUIDs": true, "cursor": {} };
         let docs = match self.documents(db, command, "listIndexes").await {
             Err(SourceError { fault: Fault::Gone, .. }) => return Ok(None),
             other => other?,

@@ -69,8 +69,13 @@ pub trait Member: Send + Sync + fmt::Debug {
     async fn size(&self, db: &str, coll: &str) -> Result<CollectionSize>;
 
     /// About `n` `{_id: x}` documents spread over the collection, in no order.
-    async fn sample(&self, db: &str, coll: &str, size: CollectionSize, n: u32)
-    -> Result<Vec<Vec<u8>>>;
+    async fn sample(
+        &self,
+        db: &str,
+        coll: &str,
+        size: CollectionSize,
+        n: u32,
+    ) -> Result<Vec<Vec<u8>>>;
 
     /// Starts a scan. `Fault::Gone` when there is no such collection.
     async fn scan(&self, scan: &Scan) -> SourceResult<Box<dyn Batches>>;

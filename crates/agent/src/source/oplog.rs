@@ -40,11 +40,7 @@ impl MongoMember {
         Ok(Box::new(self.cursor("local", command, reading).await?))
     }
 
-    async fn one_position(
-        &self,
-        filter: RawDocumentBuf,
-        forward: bool,
-    ) -> Result<Option<OpTime>> {
+    async fn one_position(&self, filter: RawDocumentBuf, forward: bool) -> Result<Option<OpTime>> {
         let command = rawdoc! {
             "find": "oplog.rs",
             "filter": filter,
@@ -63,7 +59,11 @@ impl MongoMember {
         inclusive: bool,
     ) -> Result<Option<OpTime>> {
         let ts = timestamp(ts);
-        let range = if inclusive { rawdoc! { "$lte": ts } } else { rawdoc! { "$lt": ts } };
+        let range = if inclusive {
+            rawdoc! { "$lte": ts }
+        } else {
+            rawdoc! { "$lt": ts }
+        };
         self.one_position(rawdoc! { "ts": range }, false).await
     }
 

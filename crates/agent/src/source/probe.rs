@@ -58,8 +58,9 @@ impl MongoMember {
             }
         }
         if self.version_document("shardIdentity").await?.is_some() {
-            return Err(Error::unsupported(format!("{} is a shard of a cluster", self.host))
-                .hint("sharded clusters are not backed up yet: one shard alone is not consistent"));
+            return Err(Error::unsupported(format!("{} is a shard of a cluster", self.host)).hint(
+                "sharded clusters are not backed up yet: one shard alone is not consistent",
+            ));
         }
         let fcv = self.version_document("featureCompatibilityVersion").await?;
         let fcv = fcv.and_then(|doc| doc.get_str("version").ok().map(str::to_owned));
@@ -78,9 +79,11 @@ impl MongoMember {
     }
 
     async fn missing_privilege(&self, what: &str) -> Error {
-        let status = self.command("admin", doc! { "connectionStatus": 1 }, "connectionStatus").await;
+        let status =
+            self.command("admin", doc! { "connectionStatus": 1 }, "connectionStatus").await;
         let user = status.ok().and_then(|reply| {
-            let users = reply.get_document("authInfo").ok()?.get_array("authenticatedUsers").ok()?;
+            let users =
+                reply.get_document("authInfo").ok()?.get_array("authenticatedUsers").ok()?;
             let user = users.first()?.as_document()?;
             Some(format!("{}@{}", user.get_str("user").ok()?, user.get_str("db").ok()?))
         });

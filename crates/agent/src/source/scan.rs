@@ -1,6 +1,9 @@
 //! Scans of collections, their sizes and samples.
 
-use bson::{Binary, Document, RawDocument, RawDocumentBuf, Timestamp, cstr, doc, rawdoc, spec::BinarySubtype};
+use bson::{
+    Binary, Document, RawDocument, RawDocumentBuf, Timestamp, cstr, doc, rawdoc,
+    spec::BinarySubtype,
+};
 use bygone_base::{CollectionId, Error, ErrorKind, Result, Ts};
 
 use super::{
@@ -159,7 +162,10 @@ mod tests {
         assert_eq!(command.get_document("min").unwrap(), rawdoc! { "_id": 1 }.as_ref());
         let concern = command.get_document("readConcern").unwrap();
         assert_eq!(concern.get_str("level").unwrap(), "majority");
-        assert!(concern.get("afterClusterTime").unwrap().is_none(), "it waits for prepared transactions");
+        assert!(
+            concern.get("afterClusterTime").unwrap().is_none(),
+            "it waits for prepared transactions"
+        );
         let by = find_command(&scan(ScanBy::IdPredicate)).unwrap();
         assert!(by.get("hint").unwrap().is_none() && by.get("filter").unwrap().is_some());
     }

@@ -118,7 +118,10 @@ mod tests {
 
     #[test]
     fn the_password_is_never_printed() {
-        let uri = SourceUri::parse("mongodb://u:s3cret@a:1,b:2/?replicaSet=rs0&tlsCertificateKeyFilePassword=s3cret").unwrap();
+        let uri = SourceUri::parse(
+            "mongodb://u:s3cret@a:1,b:2/?replicaSet=rs0&tlsCertificateKeyFilePassword=s3cret",
+        )
+        .unwrap();
         let shown = format!("{uri} {uri:?} {}", uri.hosts());
         assert!(!shown.contains("s3cret"), "{shown}");
         assert!(uri.has_password());

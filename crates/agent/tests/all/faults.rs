@@ -59,7 +59,8 @@ async fn pause(world: &World, millis: u64) {
 #[tokio::test(start_paused = true)]
 async fn a_sync_under_writes_is_whole() {
     let world = World::new(1, 1);
-    let colls = [world.create(1, false, 2500), world.create(2, true, 900), world.create(3, false, 0)];
+    let colls =
+        [world.create(1, false, 2500), world.create(2, true, 900), world.create(3, false, 0)];
     let checker = Checker::new(&world, 0);
     run_beside(&world, &checker, options(), async || {
         for _ in 0..600 {
@@ -80,7 +81,8 @@ async fn a_sync_under_writes_is_whole() {
 async fn cuts_elections_and_lost_replies_lose_nothing() {
     for seed in 0..12 {
         let world = World::new(3, 100 + seed);
-        let colls = [world.create(1, false, 2500), world.create(2, true, 300), world.create(3, false, 40)];
+        let colls =
+            [world.create(1, false, 2500), world.create(2, true, 300), world.create(3, false, 40)];
         world.state.lock().unwrap().cut_one_of = 25;
         let checker = Checker::new(&world, 40);
         run_beside(&world, &checker, options(), async || {

@@ -172,7 +172,7 @@ impl Uplink for Checker {
         let state = match (&stored.sync, &stored.ended) {
             (None, _) => PartState::Empty,
             (Some((sync, start)), None) => PartState::Syncing {
-                plan: stored.plan.clone().map(Box::new).map(|p| p),
+                plan: stored.plan.clone().map(Box::new),
                 sync: *sync,
                 start: *start,
                 chain: stored.chain,

@@ -10,8 +10,8 @@ use std::{
 use async_trait::async_trait;
 use bson::{RawDocument, RawDocumentBuf, Timestamp, rawdoc};
 use bygone_agent::source::{
-    Batch, Batches, CollectionSize, Fault, Listing, Member, MemberInfo, MemberState, NodeKind, Scan,
-    ScanBy, Server, Source, SourceCollection, SourceError, SourceResult,
+    Batch, Batches, CollectionSize, Fault, Listing, Member, MemberInfo, MemberState, NodeKind,
+    Scan, ScanBy, Server, Source, SourceCollection, SourceError, SourceResult,
 };
 use bygone_base::{
     Clock, CollectionId, Error, ErrorKind, OpTime, Result, Rng, SeededRng, SystemClock, Ts,
@@ -111,7 +111,10 @@ impl World {
         let ns = coll.map_or(String::new(), |c| format!("d.{}", state.colls[&c].name));
         let mut entry = rawdoc! { "op": op, "ns": ns, "o": o.clone() };
         if let Some(coll) = coll {
-            entry.append(bson::cstr!("ui"), bson::Binary { subtype: bson::spec::BinarySubtype::Uuid, bytes: coll.0.to_vec() });
+            entry.append(
+                bson::cstr!("ui"),
+                bson::Binary { subtype: bson::spec::BinarySubtype::Uuid, bytes: coll.0.to_vec() },
+            );
         }
         if op == "u" {
             let id = o.get("_id").unwrap().unwrap();
@@ -306,15 +309,18 @@ impl Member for Fake {
     async fn catalogue(&self, _: &Filter) -> Result<Listing> {
         self.up()?;
         let state = self.world.state.lock().unwrap();
-        let collections = state.colls.iter().filter(|(_, c)| !c.dropped).map(|(id, c)| {
-            SourceCollection {
+        let collections =
+            state.colls.iter().filter(|(_, c)| !c.dropped).map(|(id, c)| SourceCollection {
                 id: *id,
                 db: "d".into(),
                 name: c.name.clone(),
-                options: if c.capped { rawdoc! { "capped": true } } else { rawdoc! {} },
+                options: if c.capped {
+                    rawdoc! { "capped": true }
+                } else {
+                    rawdoc! {}
+                },
                 indexes: vec![rawdoc! { "v": 2, "key": { "_id": 1 }, "name": "_id_" }],
-            }
-        });
+            });
         Ok(Listing { collections: collections.collect(), views: Vec::new() })
     }
 
@@ -370,7 +376,7 @@ impl Member for Fake {
     async fn entry_before(&self, ts: Ts, inclusive: bool) -> Result<Option<OpTime>> {
         self.up()?;
         let fits = |at: &OpTime| at.ts < ts || (inclusive && at.ts == ts);
-        Ok(self.entries().iter().map(|e| e.0).filter(fits).next_back())
+        Ok(self.entries().iter().map(|e| e.0).rfind(fits))
     }
 
     async fn entry_at(&self, ts: Ts) -> Result<Option<OpTime>> {
@@ -420,9 +426,14 @@ impl Batches for ScanCursor {
         let now = state.oplog.back().unwrap().0.ts;
         let coll = &state.colls[&self.coll];
         if coll.dropped {
-            return Err(SourceError::new(Fault::Cursor, ErrorKind::Unavailable, "collection dropped"));
+            return Err(SourceError::new(
+                Fault::Cursor,
+                ErrorKind::Unavailable,
+                "collection dropped",
+            ));
         }
-        let range = coll.docs.range(self.next..).take_while(|(id, _)| self.end.is_none_or(|e| **id < e));
+        let range =
+            coll.docs.range(self.next..).take_while(|(id, _)| self.end.is_none_or(|e| **id < e));
         let found: Vec<(i64, Vec<u8>)> =
             range.take(self.batch).map(|(id, doc)| (*id, doc.clone())).collect();
         let Some(last) = found.last() else { return Ok(None) };

@@ -1,4 +1,5 @@
 //! The agent against real servers, into a real ingest.
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "a test fails by panicking")]
 
 mod recorder;
 mod refused;
@@ -55,11 +56,20 @@ async fn check_scan(client: &Client, recorder: &Recorder) -> Vec<CollectionPlan>
             .map(|docs| docs.iter().map(|(k, (_, doc))| (k.clone(), doc.clone())).collect())
             .unwrap_or_default();
         let name = format!("{}.{}", coll.db, coll.name);
-        let missing: Vec<_> =
-            want.iter().filter(|(key, _)| !have.contains_key(*key)).map(|(_, doc)| shown(doc)).collect();
-        let extra: Vec<_> =
-            have.iter().filter(|(key, _)| !want.contains_key(*key)).map(|(_, doc)| shown(doc)).collect();
-        assert!(missing.is_empty() && extra.is_empty(), "{name}: missing {missing:?}, extra {extra:?}");
+        let missing: Vec<_> = want
+            .iter()
+            .filter(|(key, _)| !have.contains_key(*key))
+            .map(|(_, doc)| shown(doc))
+            .collect();
+        let extra: Vec<_> = have
+            .iter()
+            .filter(|(key, _)| !want.contains_key(*key))
+            .map(|(_, doc)| shown(doc))
+            .collect();
+        assert!(
+            missing.is_empty() && extra.is_empty(),
+            "{name}: missing {missing:?}, extra {extra:?}"
+        );
         assert_eq!(have.len(), want.len(), "{name}: number of documents");
         assert!(have == want, "{name}: content");
     }
