@@ -4,9 +4,7 @@
 use std::{fs, path::Path, str::FromStr, sync::Arc};
 
 use bygone_agent::SourceUri;
-use bygone_base::{
-    Clock, Error, ErrorKind, JobName, PartName, Result, SystemClock, SystemRng,
-};
+use bygone_base::{Clock, Error, ErrorKind, JobName, PartName, Result, SystemClock, SystemRng};
 use bygone_blockstore::{Repository, Secret, create_store, open_store};
 use bygone_snapshot::{PartStore, parts};
 
@@ -34,13 +32,17 @@ pub fn passphrase(file: &Path) -> Result<Secret> {
 }
 
 fn first_line(file: &Path) -> Result<String> {
-    let text = fs::read_to_string(file)
-        .map_err(|e| Error::io(format!("read {}", file.display()), e))?;
+    let text =
+        fs::read_to_string(file).map_err(|e| Error::io(format!("read {}", file.display()), e))?;
     Ok(text.lines().next().unwrap_or_default().trim_end().to_owned())
 }
 
 /// Opens the repository; with `create`, makes one where there is none.
-pub async fn repository(args: &StoreArgs, clock: Arc<dyn Clock>, create: bool) -> Result<Repository> {
+pub async fn repository(
+    args: &StoreArgs,
+    clock: Arc<dyn Clock>,
+    create: bool,
+) -> Result<Repository> {
     let secret = secret(args)?;
     let rng = Arc::new(SystemRng);
     if create {

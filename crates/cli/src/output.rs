@@ -1,11 +1,6 @@
 //! What people and scripts see: results on stdout, everything else on stderr.
 
-use std::{
-    fmt::Display,
-    io::IsTerminal as _,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{fmt::Display, io::IsTerminal as _, process::ExitCode, time::Duration};
 
 use bygone_base::{ByteSize, Error, ErrorKind};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -25,11 +20,7 @@ pub struct Output {
 impl Output {
     /// As the command line says.
     pub fn new(cli: &Cli) -> Self {
-        Output {
-            json: cli.json,
-            quiet: cli.quiet,
-            terminal: std::io::stderr().is_terminal(),
-        }
+        Output { json: cli.json, quiet: cli.quiet, terminal: std::io::stderr().is_terminal() }
     }
 
     /// Sends log lines to stderr.
@@ -39,7 +30,8 @@ impl Output {
             1 => "bygone=info,bygone_agent=info,bygone_ingest=info,bygone_daemon=info,warn",
             _ => "debug",
         };
-        let filter = EnvFilter::try_from_env("BYGONE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+        let filter =
+            EnvFilter::try_from_env("BYGONE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
         let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
         tracing_subscriber::registry().with(filter).with(layer).init();
     }

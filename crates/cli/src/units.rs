@@ -6,8 +6,9 @@ use std::time::Duration;
 pub fn duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(split);
-    let number: u64 =
-        digits.parse().map_err(|_| format!("{text:?} is not a duration such as 90s, 15m, 36h, 7d"))?;
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| format!("{text:?} is not a duration such as 90s, 15m, 36h, 7d"))?;
     let millis = match unit {
         "ms" => Some(number),
         "s" => number.checked_mul(1_000),

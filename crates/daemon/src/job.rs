@@ -22,6 +22,10 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often small slices are compacted.
 const COMPACT_EVERY: Duration = Duration::from_secs(60);
 
+/// How often operations are applied to their documents for a check, and how many leaves that may read.
+const VALIDATE_EVERY: Duration = Duration::from_secs(600);
+const VALIDATE_LEAVES: u64 = 2_000;
+
 /// How a job runs.
 #[derive(Debug, Clone)]
 pub struct JobOptions {
@@ -67,6 +71,7 @@ struct Running {
     head: Option<Head>,
     next_snapshot: Option<Duration>,
     next_compact: Duration,
+    next_validate: Duration,
 }
 
 impl Job {
@@ -152,8 +157,13 @@ impl Job {
         // Subscribed before the store is read, so nothing falls between.
         let events = self.ingest.subscribe(&self.key);
         let now = self.clock.monotonic();
-        let mut run =
-            Running { events, head: None, next_snapshot: None, next_compact: now + COMPACT_EVERY };
+        let mut run = Running {
+            events,
+            head: None,
+            next_snapshot: None,
+            next_compact: now + COMPACT_EVERY,
+            next_validate: now + VALIDATE_EVERY,
+        };
         self.reopen(&mut run).await?;
         loop {
             tokio::select! {
@@ -170,12 +180,9 @@ impl Job {
         if self.status.borrow().snapshot.is_none() {
             self.phase(JobPhase::Building);
         }
-        let head = Head::open(
-            self.part.clone(),
-            self.oplog_part.clone(),
-            self.options.head.clone(),
-        )
-        .await?;
+        let head =
+            Head::open(self.part.clone(), self.oplog_part.clone(), self.options.head.clone())
+                .await?;
         if head.is_none() {
             self.phase(JobPhase::Waiting);
         }
@@ -243,12 +250,18 @@ impl Job {
         if head.safe_point().is_none() {
             return Ok(());
         }
+        if now >= run.next_validate {
+            run.next_validate = now + VALIDATE_EVERY;
+            head.validate(VALIDATE_LEAVES).await?;
+        }
         let due = match run.next_snapshot {
             Some(due) => due,
             None => {
-                let due = plan::first_due(now, self.newest_age(head).await?, self.options.interval);
-                self.phase(JobPhase::Complete);
-                *run.next_snapshot.insert(due)
+                let age = self.newest_age(head).await?;
+                if age.is_some() {
+                    self.phase(JobPhase::Complete);
+                }
+                *run.next_snapshot.insert(plan::first_due(now, age, self.options.interval))
             }
         };
         if now < due {
@@ -268,6 +281,8 @@ impl Job {
 
     async fn snapshot(&self, head: &mut Head) -> Result<Manifest> {
         if self.status.borrow().phase != JobPhase::Complete {
+            self.phase(JobPhase::FetchingMissing);
+            head.validate(VALIDATE_LEAVES).await?;
             self.phase(JobPhase::CreatingIndexes);
             head.check_listing().await?;
         }

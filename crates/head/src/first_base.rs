@@ -1,10 +1,13 @@
 //! The first base: the blocks of an initial sync put together. Blocks are not read; sorted ranges
 //! become inner nodes, and slices scanned in another order become runs.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use bygone_base::{CollectionId, Error, ErrorKind, Result, SyncId, Ts};
-use bygone_blockstore::{BlockReader, BlockWriter, ObjectKind, WriterOptions};
+use bygone_base::{CollectionId, Error, ErrorKind, PackId, Result, SyncId, Ts};
+use bygone_blockstore::{BlockReader, BlockWriter, ObjectKind, WriterOptions, names};
 use bygone_oplog::uplink::{CollectionPlan, SyncPlan};
 use bygone_snapshot::{
     Catalogue, Collection, Manifest, PartStore, SourceInfo, TreeInfo, ViewDef, catalogue,
@@ -50,7 +53,15 @@ pub(crate) async fn build(
     };
     let options = WriterOptions { level, ..WriterOptions::default() };
     let writer = Arc::new(BlockWriter::new(part.repository().clone(), options));
-    let mut build = Build { plan: &plan, window_end, old, reader, writer, runs: Vec::new() };
+    let mut build = Build {
+        plan: &plan,
+        window_end,
+        old,
+        reader,
+        writer,
+        runs: Vec::new(),
+        new: NewBlocks::default(),
+    };
     let mut catalogue = Catalogue::default();
     let mut gone = Vec::new();
     for planned in &plan.collections {
@@ -66,6 +77,7 @@ pub(crate) async fn build(
         catalogue.views.insert(id, def);
     }
     build.writer.flush().await?;
+    let stored = build.new.stored(reader).await?;
     let base = Base {
         at: plan.start.ts,
         replay_from: plan.start,
@@ -79,7 +91,7 @@ pub(crate) async fn build(
         version: plan.source.version.clone(),
         fcv: plan.source.fcv.clone(),
     };
-    Ok(Some(Start { base, source, filter: plan.filter.clone(), gone }))
+    Ok(Some(Start { base, source, filter: plan.filter.clone(), gone, stored }))
 }
 
 async fn read(part: &PartStore, name: &str) -> Result<Option<bytes::Bytes>> {
@@ -115,6 +127,8 @@ struct Build<'a> {
     reader: &'a BlockReader,
     writer: Arc<BlockWriter>,
     runs: Vec<RunRoot>,
+    /// Blocks of the sync that no older snapshot has, and their packs' bytes.
+    new: NewBlocks,
 }
 
 impl Build<'_> {
@@ -128,6 +142,7 @@ impl Build<'_> {
         let mut tree = TreeBuilder::new(self.writer.clone()).valid_from_at_least(self.window_end);
         let mut sorted = false;
         for record in records {
+            self.new.take(&record.entries);
             if record.runs {
                 let root = root_of_leaves(record.entries, &self.writer).await?;
                 self.runs.extend(root);
@@ -162,6 +177,28 @@ impl Build<'_> {
         let root = found.and_then(|c| c.tree.root.clone());
         let cursor = root.map(|root| Tree::new(root, self.reader.clone()).leaves(KeyRange::all()));
         OldLeaves { cursor, current: None }
+    }
+}
+
+/// What the sync wrote.
+#[derive(Debug, Default)]
+struct NewBlocks {
+    blocks: u64,
+    packs: BTreeSet<PackId>,
+}
+
+impl NewBlocks {
+    fn take(&mut self, entries: &[NodeEntry]) {
+        self.blocks += entries.len() as u64;
+        self.packs.extend(entries.iter().map(|e| e.block.pack));
+    }
+
+    /// Blocks, and stored bytes of their packs.
+    async fn stored(&self, reader: &BlockReader) -> Result<(u64, u64)> {
+        let objects = reader.repo().store().list(names::PACKS, None).await?;
+        let ours = |name: &str| names::parse_pack(name).is_some_and(|p| self.packs.contains(&p));
+        let bytes = objects.iter().filter(|o| ours(&o.name)).map(|o| o.size).sum();
+        Ok((self.blocks, bytes))
     }
 }
 

@@ -56,10 +56,14 @@ pub struct Head {
     pub(crate) gatherer: Gatherer,
     /// Runs written since the base was published.
     pub(crate) spilled: Vec<RunRoot>,
+    /// How many of them were applied to their documents for a check.
+    pub(crate) validated: usize,
     pub(crate) source: SourceInfo,
     pub(crate) filter: Filter,
     /// Collections that the initial sync did not find: the oplog must say that they were dropped.
     pub(crate) gone: Vec<CollectionId>,
+    /// Blocks and bytes of the initial sync, until the first snapshot counted them.
+    pub(crate) stored: (u64, u64),
 }
 
 impl Head {
@@ -106,7 +110,7 @@ impl Head {
         start: Start,
     ) -> Head {
         let reader = BlockReader::new(part.repository().clone(), options.cache);
-        let Start { base, source, filter, gone } = start;
+        let Start { base, source, filter, gone, stored } = start;
         let assembler = Assembler::resume(base.replay_from, base.at, filter.clone());
         let fuzzy_until = base.at.max(base.readable_from);
         let gatherer = Gatherer::new(assembler, base.catalogue.clone(), base.at, fuzzy_until);
@@ -120,9 +124,11 @@ impl Head {
             base,
             gatherer,
             spilled,
+            validated: 0,
             source,
             filter,
             gone,
+            stored,
         }
     }
 
@@ -265,6 +271,8 @@ pub(crate) struct Start {
     pub source: SourceInfo,
     pub filter: Filter,
     pub gone: Vec<CollectionId>,
+    /// Blocks and bytes that the initial sync stored; they count in the first snapshot.
+    pub stored: (u64, u64),
 }
 
 async fn start_at_manifest(manifest: &Manifest, reader: &BlockReader) -> Result<Start> {
@@ -274,6 +282,7 @@ async fn start_at_manifest(manifest: &Manifest, reader: &BlockReader) -> Result<
         source: manifest.source.clone(),
         filter: Filter::from_bson(manifest.filter.as_bytes())?,
         gone: Vec::new(),
+        stored: (0, 0),
     })
 }
 

@@ -25,6 +25,7 @@ mod gather;
 #[allow(clippy::module_inception, reason = "the crate's noun has a file of its own")]
 mod head;
 mod publish;
+mod validate;
 mod view;
 
 pub use base::Base;

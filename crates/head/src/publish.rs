@@ -47,8 +47,8 @@ impl Head {
             collections: (catalogue.collections.len() + catalogue.views.len()) as u64,
             documents: total(&catalogue, |r| r.items),
             bytes: total(&catalogue, |r| r.bytes),
-            new_blocks: written.new_blocks,
-            new_bytes: written.new_stored_bytes,
+            new_blocks: written.new_blocks + self.stored.0,
+            new_bytes: written.new_stored_bytes + self.stored.1,
             folded: compacted.folded_leaves,
         };
         let base = Base {
@@ -124,7 +124,9 @@ impl Head {
         self.gatherer.rebase(base.at);
         self.gatherer.adopt_trees(&base.catalogue);
         self.spilled.clear();
+        self.validated = 0;
         self.gone.clear();
+        self.stored = (0, 0);
         self.base = base;
     }
 }

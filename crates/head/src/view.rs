@@ -104,7 +104,7 @@ impl View {
             HeadOptions { memory: options.memory, level: 1, ..HeadOptions::default() };
         let filter = Filter::from_bson(manifest.filter.as_bytes())?;
         let base_runs = base.runs.clone();
-        let start = Start { base, source, filter, gone: Vec::new() };
+        let start = Start { base, source, filter, gone: Vec::new(), stored: (0, 0) };
         let mut head =
             Head::assemble(scratch_part, oplog_part.clone(), head_options, history, start);
         head.read_until(at).await?;

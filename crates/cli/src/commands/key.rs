@@ -22,8 +22,9 @@ pub async fn run(command: KeyCommand, output: &Output) -> Result<ExitCode> {
             );
         }
         KeyCommand::Rotate { store, new_key_file, new_passphrase_file } => {
-            let current = access::secret_of(&store)?
-                .ok_or_else(|| Error::usage("rotating needs the key in force").hint("give --key-file"))?;
+            let current = access::secret_of(&store)?.ok_or_else(|| {
+                Error::usage("rotating needs the key in force").hint("give --key-file")
+            })?;
             let next = match (new_key_file, new_passphrase_file) {
                 (Some(file), _) => Secret::from_key_file(&file)?,
                 (None, Some(file)) => access::passphrase(&file)?,

@@ -80,9 +80,9 @@ fn agent_options(args: &SourceArgs, flush: Option<Duration>) -> Result<AgentOpti
     options.member.wanted = match (&args.member, &args.member_tag) {
         (Some(host), _) => Some(Wanted::Host(host.clone())),
         (None, Some(tag)) => {
-            let (name, value) = tag.split_once('=').ok_or_else(|| {
-                Error::usage(format!("--member-tag {tag:?} is not NAME=VALUE"))
-            })?;
+            let (name, value) = tag
+                .split_once('=')
+                .ok_or_else(|| Error::usage(format!("--member-tag {tag:?} is not NAME=VALUE")))?;
             Some(Wanted::Tag(name.to_owned(), value.to_owned()))
         }
         (None, None) => None,

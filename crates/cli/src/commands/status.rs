@@ -89,7 +89,10 @@ async fn show(part: &PartStore, clock: &dyn Clock, output: &Output) -> Result<()
         text += &format!("\nnewest of {} snapshots: {}", manifests.len(), m.id);
     }
     if let Some(timeline) = timelines.last() {
-        text += &format!("\ntimeline {} since {}: {}", timeline.id.0, timeline.start.ts, timeline.reason);
+        text += &format!(
+            "\ntimeline {} since {}: {}",
+            timeline.id.0, timeline.start.ts, timeline.reason
+        );
     }
     for range in &ranges {
         text += &format!("\nrestorable: {}", describe(range));
@@ -107,9 +110,9 @@ async fn show(part: &PartStore, clock: &dyn Clock, output: &Output) -> Result<()
 
 /// The service of `up --listen`: agents of other hosts, with a token from `BYGONE_AGENT_TOKEN`.
 pub async fn serve(address: &str, ingest: Arc<Ingest>, clock: Arc<dyn Clock>) -> Result<Server> {
-    let address = address.parse().map_err(|_| {
-        Error::usage(format!("--listen {address:?} is not ADDRESS:PORT"))
-    })?;
+    let address = address
+        .parse()
+        .map_err(|_| Error::usage(format!("--listen {address:?} is not ADDRESS:PORT")))?;
     let mut tokens = Tokens::new();
     if let Ok(token) = std::env::var("BYGONE_AGENT_TOKEN") {
         tokens.add("agent", &token.into())?;

@@ -29,7 +29,10 @@ pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
     let location = part.repository().store().location();
     output.event(
         "up",
-        format!("backing up {} to {location} as job {}; Ctrl-C stops, the next start resumes", key.part, key.job),
+        format!(
+            "backing up {} to {location} as job {}; Ctrl-C stops, the next start resumes",
+            key.part, key.job
+        ),
         json!({"part": key.part.as_str(), "job": key.job.as_str(), "store": location}),
     );
     let server = match &args.listen {
@@ -56,7 +59,11 @@ pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
     let chain = agent_end?;
     serve_end?;
     job_end?;
-    output.event("stopped", format!("stopped; stored up to {chain}"), json!({"chain": chain.ts.to_string()}));
+    output.event(
+        "stopped",
+        format!("stopped; stored up to {chain}"),
+        json!({"chain": chain.ts.to_string()}),
+    );
     Ok(ExitCode::SUCCESS)
 }
 

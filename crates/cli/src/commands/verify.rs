@@ -50,7 +50,12 @@ fn text(report: &Report) -> String {
         report.objects,
         report.operations
     );
-    let _ = writeln!(text, "{} of {} snapshots restore", report.good.len(), report.good.len() + report.bad.len());
+    let _ = writeln!(
+        text,
+        "{} of {} snapshots restore",
+        report.good.len(),
+        report.good.len() + report.bad.len()
+    );
     for range in &report.ranges {
         let _ = writeln!(text, "restorable: {range}");
     }
