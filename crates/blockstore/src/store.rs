@@ -20,7 +20,7 @@ pub use fault::{FaultPlan, Faulty};
 pub use file::FileStore;
 pub use memory::MemoryStore;
 pub use meter::{Metered, Usage};
-pub use open::{create_store, open_store};
+pub use open::{create_store, open_store, open_store_with};
 pub use remote::RemoteStore;
 pub use retry::{RetryOptions, Retrying};
 pub use throttle::Throttled;

@@ -5,9 +5,9 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 use bygone_base::{Clock, Error, Result, SystemRng};
 use object_store::{
     BackoffConfig, ClientOptions, ObjectStore, RetryConfig,
-    aws::{AmazonS3Builder, S3ConditionalPut, S3CopyIfNotExists},
-    azure::MicrosoftAzureBuilder,
-    gcp::GoogleCloudStorageBuilder,
+    aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut, S3CopyIfNotExists},
+    azure::{AzureConfigKey, MicrosoftAzureBuilder},
+    gcp::{GoogleCloudStorageBuilder, GoogleConfigKey},
 };
 use url::Url;
 
@@ -25,7 +25,17 @@ const AZURE_HINT: &str = "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOU
 /// The store at `url`, with retries; nothing is read or written yet.
 /// Credentials come from the cloud's usual environment variables.
 pub async fn open_store(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>> {
-    let store: Arc<dyn Store> = match place(url)? {
+    open_store_with(url, clock, &[]).await
+}
+
+/// Like [`open_store`], with variables (`AWS_ACCESS_KEY_ID` ..) that count
+/// before those of the environment.
+pub async fn open_store_with(
+    url: &str,
+    clock: Arc<dyn Clock>,
+    variables: &[(&str, &str)],
+) -> Result<Arc<dyn Store>> {
+    let store: Arc<dyn Store> = match place(url, variables)? {
         Place::Folder(path) => Arc::new(FileStore::new(path)),
         Place::Remote(remote) => Arc::new(remote),
     };
@@ -35,7 +45,7 @@ pub async fn open_store(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Stor
 /// Like [`open_store`], and creates the folder of a file store. Buckets are
 /// never created.
 pub async fn create_store(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>> {
-    let store: Arc<dyn Store> = match place(url)? {
+    let store: Arc<dyn Store> = match place(url, &[])? {
         Place::Folder(path) => {
             let created = tokio::task::spawn_blocking(move || FileStore::create(path)).await;
             Arc::new(created.map_err(|e| Error::internal("a store task was cut off").source(e))??)
@@ -54,7 +64,7 @@ enum Place {
     Remote(RemoteStore),
 }
 
-fn place(text: &str) -> Result<Place> {
+fn place(text: &str, variables: &[(&str, &str)]) -> Result<Place> {
     let url = Url::parse(text).map_err(|e| {
         Error::usage(format!("{} is not a store URL", redacted(text))).hint(FORMS).source(e)
     })?;
@@ -63,9 +73,9 @@ fn place(text: &str) -> Result<Place> {
     }
     match url.scheme() {
         "file" => folder(&url).map(Place::Folder),
-        "s3" => s3(&url).map(Place::Remote),
-        "gs" => gcs(&url).map(Place::Remote),
-        "az" => azure(&url).map(Place::Remote),
+        "s3" => s3(&url, variables).map(Place::Remote),
+        "gs" => gcs(&url, variables).map(Place::Remote),
+        "az" => azure(&url, variables).map(Place::Remote),
         scheme => {
             Err(Error::unsupported(format!("{scheme}:// is not a kind of store")).hint(FORMS))
         }
@@ -145,12 +155,18 @@ fn remote(
     RemoteStore::new(Arc::new(remote), prefix, location, hint)
 }
 
-fn s3(url: &Url) -> Result<RemoteStore> {
+fn s3(url: &Url, variables: &[(&str, &str)]) -> Result<RemoteStore> {
     let options = options(url, &["endpoint", "region"])?;
     let (bucket, prefix) = bucket(url)?;
     let endpoint = options.get("endpoint");
     let allow_http = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
-    let mut builder = AmazonS3Builder::from_env()
+    let mut builder = AmazonS3Builder::from_env();
+    for (key, value) in variables {
+        if let Ok(key) = key.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
+            builder = builder.with_config(key, *value);
+        }
+    }
+    builder = builder
         .with_bucket_name(bucket)
         .with_virtual_hosted_style_request(false)
         .with_conditional_put(S3ConditionalPut::ETagMatch)
@@ -166,12 +182,18 @@ fn s3(url: &Url) -> Result<RemoteStore> {
     remote(builder.build(), &prefix, location(url, &options), AWS_HINT)
 }
 
-fn gcs(url: &Url) -> Result<RemoteStore> {
+fn gcs(url: &Url, variables: &[(&str, &str)]) -> Result<RemoteStore> {
     let options = options(url, &["endpoint"])?;
     let (bucket, prefix) = bucket(url)?;
     let endpoint = options.get("endpoint");
     let allow_http = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
-    let mut builder = GoogleCloudStorageBuilder::from_env()
+    let mut builder = GoogleCloudStorageBuilder::from_env();
+    for (key, value) in variables {
+        if let Ok(key) = key.to_ascii_lowercase().parse::<GoogleConfigKey>() {
+            builder = builder.with_config(key, *value);
+        }
+    }
+    builder = builder
         .with_bucket_name(bucket)
         .with_retry(no_retries())
         .with_client_options(client(allow_http));
@@ -181,12 +203,18 @@ fn gcs(url: &Url) -> Result<RemoteStore> {
     remote(builder.build(), &prefix, location(url, &options), GCP_HINT)
 }
 
-fn azure(url: &Url) -> Result<RemoteStore> {
+fn azure(url: &Url, variables: &[(&str, &str)]) -> Result<RemoteStore> {
     let options = options(url, &["account", "endpoint"])?;
     let (container, prefix) = bucket(url)?;
     let endpoint = options.get("endpoint");
     let allow_http = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
-    let mut builder = MicrosoftAzureBuilder::from_env()
+    let mut builder = MicrosoftAzureBuilder::from_env();
+    for (key, value) in variables {
+        if let Ok(key) = key.to_ascii_lowercase().parse::<AzureConfigKey>() {
+            builder = builder.with_config(key, *value);
+        }
+    }
+    builder = builder
         .with_container_name(container)
         .with_retry(no_retries())
         .with_client_options(client(allow_http));
