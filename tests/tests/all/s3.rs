@@ -29,8 +29,7 @@ async fn a_repository_in_s3_survives_the_server() {
     let store = open(&weed, "repository").await;
     let secret = Secret::parse_key(&format!("bygone-key-1:{}", "5a".repeat(32))).unwrap();
     let (rng, clock) = (Arc::new(SystemRng), SystemClock::new());
-    let repo =
-        Repository::create(store.clone(), Some(&secret), rng.clone(), &clock).await.unwrap();
+    let repo = Repository::create(store.clone(), Some(&secret), rng.clone(), &clock).await.unwrap();
     let writer = BlockWriter::new(repo, WriterOptions::default());
     let block = writer.put(&b"content ".repeat(1000)).await.unwrap();
     writer.flush().await.unwrap();
