@@ -97,6 +97,7 @@ async fn a_quiet_source_is_copied(version: Version, change: impl Fn(&mut AgentOp
     let collections = check_scan(&client, &recorder).await;
     assert!(collections.len() >= 4, "{} collections", collections.len());
     workload.run(&client, 60).await;
+    settled(&client).await;
     let second = recorder.backup(&set.uri(), options).await.unwrap();
     assert!(second > first);
     let seen = recorder.seen.lock().unwrap();
