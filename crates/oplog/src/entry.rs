@@ -134,6 +134,20 @@ struct Fields<'a> {
     unknown: Option<&'a [u8]>,
 }
 
+const OP: u64 = raw::tag(b"op");
+const NS: u64 = raw::tag(b"ns");
+const UI: u64 = raw::tag(b"ui");
+const O: u64 = raw::tag(b"o");
+const O2: u64 = raw::tag(b"o2");
+const TS: u64 = raw::tag(b"ts");
+const T: u64 = raw::tag(b"t");
+const V: u64 = raw::tag(b"v");
+const B: u64 = raw::tag(b"b");
+const LSID: u64 = raw::tag(b"lsid");
+const TXN: u64 = raw::tag(b"txnNumber");
+const PREV: u64 = raw::tag(b"prevOpTime");
+const MULTI: u64 = raw::tag(b"multiOpType");
+
 fn wrong(field: &Element<'_>) -> Error {
     let name = String::from_utf8_lossy(field.name);
     Error::damaged(format!("oplog entry: field {name:?} has BSON type 0x{:02x}", field.kind))
@@ -151,22 +165,23 @@ impl<'a> Fields<'a> {
 
     /// Takes one field; `None` when its type is wrong.
     fn take(&mut self, e: &Element<'a>) -> Option<()> {
-        match e.name {
-            b"op" => self.op = Some(e.str()?),
-            b"ns" => self.ns = Some(e.str()?),
-            b"ui" => self.ui = Some(e.uuid()?),
-            b"o" => self.o = Some(e.doc()?),
-            b"o2" => self.o2 = e.doc(),
-            b"ts" => self.ts = Some(e.ts()?),
-            b"t" => self.term = Some(e.int()?),
-            b"lsid" => self.lsid = Some(e.doc()?),
-            b"txnNumber" => self.txn_number = Some(e.int()?),
-            b"prevOpTime" => self.prev = Some(e.op_time()?),
-            b"multiOpType" => self.multi = Some(e.int()?),
-            b"b" => self.upsert = e.bool()?,
-            b"v" => self.version = Some(e.int()?),
-            name if harmless(name) => {}
-            name => self.unknown = self.unknown.or(Some(name)),
+        // Numbers instead of byte strings: this runs for every field of every entry.
+        match raw::tag(e.name) {
+            OP if e.name.len() == 2 => self.op = Some(e.str()?),
+            NS if e.name.len() == 2 => self.ns = Some(e.str()?),
+            UI if e.name.len() == 2 => self.ui = Some(e.uuid()?),
+            O if e.name.len() == 1 => self.o = Some(e.doc()?),
+            O2 if e.name.len() == 2 => self.o2 = e.doc(),
+            TS if e.name.len() == 2 => self.ts = Some(e.ts()?),
+            T if e.name.len() == 1 => self.term = Some(e.int()?),
+            V if e.name.len() == 1 => self.version = Some(e.int()?),
+            B if e.name.len() == 1 => self.upsert = e.bool()?,
+            LSID if e.name.len() == 4 => self.lsid = Some(e.doc()?),
+            TXN if e.name == b"txnNumber" => self.txn_number = Some(e.int()?),
+            PREV if e.name == b"prevOpTime" => self.prev = Some(e.op_time()?),
+            MULTI if e.name == b"multiOpType" => self.multi = Some(e.int()?),
+            _ if harmless(e.name) => {}
+            _ => self.unknown = self.unknown.or(Some(e.name)),
         }
         Some(())
     }
@@ -175,9 +190,10 @@ impl<'a> Fields<'a> {
 /// Fields that change nothing about what the entry does to the data: clocks,
 /// retry bookkeeping, images for retries and change streams, the feature
 /// version in force, the record's place in its table. `fromMigrate` is here on
-/// purpose: such entries are applied like any other.
+/// purpose: such entries are applied like any other. `isTimeseries` is not: it marks
+/// time-series collections without buckets (after 8.2), which nothing here knows yet.
 fn harmless(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 13] = [
+    const NAMES: [&[u8]; 11] = [
         b"wall",
         b"stmtId",
         b"fromMigrate",
@@ -189,8 +205,6 @@ fn harmless(name: &[u8]) -> bool {
         b"checkExistenceForDiffInsert",
         b"rid",
         b"h",
-        b"m",
-        b"isTimeseries",
     ];
     NAMES.contains(&name)
 }

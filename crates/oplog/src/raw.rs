@@ -58,9 +58,10 @@ pub(crate) fn read_len(bytes: &[u8]) -> Option<usize> {
 
 impl<'a> Elements<'a> {
     /// The next element, `None` at the end.
+    #[inline]
     pub(crate) fn next(&mut self) -> Result<Option<Element<'a>>> {
         let Some((&kind, rest)) = self.rest.split_first() else { return Ok(None) };
-        let end = rest.iter().position(|b| *b == 0).ok_or_else(|| bad("unterminated name"))?;
+        let end = name_len(rest).ok_or_else(|| bad("unterminated name"))?;
         let (name, rest) = rest.split_at(end);
         let rest = &rest[1..];
         let len = value_len(kind, rest).ok_or_else(|| bad("value of an element"))?;
@@ -70,7 +71,35 @@ impl<'a> Elements<'a> {
     }
 }
 
+/// How many bytes come before the first NUL. Names of an entry's fields are
+/// short: the first eight bytes are looked at in one step.
+#[inline]
+fn name_len(bytes: &[u8]) -> Option<usize> {
+    if let Some(word) = bytes.first_chunk::<8>() {
+        let word = u64::from_le_bytes(*word);
+        // The lowest set bit marks the first zero byte.
+        let zeros = word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080;
+        if zeros != 0 {
+            return Some(zeros.trailing_zeros() as usize / 8);
+        }
+    }
+    bytes.iter().position(|b| *b == 0)
+}
+
+/// The first eight bytes of a name as a number, to tell names apart quickly.
+#[inline]
+pub(crate) const fn tag(name: &[u8]) -> u64 {
+    let mut out = 0;
+    let mut i = 0;
+    while i < name.len() && i < 8 {
+        out |= (name[i] as u64) << (8 * i);
+        i += 1;
+    }
+    out
+}
+
 /// How many bytes the value of type `kind` at the front of `rest` takes.
+#[inline]
 fn value_len(kind: u8, rest: &[u8]) -> Option<usize> {
     Some(match kind {
         0x01 | 0x09 | 0x11 | 0x12 => 8,

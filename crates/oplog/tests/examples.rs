@@ -2,6 +2,8 @@
 //! tests/data/oplog-examples.jsonl) and what it comes to. The table is
 //! tests/data/expected.txt: `version | kind | part: changes`.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fmt::Write as _;
 
 use bygone_base::{ErrorKind, OpTime};
