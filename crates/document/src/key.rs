@@ -94,7 +94,7 @@ pub fn value_key(element: Element<'_>) -> Result<Vec<u8>> {
 }
 
 /// Appends the key of one value to `out`. At most twice the value's length
-/// plus a few bytes (numbers: at most 390 bytes). After an error `out` is as it was.
+/// plus a few bytes (numbers: at most 387 bytes). After an error `out` is as it was.
 pub fn value_key_into(element: Element<'_>, out: &mut Vec<u8>) -> Result<()> {
     let before = out.len();
     let done = class_of(element).and_then(|class| {
@@ -199,7 +199,9 @@ fn items(array: Doc<'_>, out: &mut Vec<u8>, depth: usize) -> Result<()> {
 /// Text of any bytes, in `memcmp` order; `00` only ever ends it.
 fn text(bytes: &[u8], out: &mut Vec<u8>) {
     let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|b| *b <= 1) {
+    // Without an early exit this looks at many bytes at once.
+    let escapes = bytes.iter().fold(false, |any, b| any | (*b <= 1));
+    while escapes && let Some(at) = rest.iter().position(|b| *b <= 1) {
         let (plain, low) = rest.split_at(at);
         out.extend_from_slice(plain);
         out.extend_from_slice(if low.first() == Some(&0) { &[1, 1] } else { &[1, 2] });

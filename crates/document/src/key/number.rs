@@ -67,15 +67,24 @@ pub(super) fn wide(negative: bool, value: u128, scale: i16, out: &mut Vec<u8>) {
 fn digits_of(value: u128, digits: &mut [u8]) -> usize {
     let mut start = digits.len();
     let mut high = value;
-    while let Some(low) = next_limb(&mut high) {
-        let mut low = low;
-        let stop = if high == 0 { 0 } else { start.saturating_sub(LIMB_DIGITS) };
-        while start > stop && (low > 0 || high > 0) {
-            start -= 1;
-            if let Some(digit) = digits.get_mut(start) {
-                *digit = (low % 10) as u8;
+    while let Some(mut low) = next_limb(&mut high) {
+        let inner = high > 0;
+        for _ in 0..LIMB_DIGITS / 2 {
+            if !inner && low < 10 {
+                break;
             }
-            low /= 10;
+            start = start.saturating_sub(2);
+            if let Some([tens, ones, ..]) = digits.get_mut(start..) {
+                let pair = (low % 100) as u8;
+                (*tens, *ones) = (pair / 10, pair % 10);
+            }
+            low /= 100;
+        }
+        if low > 0 {
+            start = start.saturating_sub(1);
+            if let Some(digit) = digits.get_mut(start) {
+                *digit = low as u8;
+            }
         }
     }
     start
