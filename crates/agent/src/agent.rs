@@ -128,6 +128,7 @@ impl Agent {
             tracing::info!(reason = %message, "the agent starts over");
             env.progress.change(|p| (p.phase, p.message) = (Phase::Waiting, Some(message)));
             tokio::select! {
+                biased;
                 () = env.clock.sleep(self.jitter(wait)) => {}
                 () = shutdown.cancelled() => return Ok(env.progress.now().chain),
             }

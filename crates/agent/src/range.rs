@@ -163,13 +163,15 @@ impl<'a> RangeRun<'a> {
         let stop = &self.job.stop;
         loop {
             let batch = tokio::select! {
-                batch = cursor.next() => batch?,
+                biased;
                 () = stop.cancelled() => return Err(cancelled().into()),
+                batch = cursor.next() => batch?,
             };
             let Some(batch) = batch else { return Ok(()) };
             tokio::select! {
-                () = self.job.throttle.take(batch.bytes() as u64) => {}
+                biased;
                 () = stop.cancelled() => return Err(cancelled().into()),
+                () = self.job.throttle.take(batch.bytes() as u64) => {}
             }
             self.take(&batch).await?;
         }

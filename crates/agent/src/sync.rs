@@ -124,6 +124,7 @@ impl Sync {
             Some(plan) => plan.clone(),
             None => {
                 let plan = tokio::select! {
+                    biased;
                     plan = self.make_plan() => plan?,
                     () = stop.cancelled() => return Err(cancelled()),
                 };
@@ -139,6 +140,7 @@ impl Sync {
         env.progress.phase(Phase::Finishing);
         let valid_from = Ts(job.valid_from.load(Ordering::Relaxed));
         tokio::select! {
+            biased;
             end = self.find_end(acked, valid_from) => env.uplink.end_sync(&self.session, end?).await,
             () = stop.cancelled() => Err(cancelled()),
         }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use bygone_base::{Error, ErrorKind, OpTime, Result, Ts};
+use bygone_base::{ErrorKind, OpTime, Result, Ts};
 use bygone_oplog::{slice::SliceBuilder, uplink::SessionRef};
 use bytes::Bytes;
 use tokio::{sync::watch, task::JoinSet};
@@ -137,8 +137,7 @@ impl Tail {
             let due = gather.due(options.flush);
             let wait = due.map_or(options.flush, |due| due.saturating_sub(clock.monotonic()));
             let batch = tokio::select! {
-                batch = cursor.next() => Some(batch?.ok_or_else(cursor_ended)?),
-                () = clock.sleep(wait) => None,
+                biased;
                 () = self.stop.cancelled() => {
                     self.flush(gather).await?;
                     return Ok(TailEnd::Stopped);
@@ -147,6 +146,8 @@ impl Tail {
                     self.flush(gather).await?;
                     return Ok(TailEnd::Rechoose(leave.why()));
                 }
+                batch = cursor.next() => Some(batch?.ok_or_else(cursor_ended)?),
+                () = clock.sleep(wait) => None,
             };
             if let Some(batch) = batch
                 && let Some(end) = self.take(gather, &batch, 0).await?
@@ -173,8 +174,9 @@ impl Tail {
         let limit = clock.monotonic() + REACH;
         loop {
             let batch = tokio::select! {
-                batch = cursor.next() => batch?.ok_or_else(cursor_ended)?,
+                biased;
                 () = self.stop.cancelled() => return Ok(Some(TailEnd::Stopped)),
+                batch = cursor.next() => batch?.ok_or_else(cursor_ended)?,
                 () = clock.sleep(limit.saturating_sub(clock.monotonic())) => {
                     return Err(too_long_behind(self.member.host(), gather.at()).into());
                 }
@@ -253,7 +255,5 @@ async fn compress(builder: SliceBuilder, level: i32) -> Result<Bytes> {
     if builder.raw_len() < 64 << 10 {
         return builder.finish(level);
     }
-    tokio::task::spawn_blocking(move || builder.finish(level))
-        .await
-        .map_err(|e| Error::internal("compressing a slice").source(e))?
+    bygone_base::work::run("compressing a slice", move || builder.finish(level)).await?
 }

@@ -7,6 +7,7 @@
 //! size    ByteSize
 //! clock   Clock: the only way to read the time or to wait
 //! rng     Rng: the only source of randomness
+//! work    CPU work off the async threads
 //! disk    crash-safe file rules: write, fsync, rename, fsync the folder
 //! error   Error {kind, message, hint, source}; the kind says what the caller does next
 //! ```
@@ -24,6 +25,7 @@ pub mod id;
 pub mod rng;
 pub mod size;
 pub mod time;
+pub mod work;
 
 pub use clock::{Clock, SystemClock};
 pub use error::{Error, ErrorKind, Result};

@@ -101,9 +101,7 @@ pub(crate) async fn run<T: Send + 'static>(
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|e| Error::internal("a worker was cut off").source(e))?
+    bygone_base::work::run("a worker", work).await?
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod cache;
 mod plan;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex},
 };
 
@@ -231,7 +231,7 @@ impl BlockReader {
         blocks: &[BlockRef],
         found: &mut [Option<Bytes>],
     ) -> Result<Vec<plan::FetchRange>> {
-        let mut packs: HashMap<PackId, Vec<usize>> = HashMap::new();
+        let mut packs: BTreeMap<PackId, Vec<usize>> = BTreeMap::new();
         for (at, block) in blocks.iter().enumerate() {
             match lock(&self.inner.blocks).get(&block.id) {
                 Some(raw) => found[at] = Some(raw),

@@ -113,6 +113,7 @@ impl Job {
             self.stopped(&error);
             failure = Some(error);
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => {}
                 () = self.clock.sleep(wait) => {}
             }
@@ -167,6 +168,7 @@ impl Job {
         self.reopen(&mut run).await?;
         loop {
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return Ok(()),
                 event = run.events.next() => self.take(&mut run, event).await?,
                 () = self.clock.sleep(TICK) => {}

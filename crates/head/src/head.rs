@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bygone_base::{CollectionId, Error, ErrorKind, OpTime, Result, TimelineId, Ts};
+use bygone_base::{CollectionId, Error, ErrorKind, OpTime, Result, TimelineId, Ts, work};
 use bygone_blockstore::{BlockReader, BlockWriter, WriterOptions};
 use bygone_oplog::{assemble::Assembler, filter::Filter};
 use bygone_snapshot::{
@@ -220,9 +220,7 @@ impl Head {
             return Ok(());
         }
         let buffer = self.gatherer.take_buffer();
-        let sorted = tokio::task::spawn_blocking(move || buffer.sort())
-            .await
-            .map_err(|e| Error::internal("sorting a run ended early").source(e))?;
+        let sorted = work::run("sorting a run", move || buffer.sort()).await?;
         // Should this fail, the operations are gone from memory and the head must be opened anew.
         let run = sorted.write(writer).await.map_err(|e| e.within("write a run"))?;
         self.spilled.extend(run);

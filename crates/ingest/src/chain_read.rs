@@ -85,7 +85,5 @@ pub(crate) async fn decode(slice: Slice) -> Result<DecodedSlice> {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|e| Error::internal("a worker ended early").source(e))?
+    bygone_base::work::run("a worker", work).await?
 }

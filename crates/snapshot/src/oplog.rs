@@ -1,7 +1,7 @@
 //! Reading the stored oplog of one history in order: through compacted and small
 //! slices, across forks, while ingest compacts and expires beside us.
 
-use bygone_base::{Error, ErrorKind, OpTime, Result, TimelineId};
+use bygone_base::{Error, ErrorKind, OpTime, Result, TimelineId, work};
 use bygone_blockstore::ObjectKind;
 use bygone_oplog::{
     names::SliceName,
@@ -125,9 +125,8 @@ impl OplogWalk {
                 return self.no_hole_at_the_end();
             }
             let object = name.object(self.part.job(), self.part.part());
-            let decoded = tokio::task::spawn_blocking(move || slice.decode())
-                .await
-                .map_err(|e| Error::internal("a slice decoder ended early").source(e))?
+            let decoded = work::run("a slice decoder", move || slice.decode())
+                .await?
                 .map_err(|e| e.within(&object))?;
             drop(decoded.entries_after(self.at).map_err(|e| e.within(&object))?);
             return Ok(Some(decoded));

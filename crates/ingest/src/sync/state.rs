@@ -22,7 +22,7 @@ const READ_AHEAD: usize = 16;
 
 /// A range's state; whoever holds it stores the range's next slice.
 pub(crate) type SharedRange = Arc<tokio::sync::Mutex<RangeState>>;
-type Ranges = HashMap<(CollectionId, u32), SharedRange>;
+type Ranges = BTreeMap<(CollectionId, u32), SharedRange>;
 
 /// The first key of a range and that of the next one, where there are such.
 #[derive(Debug, Default)]
