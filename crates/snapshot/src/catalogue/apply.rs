@@ -2,7 +2,10 @@
 
 use bson::{RawDocument, RawDocumentBuf};
 use bygone_base::{CollectionId, Error, ErrorKind, Result, Ts};
-use bygone_oplog::change::Ddl;
+use bygone_oplog::{
+    change::Ddl,
+    ddl::{apply_coll_mod, options_before},
+};
 
 use super::{Catalogue, Collection, TreeInfo, ViewDef};
 
@@ -53,9 +56,12 @@ impl Catalogue {
                     Ok(())
                 })
             }
-            Ddl::CollMod { coll, effects, .. } => self.change(ts, *coll, window, |c| {
-                let (options, indexes) =
-                    bygone_oplog::ddl::apply_coll_mod(&c.options, &c.indexes, effects)?;
+            Ddl::CollMod { coll, effects, o2, .. } => self.change(ts, *coll, window, |c| {
+                // What the entry says was there before may hold what left no other trace.
+                if let Some(before) = o2.as_deref().map(options_before).transpose()?.flatten() {
+                    c.options = before;
+                }
+                let (options, indexes) = apply_coll_mod(&c.options, &c.indexes, effects)?;
                 c.options = options;
                 c.indexes = indexes;
                 Ok(())
