@@ -1,0 +1,3 @@
+#![no_main]
+//! Any bytes as a leaf block.
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bygone_tree::fuzzing::fuzz_leaf(data));
