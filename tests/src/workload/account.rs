@@ -17,19 +17,19 @@ impl Runner<'_> {
         let own = doc! {"role": &role, "db": &db};
         let mechanisms = ["SCRAM-SHA-256", "SCRAM-SHA-1"];
         let mechanisms = &mechanisms[..1 + self.dice.below(2)];
-        let command = match self.dice.below(12) {
-            0..3 => doc! {
+        let command = match self.dice.below(16) {
+            0..5 => doc! {
                 "createUser": name, "pwd": "not-a-secret", "roles": [builtin], "mechanisms": mechanisms,
                 "customData": {"n": self.dice.small()},
                 "authenticationRestrictions": [{"clientSource": ["127.0.0.1"]}],
             },
-            3 => doc! {"updateUser": name, "customData": {"n": self.dice.small()}},
-            4 => doc! {"updateUser": name, "pwd": "still-not-a-secret"},
-            5 => doc! {"grantRolesToUser": name, "roles": [own]},
-            6 => doc! {"dropUser": name},
-            7 | 8 => doc! {"createRole": role, "privileges": [privilege], "roles": [builtin]},
-            9 => doc! {"updateRole": role, "privileges": [privilege]},
-            10 => doc! {"grantRolesToRole": role, "roles": [builtin]},
+            5 => doc! {"updateUser": name, "customData": {"n": self.dice.small()}},
+            6 => doc! {"updateUser": name, "pwd": "still-not-a-secret"},
+            7 => doc! {"grantRolesToUser": name, "roles": [own]},
+            8 => doc! {"dropUser": name},
+            9..12 => doc! {"createRole": role, "privileges": [privilege], "roles": [builtin]},
+            12 => doc! {"updateRole": role, "privileges": [privilege]},
+            13 => doc! {"grantRolesToRole": role, "roles": [builtin]},
             _ => doc! {"dropRole": role},
         };
         self.command(&db, command).await;

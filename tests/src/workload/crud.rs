@@ -112,6 +112,9 @@ impl Runner<'_> {
             2 => drop(command.insert("update", update::pipeline(self.dice))),
             _ => drop(command.insert("update", update::operators(self.dice))),
         }
+        if command.get("update").is_some_and(update::needs_filters) {
+            command.insert("arrayFilters", update::array_filters());
+        }
         if !command.contains_key("remove") {
             command.insert("new", self.dice.percent(50));
             command.insert("upsert", self.dice.percent(30));

@@ -43,7 +43,7 @@ impl Runner<'_> {
     /// Adds options of one kind or another.
     fn options(&mut self, command: &mut Document) -> Nature {
         let dice = &*self.dice;
-        match dice.below(14) {
+        match dice.below(15) {
             0..4 => {}
             4 => command.extend(doc! {
                 "validator": {"n": {"$type": "number"}}, "validationLevel": "moderate", "validationAction": "warn",
@@ -70,6 +70,7 @@ impl Runner<'_> {
                 return Nature::Clustered;
             }
             13 if self.version.has_time_series() => return self.series(command),
+            14 if self.version.has_clustered() => drop(command.insert("encryptedFields", encrypted())),
             _ => {}
         }
         Nature::Plain
@@ -268,5 +269,19 @@ fn view_pipeline(choice: usize) -> Vec<Document> {
         _ => vec![
             doc! {"$lookup": {"from": "orders", "localField": "n", "foreignField": "n", "as": "o"}},
         ],
+    }
+}
+
+/// Options of Queryable Encryption: the server keeps them; encrypting is the client's work.
+fn encrypted() -> Document {
+    let key = bson::Binary { subtype: bson::spec::BinarySubtype::Uuid, bytes: vec![7; 16] };
+    let field = doc! {
+        "keyId": key, "path": "secret", "bsonType": "string",
+        "queries": [{"queryType": "equality", "contention": 8_i64}],
+    };
+    doc! {
+        "escCollection": "enxcol_.encrypted.esc",
+        "ecocCollection": "enxcol_.encrypted.ecoc",
+        "fields": [field],
     }
 }

@@ -116,6 +116,15 @@ kinds! {
     Account, 8, V4_4;
 }
 
+impl Kind {
+    /// Whether it creates, changes, renames or drops collections, views or indexes.
+    pub fn changes_catalogue(self) -> bool {
+        use Kind as K;
+        matches!(self, K::CreatingTransaction | K::CreateIndexes | K::DropIndexes | K::ModifyIndex)
+            || (K::Create..=K::EmptyCapped).contains(&self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,8 +16,13 @@ impl Runner<'_> {
     pub(super) async fn transaction(&mut self, kind: Kind) {
         let Some(known) = self.transactional() else { return };
         let Some(other) = self.transactional() else { return };
-        let started = self.client.start_session().await;
-        let Some(mut session) = self.count(started) else { return };
+        let mut session = match self.client.start_session().await {
+            Ok(session) => session,
+            Err(error) => {
+                self.count(Err::<(), _>(error));
+                return;
+            }
+        };
         let done = self.transaction_body(kind, &mut session, &known, &other).await;
         let done = match done {
             Ok(()) if kind == Kind::AbortedTransaction => session.abort_transaction().await,

@@ -32,6 +32,9 @@ impl Runner<'_> {
         let collection = self.collection(&known);
         let upsert = kind == Kind::Upsert;
         match (kind, change) {
+            (_, change) if needs_filters(&change) => {
+                self.update_command(&known.db, &known.name, filter, change, upsert).await;
+            }
             (_, Bson::Document(change)) if !change.keys().any(|k| k.starts_with('$')) => {
                 let change = bson::RawDocumentBuf::try_from(&change).expect("a document");
                 let done = collection.replace_one(filter, change).upsert(upsert).await;
@@ -56,10 +59,10 @@ impl Runner<'_> {
         change: Bson,
         upsert: bool,
     ) {
-        let filters = matches!(&change, Bson::Document(d) if d.to_string().contains("$[big]"));
+        let filters = needs_filters(&change);
         let mut update = doc! {"q": filter, "u": change, "upsert": upsert};
         if filters {
-            update.insert("arrayFilters", vec![doc! {"big": {"$gt": 10}}]);
+            update.insert("arrayFilters", array_filters());
         }
         let command = doc! {
             "update": name,
@@ -90,6 +93,16 @@ impl Runner<'_> {
         };
         self.update_command(&known.db, &known.name, filter, vec![stage].into(), false).await;
     }
+}
+
+/// Whether an update names elements by [`array_filters`].
+pub(super) fn needs_filters(change: &Bson) -> bool {
+    matches!(change, Bson::Document(change) if change.to_string().contains("$[big]"))
+}
+
+/// The filter of the elements called `big`.
+pub(super) fn array_filters() -> Vec<Document> {
+    vec![doc! {"big": {"$gt": 10}}]
 }
 
 /// An update document of one to three operators.
