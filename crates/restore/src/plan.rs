@@ -228,7 +228,7 @@ fn refuse_source(contents: &Contents, facts: &TargetFacts, options: &PlanOptions
         Some((name, _)) if !options.onto_source => Err(Error::usage(format!(
             "the target is the source of this backup, or a copy of it: both have the same {name}"
         ))
-        .hint("restore to another server, or say that you mean this one")),
+        .hint("restore to another server, or give --allow-source-as-target")),
         _ => Ok(()),
     }
 }
