@@ -212,6 +212,7 @@ fn diffs_that_no_server_applies_are_refused() {
         doc! {"sx": {"a": false, "u1": 8}},
         doc! {"sx": {"a": true, "l": -1}},
         doc! {"sx": {"a": true, "u4": 9, "u1": 8}},
+        doc! {"sx": {"a": true, "u1": 9, "u01": 8}},
         doc! {"sx": {"a": true, "l": 2, "u2": 8}},
         doc! {"sx": {"a": true, "u": 8}},
         doc! {"sx": {"a": true, "u+1": 8}},

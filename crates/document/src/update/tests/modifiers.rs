@@ -103,8 +103,22 @@ fn wrong_array_keys_stay_only_when_all_is_written_in_place() {
     check(doc! {"$set": {"x.1": 2}}, pre.clone());
     check(doc! {"$unset": {"a": true}, "$set": {"x.1": 2}}, raw(&[("x", list("5", "7", "q", 2))]));
     check(doc! {"$unset": {"a": true}, "$set": {"x.1": 9}}, raw(&[("x", list("0", "1", "2", 9))]));
+    let longer = array(&[("0", int(1)), ("1", Value::Text(b"long".to_vec())), ("2", int(3))]);
+    check(doc! {"$set": {"x.1": "long"}}, post(longer, 1));
     let grown = array(&[("0", int(1)), ("1", int(2)), ("2", int(3)), ("3", int(9))]);
     check(doc! {"$set": {"x.3": 9}}, post(grown, 1));
+    // Null over null counts when it is unset, not when it is set.
+    let nulls = |key| raw(&[("x", array(&[(key, Value::Null)]))]);
+    let applied = |o: Document| {
+        let (mut out, _) = run(&nulls("7"), &v1(o)).unwrap();
+        let end = out.len() - 1 - b"\x0Az\0".len();
+        out.splice(end.., [0]);
+        out[0] = out.len() as u8;
+        out
+    };
+    let null = Bson::Null;
+    assert_eq!(applied(doc! {"$set": {"z": &null}, "$unset": {"x.0": true}}), nulls("0"));
+    assert_eq!(applied(doc! {"$set": {"x.0": &null, "z": &null}}), nulls("7"));
 }
 
 #[test]
