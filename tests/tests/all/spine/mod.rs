@@ -1,0 +1,154 @@
+//! The whole way with the real binary: `bygone up` follows a real replica set,
+//! `bygone restore` brings moments back into another, and the servers say
+//! whether they are equal.
+
+mod pitr;
+
+use std::{path::PathBuf, time::Duration};
+
+use bygone_base::Ts;
+use bygone_tests::{
+    ClusterState, Moment, ReplicaSet, Version, diff,
+    oracle::{diff_moment, differing_documents},
+    process::{Bygone, Output, Running},
+    state_at,
+    wait::PATIENCE,
+};
+use mongodb::Client;
+use tempfile::TempDir;
+
+/// A folder with a store in it, and the commands on it.
+pub struct Backup {
+    folder: TempDir,
+}
+
+impl Backup {
+    pub fn new() -> Backup {
+        let folder = tempfile::Builder::new().prefix("bygone-store-").tempdir().expect("folder");
+        Backup { folder }
+    }
+
+    /// The folder of the store.
+    pub fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    /// `bygone command --store URL`
+    pub fn command(&self, command: &str) -> Bygone {
+        let url = format!("file://{}", self.store().display());
+        Bygone::new([command, "--store", &url])
+    }
+
+    /// `bygone up` with an interval so short that folds and snapshots happen all the time.
+    pub fn up(&self, source: &str) -> Bygone {
+        self.source(self.command("up"), source).arg("--interval").arg("2s")
+    }
+
+    /// `bygone backup`
+    pub fn backup(&self, source: &str) -> Bygone {
+        self.source(self.command("backup"), source)
+    }
+
+    /// The URI goes by the environment: it may hold a password.
+    fn source(&self, command: Bygone, source: &str) -> Bygone {
+        command.env("BYGONE_SOURCE", source)
+    }
+
+    /// Waits until `at` is durable.
+    pub async fn wait_for(&self, at: Ts) {
+        let wait = self.command("status").arg("--wait-for").arg(at.to_string());
+        wait.arg("--timeout").arg("120s").run().await.expect_code(0);
+    }
+
+    /// `bygone restore --to TARGET --at WHEN`
+    pub fn restore(&self, target: &str, at: impl ToString) -> Bygone {
+        let restore = self.command("restore").arg("--at").arg(at.to_string());
+        restore.env("BYGONE_TO", target).limit(PATIENCE * 10)
+    }
+
+    /// Restores into a new set of `version` with proof, and gives the set.
+    pub async fn restored(&self, version: Version, at: impl ToString) -> ReplicaSet {
+        let target = ReplicaSet::single(version).await;
+        let done = self.restore(&target.uri(), at).arg("--verify").run().await.expect_code(0);
+        assert!(done.stdout.contains("PROVEN"), "{}\n{}", done.stdout, done.stderr);
+        target
+    }
+
+    /// `bygone verify`, which must find nothing.
+    pub async fn verify(&self) -> Output {
+        let report = self.command("verify").run().await.expect_code(0);
+        assert!(report.stdout.starts_with("WHOLE"), "{}", report.stdout);
+        report
+    }
+}
+
+/// Until the first snapshot is there.
+pub async fn complete(up: &mut Running) {
+    let limit = PATIENCE * 5;
+    up.line(limit, |line| line == "backup: complete").await;
+}
+
+/// Ctrl-C, and a clean end.
+pub async fn interrupted(up: Running) -> Output {
+    up.interrupt();
+    let ended = up.wait(PATIENCE).await.expect_code(0);
+    assert!(
+        ended.stderr.lines().any(|l| l.starts_with("stopped; stored up to ")),
+        "{}",
+        ended.stderr
+    );
+    ended
+}
+
+/// A source and its version, to explain differences with.
+pub type Side<'a> = (&'a Client, Version);
+
+/// Panics with the documents that differ unless the target is what the source was at a mark.
+pub async fn equal(source: Side<'_>, mark: &ClusterState, target: &ReplicaSet) {
+    let client = target.client().await;
+    let found = state_at(&client, target.version(), None).await;
+    let differences = diff(mark, &found);
+    let namespaces = differences.iter().filter(|d| d.contains("documents differ"));
+    let namespaces =
+        namespaces.filter_map(|d| d.split_once(": documents differ").map(|(ns, _)| ns));
+    explain(source, mark.at, (&client, target.version()), namespaces, &differences).await;
+}
+
+/// The same for a moment between marks: returns how many collections were compared.
+pub async fn equal_moment(source: Side<'_>, moment: &Moment, target: &ReplicaSet) -> usize {
+    let client = target.client().await;
+    let found = state_at(&client, target.version(), None).await;
+    let (differences, compared) = diff_moment(moment, &found);
+    let namespaces = differences.iter().filter_map(|d| d.split_once(": hash").map(|(ns, _)| ns));
+    let target = (&client, target.version());
+    explain(source, Some(moment.at), target, namespaces, &differences).await;
+    compared
+}
+
+async fn explain(
+    source: Side<'_>,
+    at: Option<Ts>,
+    target: Side<'_>,
+    namespaces: impl Iterator<Item = &str>,
+    differences: &[String],
+) {
+    if differences.is_empty() {
+        return;
+    }
+    let mut why = String::new();
+    for namespace in namespaces.take(4) {
+        let (db, name) = namespace.split_once('.').expect("a namespace");
+        let sides = ((source.0, source.1, at), (target.0, target.1, None));
+        why += &differing_documents(sides.0, sides.1, db, name).await.join("\n");
+        why.push('\n');
+    }
+    panic!("at {at:?}:\n{}\n{why}", differences.join("\n"));
+}
+
+/// A number from the environment, for soaks.
+pub fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |text| text.parse().expect(name))
+}
+
+/// A pause between the steps of writers, so that they leave the machine to the rest.
+pub const PACE: Duration = Duration::from_millis(2);

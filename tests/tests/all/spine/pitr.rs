@@ -1,0 +1,113 @@
+//! Any moment of a source that many write to all the while.
+
+use bygone_base::{Rng as _, SeededRng, Ts};
+use bygone_tests::{ClusterState, ReplicaSet, Traffic, Version, Workload, oracle, wait::PATIENCE};
+
+use super::{Backup, PACE, complete, equal, equal_moment, interrupted, number};
+
+/// How much of everything.
+#[derive(Debug, Clone, Copy)]
+pub struct Scale {
+    pub seed: u64,
+    /// Steps before the backup starts.
+    pub before: usize,
+    /// Marks, and moments between them.
+    pub marks: usize,
+    /// Steps from one to the next.
+    pub steps: u64,
+    /// Restores of each kind.
+    pub restores: usize,
+}
+
+impl Scale {
+    /// What `make test` does; a soak takes more from the environment.
+    pub fn short() -> Scale {
+        Scale {
+            seed: number("BYGONE_TEST_SEED", 41),
+            before: number("BYGONE_TEST_BEFORE", 250) as usize,
+            marks: number("BYGONE_TEST_MARKS", 3) as usize,
+            steps: number("BYGONE_TEST_STEPS", 150),
+            restores: number("BYGONE_TEST_RESTORES", 2) as usize,
+        }
+    }
+}
+
+/// A workload runs, `up` runs, and marks and moments are taken.
+pub async fn any_moment(version: Version, scale: Scale) {
+    let set = ReplicaSet::single(version).await;
+    let client = set.client().await;
+    let mut workloads =
+        [Workload::new(scale.seed, version), Workload::new(scale.seed + 1, version)];
+    for workload in &mut workloads {
+        workload.run(&client, scale.before).await;
+    }
+    let backup = Backup::new();
+    let mut traffic = Traffic::start(&client, version, workloads, PACE);
+    let mut up = backup.up(&set.uri()).arg("-v").start();
+    complete(&mut up).await;
+
+    let (marks, moments) = gather(&mut traffic, scale).await;
+    traffic.stop().await;
+    let end = oracle::now(&client).await;
+    backup.wait_for(end).await;
+    snapshots_are_taken(&backup, 2).await;
+    interrupted(up).await;
+    backup.verify().await;
+
+    let mut rng = SeededRng::new(scale.seed);
+    for mark in chosen(&mut rng, &marks, scale.restores) {
+        let target = backup.restored(version, mark.at.unwrap()).await;
+        equal((&client, version), mark, &target).await;
+    }
+    let mut compared = 0;
+    for at in chosen(&mut rng, &moments, scale.restores) {
+        let moment = oracle::moment(&client, version, *at).await;
+        let target = backup.restored(version, at).await;
+        compared += equal_moment((&client, version), &moment, &target).await;
+    }
+    assert!(compared > 0, "nothing of a moment between marks was compared");
+}
+
+/// Marks and moments by turns, a bounded number of steps apart.
+async fn gather(traffic: &mut Traffic, scale: Scale) -> (Vec<ClusterState>, Vec<Ts>) {
+    let (mut marks, mut moments) = (Vec::new(), Vec::new());
+    for _ in 0..scale.marks {
+        traffic.go_on(scale.steps).await;
+        moments.push(traffic.moment().await);
+        traffic.go_on(scale.steps).await;
+        marks.push(traffic.mark().await);
+    }
+    (marks, moments)
+}
+
+/// The last one and some others.
+fn chosen<'a, T>(rng: &mut SeededRng, of: &'a [T], n: usize) -> Vec<&'a T> {
+    let mut all: Vec<&T> = of.iter().collect();
+    let last = all.pop();
+    while all.len() >= n {
+        all.remove((rng.next_u64() % all.len() as u64) as usize);
+    }
+    all.extend(last);
+    all
+}
+
+/// Waits until the store has so many snapshots.
+async fn snapshots_are_taken(backup: &Backup, n: usize) {
+    let limit = PATIENCE * 2;
+    bygone_tests::wait::until(format!("{n} snapshots"), limit, async || {
+        let list = backup.command("snapshots").arg("--json").run().await.expect_code(0);
+        let list: serde_json::Value = serde_json::from_str(&list.stdout).unwrap();
+        (list["snapshots"].as_array().unwrap().len() >= n).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn any_moment_of_a_busy_source_8_2() {
+    any_moment(Version::V8_2, Scale::short()).await;
+}
+
+#[tokio::test]
+async fn any_moment_of_a_busy_source_4_4() {
+    any_moment(Version::V4_4, Scale::short()).await;
+}
