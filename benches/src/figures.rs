@@ -1,0 +1,26 @@
+//! What is compared with what.
+
+mod cost;
+mod growth;
+mod head;
+mod lag;
+mod pitr;
+mod snapshot;
+mod sync;
+
+use crate::{context::Context, report::Report};
+
+/// Runs a bench by its name.
+pub async fn run(name: &str, context: &Context) -> Report {
+    match name {
+        "sync" => sync::one_process(context).await,
+        "network" => sync::network(context).await,
+        "head" => head::head(context).await,
+        "snapshot" => snapshot::snapshot(context).await,
+        "growth" => growth::growth(context).await,
+        "pitr" => pitr::pitr(context).await,
+        "lag" => lag::lag(context).await,
+        "cost" => cost::cost(context).await,
+        other => panic!("no bench {other:?}"),
+    }
+}
