@@ -143,9 +143,15 @@ pub struct UpArgs {
     /// Folder for scratch files and caches; may be lost at any time
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Serve /status, /healthz and agents on this address (loopback, or with --tls-cert)
+    /// Serve `bygone status --server` on this address (loopback, or with --tls-cert)
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
+    /// Certificate chain (PEM) for --listen
+    #[arg(long, value_name = "FILE", requires = "tls_key", requires = "listen")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key (PEM) for --listen
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -161,8 +167,11 @@ pub struct BackupArgs {
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     /// Ask a running `bygone up --listen` instead of the store
-    #[arg(long, value_name = "URL", conflicts_with = "store")]
+    #[arg(long, value_name = "URL")]
     pub server: Option<String>,
+    /// Trust these certificates (PEM) of an https server
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub ca_file: Option<PathBuf>,
     /// Store URL
     #[arg(long, env = "BYGONE_STORE", value_name = "URL")]
     pub store: Option<String>,

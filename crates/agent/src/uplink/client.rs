@@ -74,6 +74,27 @@ impl Client {
         if status.is_success() { Ok(body) } else { Err(self.refused(status, &body)) }
     }
 
+    /// Gets a text.
+    pub(super) async fn get(&self, name: &str) -> Result<String> {
+        let url = self
+            .base
+            .join(name)
+            .map_err(|e| Error::internal(format!("{name} has no URL")).source(e))?;
+        let mut request = self.http.get(url);
+        let token = self.token.expose_secret().trim();
+        if !token.is_empty() {
+            request = request.bearer_auth(token);
+        }
+        let answer = request.send().await.map_err(|e| self.unreachable(e))?;
+        let status = answer.status();
+        let body = self.read(answer).await?;
+        if !status.is_success() {
+            return Err(self.refused(status, &body));
+        }
+        String::from_utf8(body)
+            .map_err(|e| Error::damaged(format!("the answer of {} is no text", self.base)).source(e))
+    }
+
     async fn read(&self, mut answer: Response) -> Result<Vec<u8>> {
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(|e| self.unreachable(e))? {

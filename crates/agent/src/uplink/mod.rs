@@ -53,6 +53,11 @@ impl fmt::Debug for HttpUplinkOptions {
     }
 }
 
+/// What `GET /status` of a server says: JSON. The token may be empty on loopback.
+pub async fn server_status(options: &HttpUplinkOptions) -> Result<String> {
+    Client::new(options)?.get("status").await
+}
+
 /// An ingest on another host.
 #[derive(Debug)]
 pub struct HttpUplink {

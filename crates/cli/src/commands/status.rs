@@ -2,11 +2,12 @@
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
+use bygone_agent::uplink::{HttpUplinkOptions, server_status};
 use bygone_base::{Clock, Error, ErrorKind, Result, When};
 use bygone_head::{choose, describe, reachable};
 use bygone_ingest::{
     Ingest,
-    http::{ServeOptions, Server, Tokens},
+    http::{ServeOptions, Server, StatusText, TlsFiles, Tokens},
 };
 use bygone_snapshot::PartStore;
 use serde_json::json;
@@ -17,11 +18,17 @@ use crate::{
     output::Output,
 };
 
+/// Where the token of agents, and of who asks them, stands.
+const TOKEN: &str = "BYGONE_AGENT_TOKEN";
+
 /// How often a waiting status looks again.
 const POLL: Duration = Duration::from_millis(500);
 
 /// Shows, and waits if asked to.
 pub async fn run(args: StatusArgs, output: &Output) -> Result<ExitCode> {
+    if let Some(server) = &args.server {
+        return ask(server, &args, output).await;
+    }
     let Some(url) = args.store.clone() else {
         return Err(Error::usage("no store is given").hint("use --store URL or BYGONE_STORE"));
     };
@@ -108,14 +115,47 @@ async fn show(part: &PartStore, clock: &dyn Clock, output: &Output) -> Result<()
     Ok(())
 }
 
-/// The service of `up --listen`: agents of other hosts, with a token from `BYGONE_AGENT_TOKEN`.
-pub async fn serve(address: &str, ingest: Arc<Ingest>, clock: Arc<dyn Clock>) -> Result<Server> {
+/// Asks a running `up`.
+async fn ask(server: &str, args: &StatusArgs, output: &Output) -> Result<ExitCode> {
+    if args.wait_for.is_some() {
+        return Err(Error::usage("--wait-for looks at the store").hint("give --store, not --server"));
+    }
+    let token = std::env::var(TOKEN).unwrap_or_default();
+    let mut options = HttpUplinkOptions::new(server, token.into());
+    options.ca_file.clone_from(&args.ca_file);
+    options.timeout = Duration::from_secs(30);
+    let text = server_status(&options).await?;
+    let value: serde_json::Value = serde_json::from_str(&text)
+        .map_err(|e| Error::damaged(format!("{server} answers no JSON")).source(e))?;
+    let lines: Vec<String> = value
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| match value.as_str() {
+            Some(text) => format!("{name}: {text}"),
+            None => format!("{name}: {value}"),
+        })
+        .collect();
+    output.result(lines.join("\n"), &value);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The service of `up --listen`: its status, and agents of other hosts with the token in
+/// `BYGONE_AGENT_TOKEN`.
+pub async fn serve(
+    address: &str,
+    tls: Option<TlsFiles>,
+    ingest: Arc<Ingest>,
+    clock: Arc<dyn Clock>,
+    status: StatusText,
+) -> Result<Server> {
     let address = address
         .parse()
         .map_err(|_| Error::usage(format!("--listen {address:?} is not ADDRESS:PORT")))?;
     let mut tokens = Tokens::new();
-    if let Ok(token) = std::env::var("BYGONE_AGENT_TOKEN") {
+    if let Ok(token) = std::env::var(TOKEN) {
         tokens.add("agent", &token.into())?;
     }
-    Server::bind(address, ingest, clock, ServeOptions::new(tokens)).await
+    let options = ServeOptions { tls, status: Some(status), ..ServeOptions::new(tokens) };
+    Server::bind(address, ingest, clock, options).await
 }

@@ -5,6 +5,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use bygone_agent::{Phase, Progress};
 use bygone_base::{ByteSize, Error, Result};
 use bygone_daemon::{Job, JobOptions, JobStatus};
+use bygone_ingest::http::{StatusText, TlsFiles};
 use serde_json::json;
 use tokio::{sync::watch, task::JoinSet};
 
@@ -35,11 +36,27 @@ pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
         ),
         json!({"part": key.part.as_str(), "job": key.job.as_str(), "store": location}),
     );
+    let name = key.clone();
+    let (job, status) =
+        Job::new(ingest.clone(), key, part.clone(), part, clock.clone(), options);
     let server = match &args.listen {
-        Some(address) => Some(super::status::serve(address, ingest.clone(), clock.clone()).await?),
+        Some(address) => {
+            let tls = args.tls_cert.zip(args.tls_key);
+            let tls = tls.map(|(certificate, key)| TlsFiles { certificate, key });
+            let (agent, job) = (progress.clone(), status.clone());
+            let text = StatusText(Arc::new(move || {
+                let mut value = agent_json(&agent.borrow());
+                if let Some(object) = value.as_object_mut() {
+                    object.insert("job".into(), name.job.as_str().into());
+                    object.insert("part".into(), name.part.as_str().into());
+                    object.insert("backup".into(), job_json(&job.borrow()));
+                }
+                value.to_string()
+            }));
+            Some(super::status::serve(address, tls, ingest, clock.clone(), text).await?)
+        }
         None => None,
     };
-    let (job, status) = Job::new(ingest, key, part.clone(), part, clock.clone(), options);
     let mut reporting = JoinSet::new();
     let out = *output;
     reporting.spawn(async move { report(out, clock, progress, status).await });
@@ -154,6 +171,14 @@ fn agent_json(p: &Progress) -> serde_json::Value {
         "documents": p.documents, "documents_total": p.documents_total,
         "bytes": p.bytes, "bytes_total": p.bytes_total, "bytes_per_second": p.bytes_per_second,
         "chain": p.chain.ts.to_string(), "lag_secs": p.lag_secs(),
+    })
+}
+
+fn job_json(s: &JobStatus) -> serde_json::Value {
+    json!({
+        "phase": s.phase.as_str(), "position": s.position.ts.to_string(),
+        "pending_operations": s.pending_ops, "snapshots_taken": s.taken,
+        "snapshot": s.snapshot.as_ref().map(|id| id.as_str()), "failure": s.failure,
     })
 }
 

@@ -8,7 +8,7 @@ use axum::{
     extract::{Path, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
-    routing::post,
+    routing::{get, post},
 };
 use bygone_base::{Clock, Error, ErrorKind, OpTime, Result};
 use bygone_oplog::uplink::{
@@ -17,7 +17,7 @@ use bygone_oplog::uplink::{
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{ServeOptions, Tokens};
+use super::{ServeOptions, StatusText, Tokens};
 use crate::Ingest;
 
 /// A body waits so long for memory before the agent is told to come back.
@@ -150,6 +150,9 @@ struct Service {
     tokens: Tokens,
     bodies: Arc<Semaphore>,
     most: usize,
+    status: Option<StatusText>,
+    /// Reachable from other hosts, where even the status is for holders of a token only.
+    remote: bool,
 }
 
 /// The routes over an ingest.
@@ -161,8 +164,13 @@ pub(super) fn router(ingest: Arc<Ingest>, clock: Arc<dyn Clock>, options: &Serve
         tokens: options.tokens.clone(),
         bodies: Arc::new(Semaphore::new(most)),
         most,
+        status: options.status.clone(),
+        remote: options.tls.is_some(),
     };
-    Router::new().route("/v1/{call}", post(handle)).with_state(Arc::new(service))
+    Router::new()
+        .route("/v1/{call}", post(handle))
+        .route("/status", get(status))
+        .with_state(Arc::new(service))
 }
 
 async fn handle(
@@ -177,12 +185,27 @@ async fn handle(
     }
 }
 
+async fn status(State(service): State<Arc<Service>>, headers: HeaderMap) -> Response {
+    let authorization = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    if service.remote && service.tokens.check(authorization).is_none() {
+        return failure(&unknown_token());
+    }
+    match &service.status {
+        Some(StatusText(text)) => response(StatusCode::OK, text().into_bytes()),
+        None => failure(&Error::new(ErrorKind::NotFound, "this server shows no status")),
+    }
+}
+
+fn unknown_token() -> Error {
+    Error::new(ErrorKind::Denied, "the agent's token is not known here")
+        .hint("give the agent a token that the server has")
+}
+
 impl Service {
     async fn answer(&self, call: &str, headers: &HeaderMap, body: Body) -> Result<Vec<u8>> {
         let authorization = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
         let Some(agent) = self.tokens.check(authorization) else {
-            return Err(Error::new(ErrorKind::Denied, "the agent's token is not known here")
-                .hint("give the agent a token that the server has"));
+            return Err(unknown_token());
         };
         let call = Call::parse(call)
             .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no call {call:?}")))?;

@@ -52,12 +52,24 @@ pub struct ServeOptions {
     /// Bytes of request bodies in memory at once; above, requests are answered
     /// with 503 and Retry-After.
     pub body_memory: usize,
+    /// What `GET /status` answers: JSON, made anew for each request.
+    pub status: Option<StatusText>,
+}
+
+/// Makes the answer to `GET /status`.
+#[derive(Clone)]
+pub struct StatusText(pub Arc<dyn Fn() -> String + Send + Sync>);
+
+impl fmt::Debug for StatusText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StatusText(..)")
+    }
 }
 
 impl ServeOptions {
     /// Plain HTTP/2 (loopback only), 128 MiB of bodies.
     pub fn new(tokens: Tokens) -> Self {
-        ServeOptions { tokens, tls: None, body_memory: 128 << 20 }
+        ServeOptions { tokens, tls: None, body_memory: 128 << 20, status: None }
     }
 }
 
