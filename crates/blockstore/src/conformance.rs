@@ -184,8 +184,26 @@ async fn listing(store: &Arc<dyn Store>) -> Result<()> {
     ensure(none.is_empty(), || format!("listing nothing gives {none:?}"))?;
     let whole: BTreeSet<String> = list("", None).await?.into_iter().collect();
     ensure(names.iter().all(|name| whole.contains(*name)), || "listing everything".into())?;
+    folders(store).await?;
     let stats = store.list("check/l/", None).await?;
     ensure(stats.iter().all(|stat| stat.size == stat.name.len() as u64), || "listed sizes".into())
+}
+
+async fn folders(store: &Arc<dyn Store>) -> Result<()> {
+    for (prefix, want) in
+        [("check/l/", &["a", "b"][..]), ("check/l/b/", &["c"]), ("check/nowhere/", &[])]
+    {
+        let found = store.list_folders(prefix).await?;
+        ensure(found == want, || format!("folders below {prefix}: {found:?}"))?;
+    }
+    let top = store.list_folders("").await?;
+    ensure(top.iter().any(|folder| folder == "check"), || format!("folders at the top: {top:?}"))?;
+    // A folder whose last object went is none any more.
+    store.put_new("check/f/x/y", body(6, 1)).await?;
+    store.delete("check/f/x/y").await?;
+    let gone = store.list_folders("check/f/").await?;
+    ensure(gone.is_empty(), || format!("a folder without objects is listed: {gone:?}"))?;
+    store.sweep_leftovers().await
 }
 
 async fn bad_names(store: &Arc<dyn Store>) -> Result<()> {

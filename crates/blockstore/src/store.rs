@@ -72,6 +72,26 @@ pub trait Store: Send + Sync + Debug {
     /// and come after `after`, in ascending order of their names' bytes.
     async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<ObjectStat>>;
 
+    /// The folders directly below `prefix` (empty, or ending in `/`) that hold an object, without `/`, in
+    /// ascending order. Costs what there are folders, not objects, where the store can do that.
+    async fn list_folders(&self, prefix: &str) -> Result<Vec<String>> {
+        let mut folders: Vec<String> = Vec::new();
+        for object in self.list(prefix, None).await? {
+            let rest = object.name.get(prefix.len()..).unwrap_or_default();
+            let Some((folder, _)) = rest.split_once('/') else { continue };
+            // `a+b/` and `a/` may alternate with what lies between them.
+            folders.push(folder.to_owned());
+        }
+        folders.sort_unstable();
+        folders.dedup();
+        Ok(folders)
+    }
+
+    /// Removes what killed writers left behind that is no object. Harmless at any time.
+    async fn sweep_leftovers(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Deletes an object; that there is none is fine.
     async fn delete(&self, name: &str) -> Result<()>;
 

@@ -5,11 +5,15 @@ use bygone_ingest::Ingest;
 use bygone_oplog::uplink::PartKey;
 use bygone_snapshot::{
     PartStore, Policy, histories,
+    list::{ends, history_of},
     retention::{Candidate, Expiry, plan},
     timeline::includes,
 };
 
 /// Expires what `policy` does not keep, with the stored oplog ending at `end`. Returns what was done.
+///
+/// # Errors
+/// Damaged when a manifest cannot be read: nothing is expired by a list that is not whole.
 pub async fn keep(
     ingest: &Ingest,
     key: &PartKey,
@@ -19,25 +23,30 @@ pub async fn keep(
     end: Ts,
 ) -> Result<Expiry> {
     let pins = part.pins().await?;
-    let history = histories(&oplog_part.timelines().await?).into_iter().next().unwrap_or_default();
+    let timelines = oplog_part.timelines().await?;
+    let histories = histories(&timelines);
     let candidates: Vec<Candidate> = part
         .manifests()
         .await?
         .into_iter()
         .map(|m| Candidate {
             pinned: pins.contains(&m.id),
-            current: includes(&history, m.timeline, m.at),
+            history: histories.iter().position(|h| includes(h, m.timeline, m.at)),
             id: m.id,
             at: m.at.ts,
             replay_from: m.replay_from,
         })
         .collect();
-    let expiry = plan(&candidates, policy, end);
+    let expiry = plan(&candidates, &ends(&timelines, &histories), policy, end);
     for id in &expiry.expire {
         part.expire(id).await?;
     }
-    if let Some(before) = expiry.slices_before {
-        ingest.expire(key, before).await?;
+    if !expiry.slices_before.is_empty() {
+        let before = |timeline| {
+            let history = history_of(&histories, timeline)?;
+            expiry.slices_before.get(history).copied()
+        };
+        ingest.expire_each(key, before).await?;
     }
     Ok(expiry)
 }

@@ -1,6 +1,6 @@
 //! Deleting slices that nobody needs any more.
 
-use bygone_base::{OpTime, Result};
+use bygone_base::{OpTime, Result, TimelineId};
 use bygone_oplog::uplink::PartKey;
 
 use crate::{Ingest, compact::StoredSlice, files::Files};
@@ -28,10 +28,20 @@ impl Ingest {
     /// stays in any case: the end of the chain is known from it alone. So does
     /// what was written less than a minute ago, until the next call.
     pub async fn expire(&self, key: &PartKey, before: OpTime) -> Result<Expired> {
+        self.expire_each(key, |_| Some(before)).await
+    }
+
+    /// As [`Ingest::expire`], with a position for each timeline; `None`: all of its slices stay.
+    pub async fn expire_each(
+        &self,
+        key: &PartKey,
+        before: impl Fn(TimelineId) -> Option<OpTime> + Send,
+    ) -> Result<Expired> {
         let part = self.part(key);
         let mut done = Expired::default();
         let timelines = part.files.timelines().await?;
         for (at, timeline) in timelines.iter().enumerate() {
+            let Some(before) = before(timeline.id) else { continue };
             let slices = part.files.slices(timeline.id).await?;
             let newest = at + 1 == timelines.len();
             let now = self.clock.now();

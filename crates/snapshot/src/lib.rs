@@ -29,7 +29,7 @@ pub mod sync;
 pub mod timeline;
 
 pub use catalogue::{Catalogue, Collection, TreeInfo, ViewDef};
-pub use list::{PartStore, histories, parts};
+pub use list::{Found, PartStore, histories, parts};
 pub use manifest::{Manifest, RunInfo, SourceInfo, Stats};
 pub use retention::Policy;
 pub use timeline::Timeline;

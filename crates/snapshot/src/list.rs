@@ -1,7 +1,10 @@
 //! What a part has in its repository: snapshots, timelines, pins, policy.
 
-use bygone_base::{ErrorKind, JobName, PartName, Result, SnapshotId, TimelineId};
+use bygone_base::{
+    Error, ErrorKind, JobName, OpTime, PartName, Result, SnapshotId, TimelineId, Ts,
+};
 use bygone_blockstore::{ObjectKind, Put, Repository};
+use futures::StreamExt as _;
 
 use crate::{
     manifest::Manifest,
@@ -9,18 +12,47 @@ use crate::{
     timeline::{Stretch, Timeline, lineage},
 };
 
+/// Small objects read at once.
+const AT_ONCE: usize = 8;
+/// How often another writer may put a policy between our look and our put.
+const POLICY_TRIES: u32 = 8;
+
 /// One part of one job within a repository.
 #[derive(Debug, Clone)]
 pub struct PartStore {
     repository: Repository,
+    /// The repository of the records of initial syncs, where it is another one.
+    sync: Option<Repository>,
     job: JobName,
     part: PartName,
+}
+
+/// The manifests of a part, those that cannot be read apart.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// In order of their moments.
+    pub manifests: Vec<Manifest>,
+    /// What is damaged, and how.
+    pub damaged: Vec<(SnapshotId, Error)>,
 }
 
 impl PartStore {
     /// The part's objects in `repository`.
     pub fn new(repository: Repository, job: JobName, part: PartName) -> Self {
-        PartStore { repository, job, part }
+        PartStore { repository, sync: None, job, part }
+    }
+
+    /// The same part, with the records of its initial syncs in another repository.
+    #[must_use]
+    pub fn with_sync(self, sync: Repository) -> Self {
+        PartStore { sync: Some(sync), ..self }
+    }
+
+    /// The part in the repository of the records of its initial syncs.
+    #[must_use]
+    pub fn sync(&self) -> PartStore {
+        let repository = self.sync.as_ref().unwrap_or(&self.repository).clone();
+        PartStore { repository, sync: None, job: self.job.clone(), part: self.part.clone() }
     }
 
     /// The repository.
@@ -45,37 +77,66 @@ impl PartStore {
 
     /// Ids of the snapshots, ascending (by moment).
     pub async fn snapshot_ids(&self) -> Result<Vec<SnapshotId>> {
-        let names = self.leaf_names("snapshots/").await?;
-        names.iter().map(|name| name.parse()).collect()
+        self.ids("snapshots/").await
+    }
+
+    async fn ids(&self, folder: &str) -> Result<Vec<SnapshotId>> {
+        let names = self.leaf_names(folder).await?;
+        names.iter().map(|name| name.parse().map_err(|_| self.strange(folder, name))).collect()
+    }
+
+    fn strange(&self, folder: &str, leaf: &str) -> Error {
+        Error::damaged(format!("{}{leaf} is not an object of ours", self.name(folder)))
+            .hint("move it away: nothing else may be in this folder")
     }
 
     /// One manifest.
     pub async fn manifest(&self, id: &SnapshotId) -> Result<Manifest> {
         let name = self.name(&format!("snapshots/{id}"));
         let bytes = self.repository.get_object(ObjectKind::Manifest, &name).await?;
-        Manifest::from_bson(&bytes).map_err(|e| e.within(&name))
+        let manifest = Manifest::from_bson(&bytes).map_err(|e| e.within(&name))?;
+        if manifest.id == *id && manifest.job == self.job && manifest.part == self.part {
+            return Ok(manifest);
+        }
+        Err(Error::damaged(format!("{name} is the manifest of snapshot {}", manifest.id)))
     }
 
-    /// All manifests, in order of their moments. One that vanishes between
-    /// listing and reading has just expired and is left out.
+    /// All manifests; damaged when one of them is.
     pub async fn manifests(&self) -> Result<Vec<Manifest>> {
-        let mut manifests = Vec::new();
-        for id in self.snapshot_ids().await? {
-            match self.manifest(&id).await {
-                Ok(manifest) => manifests.push(manifest),
-                Err(e) if e.kind() == ErrorKind::NotFound => {}
-                Err(e) => return Err(e),
+        let Found { manifests, damaged } = self.find_manifests().await?;
+        match damaged.into_iter().next() {
+            Some((_, error)) => Err(error),
+            None => Ok(manifests),
+        }
+    }
+
+    /// All manifests, those that are damaged apart: one bad object must not hide the good ones.
+    /// One that vanishes between listing and reading has just expired and is left out.
+    pub async fn find_manifests(&self) -> Result<Found> {
+        let mut found = Found::default();
+        let ids = self.snapshot_ids().await?;
+        let read = |id: SnapshotId| async move { (self.manifest(&id).await, id) };
+        let mut reads = futures::stream::iter(ids).map(read).buffered(AT_ONCE);
+        while let Some((read, id)) = reads.next().await {
+            match read {
+                Ok(manifest) => found.manifests.push(manifest),
+                Err(e) => match e.kind() {
+                    ErrorKind::NotFound => {}
+                    ErrorKind::Damaged | ErrorKind::Unsupported => found.damaged.push((id, e)),
+                    _ => return Err(e),
+                },
             }
         }
-        manifests.sort_by_key(|m| (m.at, m.created));
-        Ok(manifests)
+        found.manifests.sort_by_key(|m| (m.at, m.created));
+        Ok(found)
     }
 
     /// Writes a manifest: from here on the snapshot exists.
     pub async fn publish(&self, manifest: &Manifest) -> Result<()> {
         let name = self.name(&format!("snapshots/{}", manifest.id));
+        // One that is there is ours, its reply lost, or another one that chance gave the same name.
         self.repository
-            .put_object(ObjectKind::Manifest, &name, &manifest.to_bson())
+            .put_object_checked(ObjectKind::Manifest, &name, &manifest.to_bson())
             .await
             .map(|_: Put| ())
     }
@@ -87,8 +148,7 @@ impl PartStore {
 
     /// Ids of pinned snapshots.
     pub async fn pins(&self) -> Result<Vec<SnapshotId>> {
-        let names = self.leaf_names("pins/").await?;
-        names.iter().map(|name| name.parse()).collect()
+        self.ids("pins/").await
     }
 
     /// All timelines, ascending.
@@ -104,22 +164,34 @@ impl PartStore {
 
     /// The policy in force, if one was ever written.
     pub async fn policy(&self) -> Result<Option<Policy>> {
-        let Some(newest) = self.leaf_names("policy/").await?.pop() else { return Ok(None) };
-        let name = self.name(&format!("policy/{newest}"));
+        Ok(self.newest_policy().await?.1)
+    }
+
+    /// Number (0: none) and content of the policy in force.
+    async fn newest_policy(&self) -> Result<(u32, Option<Policy>)> {
+        let Some(leaf) = self.leaf_names("policy/").await?.pop() else { return Ok((0, None)) };
+        let number = leaf.parse().map_err(|_| self.strange("policy/", &leaf))?;
+        let name = self.name(&format!("policy/{leaf}"));
         let bytes = self.repository.get_object(ObjectKind::Policy, &name).await?;
-        Policy::from_bson(&bytes).map(Some).map_err(|e| e.within(&name))
+        let policy = Policy::from_bson(&bytes).map_err(|e| e.within(&name))?;
+        Ok((number, Some(policy)))
     }
 
     /// Puts a policy in force, unless it is already.
     pub async fn set_policy(&self, policy: &Policy) -> Result<()> {
-        if self.policy().await?.as_ref() == Some(policy) {
-            return Ok(());
+        for _ in 0..POLICY_TRIES {
+            let (number, newest) = self.newest_policy().await?;
+            if newest.as_ref() == Some(policy) {
+                return Ok(());
+            }
+            let name = self.name(&format!("policy/{:08}", number.saturating_add(1)));
+            let put =
+                self.repository.put_object(ObjectKind::Policy, &name, &policy.to_bson()).await?;
+            if put == Put::Created {
+                return Ok(());
+            }
         }
-        let newest = self.leaf_names("policy/").await?.pop();
-        let next = newest.and_then(|n| n.parse::<u32>().ok()).unwrap_or(0) + 1;
-        let name = self.name(&format!("policy/{next:08}"));
-        self.repository.put_object(ObjectKind::Policy, &name, &policy.to_bson()).await?;
-        Ok(())
+        Err(Error::new(ErrorKind::Unavailable, "policies are written faster than they can be read"))
     }
 
     /// Last components of the object names under `folder`, ascending.
@@ -149,18 +221,32 @@ pub fn histories(timelines: &[Timeline]) -> Vec<Vec<Stretch>> {
     histories
 }
 
+/// For each history (as [`histories`] gives them) where its stored oplog ended: where it was when the
+/// resync after it began. `None` for the one being continued.
+pub fn ends(timelines: &[Timeline], histories: &[Vec<Stretch>]) -> Vec<Option<OpTime>> {
+    let root = |history: &Vec<Stretch>| {
+        let first = history.first()?.timeline;
+        timelines.iter().find(|t| t.id == first)
+    };
+    let next = histories.iter().map(|next| {
+        // Unknown counts as just ended: nothing of it goes early.
+        let end = root(next).and_then(|t| t.parent).map(|(_, end)| end);
+        Some(end.unwrap_or(OpTime::new(Ts::MAX, i64::MAX)))
+    });
+    std::iter::once(None).chain(next).take(histories.len()).collect()
+}
+
+/// The history that holds timeline `id`, voided stretches included, as a number in `histories`.
+pub fn history_of(histories: &[Vec<Stretch>], id: TimelineId) -> Option<usize> {
+    histories.iter().position(|h| h.first().is_some_and(|root| root.timeline <= id))
+}
+
 /// Jobs and parts that have objects in the repository.
 pub async fn parts(repository: &Repository) -> Result<Vec<(JobName, PartName)>> {
-    let mut parts: Vec<(JobName, PartName)> = Vec::new();
-    for object in repository.store().list("jobs/", None).await? {
-        let mut path = object.name.split('/').skip(1);
-        let (Some(job), Some(part)) = (path.next(), path.next()) else { continue };
-        if parts.last().is_some_and(|(j, p)| j.as_str() == job && p.as_str() == part) {
-            continue;
-        }
-        let entry = (job.parse()?, part.parse()?);
-        if !parts.contains(&entry) {
-            parts.push(entry);
+    let mut parts = Vec::new();
+    for job in repository.store().list_folders("jobs/").await? {
+        for part in repository.store().list_folders(&format!("jobs/{job}/")).await? {
+            parts.push((job.parse()?, part.parse()?));
         }
     }
     Ok(parts)
@@ -169,7 +255,7 @@ pub async fn parts(repository: &Repository) -> Result<Vec<(JobName, PartName)>> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bygone_base::{OpTime, SyncId, Ts, UnixMillis};
+    use bygone_base::{SyncId, UnixMillis};
 
     #[test]
     fn a_resync_begins_a_new_history_and_the_old_one_stays() {
@@ -190,5 +276,9 @@ mod tests {
         let found: Vec<Vec<u32>> =
             histories(&all).iter().map(|h| h.iter().map(|s| s.timeline.0).collect()).collect();
         assert_eq!(found, vec![vec![3, 4], vec![1, 2]]);
+        let histories = histories(&all);
+        assert_eq!(ends(&all, &histories), [None, Some(OpTime::new(Ts(25), 1))]);
+        let of = |id| history_of(&histories, TimelineId(id));
+        assert_eq!([of(4), of(3), of(2), of(1), of(0)], [Some(0), Some(0), Some(1), Some(1), None]);
     }
 }

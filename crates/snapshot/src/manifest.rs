@@ -8,6 +8,9 @@ use bygone_blockstore::BlockRef;
 
 use crate::fields::{Fields, binary, long, timestamp};
 
+/// Largest manifest (docs/format.md, section 7).
+const MAX_BYTES: usize = 64 << 20;
+
 /// A sorted run that belongs to a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunInfo {
@@ -139,6 +142,9 @@ impl Manifest {
     /// # Errors
     /// Damaged when a field is missing or of another type; Unsupported for a newer format.
     pub fn from_bson(bytes: &[u8]) -> Result<Manifest> {
+        if bytes.len() > MAX_BYTES {
+            return Err(Error::damaged(format!("a snapshot manifest of {} bytes", bytes.len())));
+        }
         let f = Fields::new(bytes, "snapshot manifest")?;
         f.format_one()?;
         let mut runs = Vec::new();

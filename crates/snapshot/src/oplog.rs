@@ -114,22 +114,27 @@ impl OplogWalk {
             self.names = names(&self.part, timeline).await?;
             self.listed = Some(timeline);
         }
+        let mut looked_again = false;
         for _ in 0..RELISTS {
-            let Some(name) = pick(&self.names, self.at) else { return Ok(None) };
-            let Some(slice) = read(&self.part, &name).await? else {
-                // Compacted or expired since it was listed.
-                self.names = names(&self.part, timeline).await?;
-                continue;
-            };
-            if slice.header().last <= self.at {
-                return self.no_hole_at_the_end();
+            if let Some(name) = pick(&self.names, self.at) {
+                let Some(slice) = read(&self.part, &name).await? else {
+                    // Compacted or expired since it was listed.
+                    self.names = names(&self.part, timeline).await?;
+                    continue;
+                };
+                if slice.header().last > self.at {
+                    return self.decode(name, slice).await.map(Some);
+                }
             }
-            let object = name.object(self.part.job(), self.part.part());
-            let decoded = work::run("a slice decoder", move || slice.decode())
-                .await?
-                .map_err(|e| e.within(&object))?;
-            drop(decoded.entries_after(self.at).map_err(|e| e.within(&object))?);
-            return Ok(Some(decoded));
+            let Some(beyond) = self.names.iter().find(|name| name.prev.ts > self.at.ts) else {
+                return Ok(None);
+            };
+            if looked_again {
+                return Err(hole(self.at, beyond.prev));
+            }
+            // A listing made during a compaction may show neither the small slices nor the large one.
+            self.names = names(&self.part, timeline).await?;
+            looked_again = true;
         }
         Err(Error::new(
             ErrorKind::Unavailable,
@@ -137,17 +142,22 @@ impl OplogWalk {
         ))
     }
 
-    /// The last slice that begins before the entry reached also ends there: is
-    /// anything stored beyond?
-    fn no_hole_at_the_end(&self) -> Result<Option<DecodedSlice>> {
-        match self.names.iter().find(|name| name.prev.ts > self.at.ts) {
-            None => Ok(None),
-            Some(next) => Err(Error::damaged(format!(
-                "the stored oplog has a hole: nothing leads from {} to {}",
-                self.at, next.prev
-            ))),
-        }
+    async fn decode(&self, name: SliceName, slice: Slice) -> Result<DecodedSlice> {
+        let object = name.object(self.part.job(), self.part.part());
+        let decoded = work::run("a slice decoder", move || slice.decode())
+            .await?
+            .map_err(|e| e.within(&object))?;
+        drop(decoded.entries_after(self.at).map_err(|e| e.within(&object))?);
+        Ok(decoded)
     }
+}
+
+/// No stored slice leads on from `at`, and there are slices after it.
+pub fn hole(at: OpTime, beyond: OpTime) -> Error {
+    Error::damaged(format!("the stored oplog has a hole: nothing leads from {at} to {beyond}"))
+        .hint(
+            "bring the missing object back from a copy of the store, or back up under a new --name",
+        )
 }
 
 /// The slices of a timeline, in order.

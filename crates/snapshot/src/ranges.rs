@@ -48,18 +48,20 @@ pub fn segments(history: &[Stretch], slices: &[Covered]) -> Vec<(OpTime, OpTime)
     segments
 }
 
+/// How far the oplog leads on from a snapshot at `at` that needs the entries after `replay_from`.
+pub fn reach(segments: &[(OpTime, OpTime)], at: OpTime, replay_from: OpTime) -> Ts {
+    segments
+        .iter()
+        .find(|(start, end)| start.ts <= replay_from.ts && replay_from.ts <= end.ts)
+        .map_or(at.ts, |(_, end)| end.ts.max(at.ts))
+}
+
 /// Restorable ranges of one history, ascending, not overlapping. `snapshots` are
 /// (moment, entry after which slices are needed) of snapshots in that history.
 pub fn restorable(segments: &[(OpTime, OpTime)], snapshots: &[(OpTime, OpTime)]) -> Vec<Range> {
     let mut ranges: Vec<Range> = snapshots
         .iter()
-        .map(|(at, replay_from)| {
-            let end = segments
-                .iter()
-                .find(|(start, end)| start.ts <= replay_from.ts && replay_from.ts <= end.ts)
-                .map_or(at.ts, |(_, end)| end.ts.max(at.ts));
-            Range { from: at.ts, to: end }
-        })
+        .map(|(at, replay_from)| Range { from: at.ts, to: reach(segments, *at, *replay_from) })
         .collect();
     ranges.sort_by_key(|r| r.from);
     let mut merged: Vec<Range> = Vec::new();

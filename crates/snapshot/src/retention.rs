@@ -57,7 +57,7 @@ impl Policy {
     }
 }
 
-/// What retention needs to know of a snapshot of the current history.
+/// What retention needs to know of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// Id.
@@ -68,9 +68,9 @@ pub struct Candidate {
     pub replay_from: OpTime,
     /// Pinned: never expires.
     pub pinned: bool,
-    /// Belongs to the history that is being continued; others cannot be the
-    /// base of the window.
-    pub current: bool,
+    /// The history it belongs to: 0 is the one being continued, then those that ended in a resync,
+    /// newest first. `None`: a fork voided it; it can be restored but not gone on from.
+    pub history: Option<usize>,
 }
 
 /// What goes and what stays.
@@ -78,31 +78,50 @@ pub struct Candidate {
 pub struct Expiry {
     /// Snapshots to delete.
     pub expire: Vec<SnapshotId>,
-    /// Slices of the current history that end at or before this entry may go.
-    pub slices_before: Option<OpTime>,
+    /// For each history: slices that end at or before this entry may go. Empty: none may.
+    pub slices_before: Vec<OpTime>,
 }
 
-/// Decides. `snapshots` in ascending order of `at` within a history; `end` is the
-/// newest moment of the stored oplog.
-pub fn plan(snapshots: &[Candidate], policy: &Policy, end: Ts) -> Expiry {
-    let current: Vec<&Candidate> = snapshots.iter().filter(|s| s.current).collect();
-    let Some(newest) = current.last() else {
+/// Every slice lies before this.
+const ALL: OpTime = OpTime { ts: Ts::MAX, term: i64::MAX };
+
+/// Decides. `snapshots` in ascending order of `at`; `ended` tells for each history where its stored
+/// oplog ended (`None`: it is being continued, with `end` as its newest moment so far).
+///
+/// The window reaches back from `end` through all histories: what could be restored before a resync can be
+/// restored after it, until it has left the window.
+pub fn plan(snapshots: &[Candidate], ended: &[Option<OpTime>], policy: &Policy, end: Ts) -> Expiry {
+    if !snapshots.iter().any(|s| s.history == Some(0)) {
         // Nothing of the current history to go back to: everything older is all there is.
         return Expiry::default();
-    };
+    }
     let secs = u64::from(end.secs());
     let window_start = secs.saturating_sub(policy.window_secs);
-    let base = current
-        .iter()
-        .rev()
-        .find(|s| u64::from(s.at.secs()) <= window_start)
-        .unwrap_or(&current[0]);
-    let mut keep: BTreeSet<&SnapshotId> = BTreeSet::from([&newest.id]);
-    // From the base on, every snapshot of the window makes restores shorter but
-    // only the base is needed; the rules below decide on the others.
-    keep.insert(&base.id);
+    let mut keep: BTreeSet<&SnapshotId> = BTreeSet::new();
+    let mut slices_before = Vec::with_capacity(ended.len());
+    for (history, ended) in ended.iter().enumerate() {
+        let own: Vec<&Candidate> =
+            snapshots.iter().filter(|s| s.history == Some(history)).collect();
+        let over = ended.is_some_and(|end| u64::from(end.ts.secs()) < window_start);
+        let base = own
+            .iter()
+            .rev()
+            .find(|s| u64::from(s.at.secs()) <= window_start)
+            .or_else(|| own.first());
+        let (Some(base), Some(newest), false) = (base, own.last(), over) else {
+            slices_before.push(ALL);
+            continue;
+        };
+        // Every snapshot of the window makes restores shorter, but only the base is needed; the rules
+        // below decide on the others. The newest of what is being continued is what it goes on from.
+        keep.insert(&base.id);
+        if ended.is_none() {
+            keep.insert(&newest.id);
+        }
+        slices_before.push(base.replay_from.min(newest.replay_from));
+    }
     let mut by_age: Vec<&Candidate> = snapshots.iter().collect();
-    by_age.sort_by_key(|s| std::cmp::Reverse(s.at));
+    by_age.sort_by_key(|s| (s.history != Some(0), std::cmp::Reverse(s.at)));
     for (rank, snapshot) in by_age.iter().enumerate() {
         let last = policy.keep_last.is_some_and(|n| rank < n as usize);
         let within = policy
@@ -113,7 +132,7 @@ pub fn plan(snapshots: &[Candidate], policy: &Policy, end: Ts) -> Expiry {
         }
     }
     let expire = snapshots.iter().filter(|s| !keep.contains(&s.id)).map(|s| s.id.clone()).collect();
-    Expiry { expire, slices_before: Some(base.replay_from.min(newest.replay_from)) }
+    Expiry { expire, slices_before }
 }
 
 #[cfg(test)]
@@ -130,7 +149,7 @@ mod tests {
                 at: Ts::new(*s, 1),
                 replay_from: OpTime::new(Ts::new(*s, 1), 1),
                 pinned: false,
-                current: true,
+                history: Some(0),
             })
             .collect()
     }
@@ -142,33 +161,66 @@ mod tests {
     #[test]
     fn the_base_of_the_window_outlives_keep_last() {
         let all = candidates(&[100, 200, 300, 400]);
-        let expiry = plan(&all, &policy(Some(1), None, 150), Ts::new(410, 0));
+        let expiry = plan(&all, &[None], &policy(Some(1), None, 150), Ts::new(410, 0));
         assert_eq!(expiry.expire, vec![all[0].id.clone(), all[2].id.clone()]);
-        assert_eq!(expiry.slices_before, Some(all[1].replay_from));
+        assert_eq!(expiry.slices_before, [all[1].replay_from]);
     }
 
     #[test]
     fn a_window_shorter_than_the_interval_keeps_the_newest_and_its_slices() {
         let all = candidates(&[100, 10_000]);
-        let expiry = plan(&all, &policy(None, None, 5), Ts::new(15_000, 0));
+        let expiry = plan(&all, &[None], &policy(None, None, 5), Ts::new(15_000, 0));
         assert_eq!(expiry.expire, vec![all[0].id.clone()]);
-        assert_eq!(expiry.slices_before, Some(all[1].replay_from));
+        assert_eq!(expiry.slices_before, [all[1].replay_from]);
     }
 
     #[test]
     fn pins_and_other_histories() {
         let mut all = candidates(&[100, 200, 300]);
         all[0].pinned = true;
-        all[1].current = false;
-        let expiry = plan(&all, &policy(None, None, 0), Ts::new(900, 0));
+        all[1].history = None;
+        let expiry = plan(&all, &[None], &policy(None, None, 0), Ts::new(900, 0));
         assert_eq!(expiry.expire, vec![all[1].id.clone()]);
     }
 
     #[test]
     fn nothing_goes_before_the_first_snapshot_of_a_new_history() {
         let mut all = candidates(&[100, 200]);
-        all.iter_mut().for_each(|s| s.current = false);
-        assert_eq!(plan(&all, &policy(None, None, 0), Ts::new(900, 0)), Expiry::default());
+        all.iter_mut().for_each(|s| s.history = Some(1));
+        assert_eq!(plan(&all, &[None], &policy(None, None, 0), Ts::new(900, 0)), Expiry::default());
+    }
+
+    /// Histories 1 (100, 200, 300; ended at 350) and 0 (400).
+    fn after_a_resync() -> (Vec<Candidate>, [Option<OpTime>; 2]) {
+        let mut all = candidates(&[100, 200, 300, 400]);
+        all[..3].iter_mut().for_each(|s| s.history = Some(1));
+        (all, [None, Some(OpTime::new(Ts::new(350, 9), 1))])
+    }
+
+    #[test]
+    fn after_a_resync_the_window_still_reaches_into_the_old_history() {
+        let (all, ended) = after_a_resync();
+        let expiry = plan(&all, &ended, &policy(Some(1), None, 200), Ts::new(410, 0));
+        assert_eq!(expiry.expire, vec![all[0].id.clone(), all[2].id.clone()]);
+        assert_eq!(expiry.slices_before, [all[3].replay_from, all[1].replay_from]);
+    }
+
+    #[test]
+    fn an_old_history_goes_when_it_has_left_the_window() {
+        let (all, ended) = after_a_resync();
+        let expiry = plan(&all, &ended, &policy(None, None, 50), Ts::new(410, 0));
+        assert_eq!(expiry.expire.len(), 3);
+        assert_eq!(expiry.slices_before, [all[3].replay_from, ALL]);
+        let kept = plan(&all, &ended, &policy(Some(2), None, 50), Ts::new(410, 0));
+        assert_eq!(kept.expire.len(), 2, "snapshots outlive the window by the other rules");
+    }
+
+    #[test]
+    fn what_a_fork_voided_takes_no_place_of_the_newest() {
+        let mut all = candidates(&[100, 200, 900]);
+        all[2].history = None;
+        let expiry = plan(&all, &[None], &policy(Some(2), None, 0), Ts::new(210, 0));
+        assert_eq!(expiry.expire, vec![all[2].id.clone()]);
     }
 
     #[test]
@@ -190,14 +242,14 @@ mod tests {
             let secs: Vec<u32> = std::mem::take(&mut secs).into_iter().collect();
             let all = candidates(&secs);
             let end = secs.last().unwrap() + tail;
-            let expiry = plan(&all, &policy(last, within, window), Ts::new(end, 0));
+            let expiry = plan(&all, &[None], &policy(last, within, window), Ts::new(end, 0));
             let kept: Vec<&Candidate> = all.iter().filter(|s| !expiry.expire.contains(&s.id)).collect();
             prop_assert_eq!(&kept.last().unwrap().id, &all.last().unwrap().id);
             let start = u64::from(end).saturating_sub(window);
             // Where a base existed before the window's start, one is kept, and its slices too.
             if all.iter().any(|s| u64::from(s.at.secs()) <= start) {
                 let base = kept.iter().rev().find(|s| u64::from(s.at.secs()) <= start).unwrap();
-                prop_assert!(expiry.slices_before.unwrap() <= base.replay_from);
+                prop_assert!(expiry.slices_before[0] <= base.replay_from);
             }
         }
     }

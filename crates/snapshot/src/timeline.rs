@@ -103,7 +103,10 @@ pub fn lineage(timelines: &[Timeline], id: TimelineId) -> Vec<Stretch> {
     {
         stretches.push(Stretch { timeline: id, after: timeline.start, until });
         next = match (timeline.sync, timeline.parent) {
-            (None, Some((parent, fork))) => Some((parent, Some(fork))),
+            // A later fork may lie before an earlier one: it voids what the timelines between them share too.
+            (None, Some((parent, fork))) => {
+                Some((parent, Some(until.map_or(fork, |until| until.min(fork)))))
+            }
             _ => None,
         };
     }
@@ -126,7 +129,7 @@ mod tests {
             start: OpTime::new(Ts(start), 1),
             parent: parent.map(|(p, f)| (TimelineId(p), OpTime::new(Ts(f), 1))),
             reason: "test".into(),
-            sync: sync.then(|| SyncId([1; 8])),
+            sync: sync.then_some(SyncId([1; 8])),
             created: UnixMillis(5),
         }
     }
@@ -152,6 +155,21 @@ mod tests {
         assert!(!includes(&history, TimelineId(1), at(51)));
         assert!(includes(&history, TimelineId(2), at(80)));
         assert!(includes(&history, TimelineId(3), at(1000)));
+    }
+
+    #[test]
+    fn a_fork_before_an_earlier_fork_voids_both() {
+        let all = [
+            line(1, 10, None, true),
+            line(2, 50, Some((1, 50)), false),
+            line(3, 30, Some((2, 30)), false),
+        ];
+        let history = lineage(&all, TimelineId(3));
+        let at = |ts| OpTime::new(Ts(ts), 1);
+        let untils: Vec<_> = history.iter().map(|s| s.until.map(|u| u.ts.0)).collect();
+        assert_eq!(untils, [Some(30), Some(30), None]);
+        assert!(!includes(&history, TimelineId(1), at(31)));
+        assert!(!includes(&history, TimelineId(2), at(60)));
     }
 
     #[test]

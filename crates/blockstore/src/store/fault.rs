@@ -165,6 +165,15 @@ impl Store for Faulty {
         self.inner.list(prefix, after).await
     }
 
+    async fn list_folders(&self, prefix: &str) -> Result<Vec<String>> {
+        self.before(&self.plan(), prefix).await?;
+        self.inner.list_folders(prefix).await
+    }
+
+    async fn sweep_leftovers(&self) -> Result<()> {
+        self.inner.sweep_leftovers().await
+    }
+
     async fn delete(&self, name: &str) -> Result<()> {
         let plan = self.plan();
         self.before(&plan, name).await?;

@@ -207,6 +207,38 @@ impl Inner {
         Ok(found)
     }
 
+    /// Folders that became empty are not removed: each is looked into for a first object.
+    fn list_folders(&self, prefix: &str) -> Result<Vec<String>> {
+        names::check_prefix(prefix)?;
+        if !self.root.is_dir() {
+            return Err(self.error("list", prefix, io::ErrorKind::NotFound.into()));
+        }
+        let (mut folders, mut ignored) = (Vec::new(), Vec::new());
+        self.list_folder(prefix, &mut folders, &mut ignored)
+            .map_err(|e| self.error("list", prefix, e))?;
+        let mut found = Vec::new();
+        for folder in folders {
+            if self.holds_any(&folder).map_err(|e| self.error("list", &folder, e))? {
+                let name = folder.strip_prefix(prefix).and_then(|name| name.strip_suffix('/'));
+                found.extend(name.map(str::to_owned));
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    fn holds_any(&self, folder: &str) -> io::Result<bool> {
+        let mut folders = vec![folder.to_owned()];
+        let mut found = Vec::new();
+        while let Some(folder) = folders.pop() {
+            self.list_folder(&folder, &mut folders, &mut found)?;
+            if !found.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn list_folder(
         &self,
         folder: &str,
@@ -353,16 +385,18 @@ impl Store for FileStore {
         .await
     }
 
+    async fn list_folders(&self, prefix: &str) -> Result<Vec<String>> {
+        let prefix = prefix.to_owned();
+        self.blocking(move |inner| inner.list_folders(&prefix)).await
+    }
+
+    /// What is more than a day old.
+    async fn sweep_leftovers(&self) -> Result<()> {
+        self.blocking(|inner| inner.sweep().map_err(|e| inner.error("clean", TEMPORARY, e))).await
+    }
+
     fn location(&self) -> String {
         self.inner.location()
-    }
-}
-
-impl FileStore {
-    /// Removes what killed processes left behind more than a day ago. Best
-    /// done when a writer starts; harmless at any time.
-    pub async fn sweep_leftovers(&self) -> Result<()> {
-        self.blocking(|inner| inner.sweep().map_err(|e| inner.error("clean", TEMPORARY, e))).await
     }
 }
 

@@ -140,6 +140,16 @@ impl Store for Metered {
         Ok(found)
     }
 
+    async fn list_folders(&self, prefix: &str) -> Result<Vec<String>> {
+        let found = self.count(&self.counters.lists, self.inner.list_folders(prefix).await)?;
+        self.counters.listed.fetch_add(found.len() as u64, Relaxed);
+        Ok(found)
+    }
+
+    async fn sweep_leftovers(&self) -> Result<()> {
+        self.inner.sweep_leftovers().await
+    }
+
     async fn delete(&self, name: &str) -> Result<()> {
         self.count(&self.counters.deletes, self.inner.delete(name).await)
     }

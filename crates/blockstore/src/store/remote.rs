@@ -267,6 +267,25 @@ impl Store for RemoteStore {
         Ok(found)
     }
 
+    async fn list_folders(&self, prefix: &str) -> Result<Vec<String>> {
+        names::check_prefix(prefix)?;
+        let folder = match prefix.trim_end_matches('/') {
+            "" => self.prefix.clone(),
+            name => self.path(name)?,
+        };
+        let listing = self.remote.list_with_delimiter(Some(&folder)).await;
+        let listing = listing.map_err(|e| self.error("list", prefix, e))?;
+        let mut found: Vec<String> = listing
+            .common_prefixes
+            .iter()
+            .filter_map(|path| path.filename())
+            .filter(|name| names::check(&format!("{prefix}{name}")).is_ok())
+            .map(str::to_owned)
+            .collect();
+        found.sort_unstable();
+        Ok(found)
+    }
+
     async fn delete(&self, name: &str) -> Result<()> {
         match self.remote.delete(&self.path(name)?).await {
             Ok(()) | Err(Remote::NotFound { .. }) => Ok(()),

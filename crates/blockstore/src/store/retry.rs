@@ -136,6 +136,14 @@ impl Store for Retrying {
         self.retry(prefix, UNKNOWN_BYTES, || self.inner.list(prefix, after)).await
     }
 
+    async fn list_folders(&self, prefix: &str) -> Result<Vec<String>> {
+        self.retry(prefix, UNKNOWN_BYTES, || self.inner.list_folders(prefix)).await
+    }
+
+    async fn sweep_leftovers(&self) -> Result<()> {
+        self.inner.sweep_leftovers().await
+    }
+
     async fn delete(&self, name: &str) -> Result<()> {
         self.retry(name, 0, || self.inner.delete(name)).await
     }

@@ -79,6 +79,14 @@ impl Store for Throttled {
         self.inner.list(prefix, after).await
     }
 
+    async fn list_folders(&self, prefix: &str) -> Result<Vec<String>> {
+        self.inner.list_folders(prefix).await
+    }
+
+    async fn sweep_leftovers(&self) -> Result<()> {
+        self.inner.sweep_leftovers().await
+    }
+
     async fn delete(&self, name: &str) -> Result<()> {
         self.inner.delete(name).await
     }

@@ -4,7 +4,7 @@ use bson::{RawDocument, RawDocumentBuf};
 use bygone_base::{CollectionId, Error, ErrorKind, Result, Ts};
 use bygone_oplog::{
     change::Ddl,
-    ddl::{apply_coll_mod, options_before},
+    ddl::{CollModEffect, apply_coll_mod, options_before},
 };
 
 use super::{Catalogue, Collection, TreeInfo, ViewDef};
@@ -23,13 +23,12 @@ impl Catalogue {
     /// not be given.
     ///
     /// # Errors
-    /// Damaged (after the window) when the entry concerns a collection or index that the catalogue
-    /// does not have.
+    /// ResyncRequired (after the window) when the entry concerns a collection that the catalogue does
+    /// not have: the backup is not complete.
     pub fn apply(&mut self, ts: Ts, ddl: &Ddl, window: Window) -> Result<()> {
         match ddl {
             Ddl::Create { coll, db, name, options, id_index } => {
-                self.create(ts, *coll, db, name, options, id_index.as_deref());
-                Ok(())
+                self.create(ts, *coll, db, name, options, id_index.as_deref())
             }
             Ddl::Drop { coll, .. } => match self.collections.remove(coll) {
                 None if window == Window::Exact => Err(unknown(ts, *coll, "drop")),
@@ -51,7 +50,7 @@ impl Catalogue {
                 self.change(ts, *coll, window, |c| {
                     (c.db, c.name) = to.clone();
                     if !stay_temp {
-                        c.options = without(&c.options, "temp");
+                        c.options = without(&c.options, "temp")?;
                     }
                     Ok(())
                 })
@@ -61,18 +60,14 @@ impl Catalogue {
                 if let Some(before) = o2.as_deref().map(options_before).transpose()?.flatten() {
                     c.options = before;
                 }
-                let (options, indexes) = apply_coll_mod(&c.options, &c.indexes, effects)?;
-                c.options = options;
-                c.indexes = indexes;
-                Ok(())
+                coll_mod(c, effects, window)
             }),
             Ddl::Truncate { coll } => self.change(ts, *coll, window, |c| {
                 c.truncated = Some(ts);
                 Ok(())
             }),
             Ddl::IndexesBuilt { coll, specs, .. } => self.change(ts, *coll, window, |c| {
-                specs.iter().for_each(|spec| put_index(&mut c.indexes, spec));
-                Ok(())
+                specs.iter().try_for_each(|spec| put_index(&mut c.indexes, spec))
             }),
             Ddl::IndexDropped { coll, index, .. } => self.change(ts, *coll, window, |c| {
                 c.indexes.retain(|i| index_name(i) != Some(index.as_str()));
@@ -96,7 +91,7 @@ impl Catalogue {
         name: &str,
         options: &RawDocument,
         id_index: Option<&RawDocument>,
-    ) {
+    ) -> Result<()> {
         let known = self.collections.remove(&id);
         let tree = known.map_or_else(
             // The cut is fixed by the first fold, which knows the documents.
@@ -105,7 +100,7 @@ impl Catalogue {
         );
         let mut indexes = Vec::new();
         if let Some(spec) = id_index {
-            put_index(&mut indexes, spec);
+            put_index(&mut indexes, spec)?;
         }
         let collection = Collection {
             id,
@@ -117,6 +112,7 @@ impl Catalogue {
             truncated: None,
         };
         self.collections.insert(id, collection);
+        Ok(())
     }
 
     fn change(
@@ -176,7 +172,7 @@ impl Catalogue {
 
 fn unknown(ts: Ts, id: CollectionId, what: &str) -> Error {
     Error::new(
-        ErrorKind::Damaged,
+        ErrorKind::ResyncRequired,
         format!("the oplog entry at {ts} wants to {what} collection {id}, which the backup does not have"),
     )
     .hint("the backup requires a resync")
@@ -186,22 +182,45 @@ fn index_name(spec: &RawDocument) -> Option<&str> {
     spec.get_str("name").ok()
 }
 
+/// Effects one by one: inside the window the listing may be newer, and an index that an entry modifies
+/// dropped since; after it, that is damage.
+fn coll_mod(c: &mut Collection, effects: &[CollModEffect], window: Window) -> Result<()> {
+    if window == Window::Exact {
+        (c.options, c.indexes) = apply_coll_mod(&c.options, &c.indexes, effects)?;
+        return Ok(());
+    }
+    for effect in effects.chunks(1) {
+        match apply_coll_mod(&c.options, &c.indexes, effect) {
+            Ok(changed) => (c.options, c.indexes) = changed,
+            Err(e) if e.kind() == ErrorKind::Damaged => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
 /// Adds a specification or replaces the one of the same name, without `ns`.
-fn put_index(indexes: &mut Vec<RawDocumentBuf>, spec: &RawDocument) {
-    let clean = without(spec, "ns");
+fn put_index(indexes: &mut Vec<RawDocumentBuf>, spec: &RawDocument) -> Result<()> {
+    let clean = without(spec, "ns")?;
     match indexes.iter_mut().find(|i| index_name(i) == index_name(&clean)) {
         Some(old) => *old = clean,
         None => indexes.push(clean),
     }
+    Ok(())
 }
 
 /// The document without one top-level field.
-fn without(doc: &RawDocument, field: &str) -> RawDocumentBuf {
+fn without(doc: &RawDocument, field: &str) -> Result<RawDocumentBuf> {
     let mut clean = RawDocumentBuf::new();
-    for (name, value) in doc.iter().flatten() {
+    for element in doc {
+        let (name, value) =
+            element.map_err(|e| Error::damaged("a specification is not BSON").source(e))?;
         if name.as_str() != field {
             clean.append(name, value.to_owned());
         }
     }
-    clean
+    Ok(clean)
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,8 @@ use crate::{
 /// One entry of the catalogue's tree.
 pub(super) enum Entry {
     Collection(Collection),
-    View(ViewDef),
+    /// With its `_id`.
+    View(String, ViewDef),
 }
 
 pub(super) fn collection_bson(c: &Collection) -> RawDocumentBuf {
@@ -40,7 +41,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Entry> {
     let f = Fields::new(bytes, "catalogue entry")?;
     let (db, name) = (f.str("db")?.to_owned(), f.str("coll")?.to_owned());
     if f.optional("view")?.is_some() {
-        return Ok(Entry::View(ViewDef { db, name, doc: f.doc("view")?.to_owned() }));
+        let view = ViewDef { db, name, doc: f.doc("view")?.to_owned() };
+        return Ok(Entry::View(f.str("_id")?.to_owned(), view));
     }
     let tree = Fields::of(f.doc("tree")?, "tree of a catalogue entry");
     Ok(Entry::Collection(Collection {

@@ -65,8 +65,8 @@ pub async fn load(reader: &BlockReader, root: Option<(BlockRef, u8)>) -> Result<
                         )));
                     }
                 }
-                bson_form::Entry::View(v) => {
-                    catalogue.views.insert(format!("{}.{}", v.db, v.name), v);
+                bson_form::Entry::View(id, view) => {
+                    catalogue.views.insert(id, view);
                 }
             }
         }
