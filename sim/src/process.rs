@@ -1,0 +1,238 @@
+//! Processes: started, killed at any moment, started again on the same store.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bygone_agent::{Agent, AgentOptions};
+use bygone_base::{Clock, Error, ErrorKind, Result};
+use bygone_blockstore::{Repository, Secret, Store};
+use bygone_daemon::{Job, JobOptions, JobPhase};
+use bygone_ingest::{Ingest, Options, Stores};
+use bygone_oplog::uplink::PartKey;
+use bygone_snapshot::PartStore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::SimClock,
+    dice::Dice,
+    net::{Net, Running},
+    replica::{FakeSource, ReplicaSet},
+    trace::Trace,
+};
+
+/// What a process runs.
+#[derive(Debug, Clone)]
+pub struct Roles {
+    /// Ingest and job.
+    pub server: Option<JobOptions>,
+    /// An agent.
+    pub agent: Option<AgentOptions>,
+}
+
+/// What processes share with the world.
+#[derive(Clone)]
+pub struct Site {
+    /// Its name in the trace.
+    pub name: String,
+    /// The store as it sees it.
+    pub store: Arc<dyn Store>,
+    /// The repository's key.
+    pub secret: Option<Arc<Secret>>,
+    /// The part.
+    pub key: PartKey,
+    /// Its machine's clock.
+    pub clock: Arc<SimClock>,
+    /// What its agent talks to; what its server answers at.
+    pub net: Arc<Net>,
+    /// The set that is backed up.
+    pub set: Arc<ReplicaSet>,
+    /// What it does is written here.
+    pub trace: Trace,
+    /// Its randomness.
+    pub dice: Dice,
+    /// What must not happen is said here.
+    pub findings: Arc<Mutex<Vec<String>>>,
+}
+
+impl Site {
+    fn find(&self, what: String) {
+        self.trace.say(&self.name, format_args!("FINDING {what}"));
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+    }
+}
+
+struct Alive {
+    tasks: JoinSet<()>,
+    killed: CancellationToken,
+    shutdown: CancellationToken,
+    ended: Arc<Mutex<bool>>,
+}
+
+fn set(flag: &Mutex<bool>) -> MutexGuard<'_, bool> {
+    flag.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One process and who starts it again.
+pub struct Process {
+    /// Where it runs.
+    pub site: Site,
+    roles: Roles,
+    alive: Option<Alive>,
+    /// Not started before this moment.
+    pub restart_at: Duration,
+}
+
+impl Process {
+    /// A process that does not run yet.
+    pub fn new(site: Site, roles: Roles) -> Process {
+        Process { site, roles, alive: None, restart_at: Duration::ZERO }
+    }
+
+    /// Starts it when it is down and due.
+    pub fn tend(&mut self) {
+        let now = self.site.clock.monotonic();
+        if self.alive.as_ref().is_some_and(|alive| *set(&alive.ended)) {
+            self.alive = None;
+            self.detach();
+            self.restart_at = now + Duration::from_millis(self.site.dice.between(200, 20_000));
+        }
+        if self.alive.is_none() && now >= self.restart_at {
+            self.start();
+        }
+    }
+
+    fn detach(&self) {
+        if self.roles.server.is_some() {
+            self.site.net.attach(None);
+        }
+    }
+
+    fn start(&mut self) {
+        self.site.trace.say(&self.site.name, "starts");
+        let alive = Alive {
+            tasks: JoinSet::new(),
+            killed: CancellationToken::new(),
+            shutdown: CancellationToken::new(),
+            ended: Arc::default(),
+        };
+        let alive = self.alive.insert(alive);
+        let (site, roles) = (self.site.clone(), self.roles.clone());
+        let (killed, shutdown) = (alive.killed.clone(), alive.shutdown.clone());
+        let ended = Arc::clone(&alive.ended);
+        alive.tasks.spawn(async move {
+            main(&site, roles, killed, &shutdown).await;
+            *set(&ended) = true;
+        });
+    }
+
+    /// Kills it: nothing that it was doing goes on.
+    pub fn kill(&mut self) {
+        if let Some(mut alive) = self.alive.take() {
+            self.site.trace.say(&self.site.name, "is killed");
+            self.detach();
+            alive.killed.cancel();
+            alive.tasks.abort_all();
+        }
+    }
+
+    /// Asks it to stop, as Ctrl-C does.
+    pub fn stop(&mut self) {
+        if let Some(alive) = &self.alive {
+            self.site.trace.say(&self.site.name, "is stopped");
+            alive.shutdown.cancel();
+        }
+    }
+}
+
+/// Like `main`: all roles until one ends.
+async fn main(site: &Site, roles: Roles, killed: CancellationToken, shutdown: &CancellationToken) {
+    let server = async {
+        if let Some(options) = roles.server {
+            let done = serve(site, options, killed, shutdown).await;
+            ended(site, "server", done);
+            shutdown.cancel();
+        }
+    };
+    let agent = async {
+        if let Some(options) = roles.agent {
+            let source = Arc::new(FakeSource(Arc::clone(&site.set)));
+            let (net, clock) = (Arc::clone(&site.net), Arc::clone(&site.clock));
+            let (agent, _) = Agent::new(source, net, clock, site.dice.rng(), options);
+            let done = agent.run(shutdown).await;
+            ended(site, "agent", done.map(|_| ()));
+            shutdown.cancel();
+        }
+    };
+    tokio::join!(server, agent);
+}
+
+fn ended(site: &Site, who: &str, done: Result<()>) {
+    match done {
+        Ok(()) => site.trace.say(&site.name, format_args!("{who} ends")),
+        Err(e) => {
+            site.trace.say(&site.name, format_args!("{who} ends: {:?} {e}", e.kind()));
+            if !is_expected(&e) {
+                site.find(format!("{who} of {} ended: {:?} {e}", site.name, e.kind()));
+            }
+        }
+    }
+}
+
+/// What may end a process without being a bug.
+fn is_expected(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Unavailable | ErrorKind::Full)
+}
+
+async fn repository(site: &Site) -> Result<Repository> {
+    let (store, secret) = (Arc::clone(&site.store), site.secret.as_deref());
+    Repository::open_or_create(store, secret, site.dice.rng(), site.clock.as_ref()).await
+}
+
+async fn serve(
+    site: &Site,
+    options: JobOptions,
+    killed: CancellationToken,
+    shutdown: &CancellationToken,
+) -> Result<()> {
+    let repo = repository(site).await?;
+    let clock: Arc<dyn Clock> = site.clock.clone();
+    let stores = Stores::one(repo.clone());
+    let ingest = Ingest::new(stores, clock.clone(), site.dice.rng(), Options::default());
+    let ingest = Arc::new(ingest);
+    site.net.attach(Some(Running { ingest: Arc::clone(&ingest), killed }));
+    let part = PartStore::new(repo, site.key.job.clone(), site.key.part.clone());
+    let (job, mut status) = Job::new(ingest, site.key.clone(), part.clone(), part, clock, options);
+    let watch = async {
+        let mut said = String::new();
+        while status.changed().await.is_ok() {
+            let now = status.borrow_and_update().clone();
+            if now.message != said {
+                site.trace.say(&site.name, format_args!("job {:?}: {}", now.phase, now.message));
+                if now.phase == JobPhase::Stopped && now.failure.is_some() {
+                    stopped(site, &now.message);
+                }
+                said = now.message;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = watch => Ok(()),
+        done = job.run(shutdown) => {
+            if let Err(e) = done {
+                site.trace.say(&site.name, format_args!("job failed until the end: {e}"));
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The job waits for a person: a bug, unless the store is full.
+fn stopped(site: &Site, message: &str) {
+    if !message.contains("injected full store") {
+        site.find(format!("the job of {} stopped: {message}", site.name));
+    }
+}
