@@ -10,6 +10,7 @@
 //!    running head has written but not published.
 //! 2. A pack goes only when nothing has reached it for the delay, by the store's clock, and no reader holds
 //!    a lease. So whoever opened a snapshot before it expired can finish.
+//!    Relocation records go like packs.
 //! 3. A pack's living blocks are durable elsewhere and their relocation is recorded before it goes.
 //! 4. Every step can be interrupted: what was not done is found again.
 //!
@@ -20,7 +21,9 @@ mod mark;
 pub mod plan;
 mod record;
 mod run;
+mod stores;
 pub mod verify;
 
-pub use run::{GroomOptions, Groomed, groom};
+pub use run::{GroomOptions, Groomed, groom, groom_in};
+pub use stores::Stores;
 pub use verify::{Report, verify};

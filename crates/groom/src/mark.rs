@@ -1,18 +1,22 @@
 //! Which blocks are reachable.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bygone_base::{BlockId, ErrorKind, PackId, Result};
-use bygone_blockstore::{BlockReader, BlockRef, names, relocation::Relocation};
+use bygone_blockstore::{BlockReader, BlockRef, ObjectKind, names, relocation::Relocation};
 use bygone_snapshot::{
-    Manifest, PartStore, catalogue, histories, parts,
+    Manifest, catalogue,
     sync::{self, SyncSliceRecord},
-    timeline::includes,
 };
 use bygone_tree::{
     NodeEntry, RunRoot,
     walk::{Start, Visit, walk_blocks},
 };
+
+use crate::stores::{Part, Stores};
+
+/// Moves of one block that are followed, as a reader does.
+const MOST_MOVES: usize = 64;
 
 /// Living blocks by the pack that holds them now. Eight bytes of a block's id tell it apart within a pack.
 #[derive(Debug, Default)]
@@ -20,6 +24,8 @@ pub(crate) struct Living {
     packs: HashMap<PackId, HashSet<u64>>,
     /// Packs that are gone but whose relocation record is still followed.
     pub moved: HashSet<PackId>,
+    /// Syncs of which nothing is known yet: nothing may be deleted.
+    pub unplanned: Vec<String>,
     relocations: HashMap<PackId, Relocation>,
     present: HashSet<PackId>,
     nodes: HashSet<BlockId>,
@@ -34,26 +40,63 @@ pub(crate) fn short(id: BlockId) -> u64 {
 
 impl Living {
     /// Marks everything below all roots of the repository.
-    pub(crate) async fn mark(reader: &BlockReader, unpublished: &[RunRoot]) -> Result<Living> {
+    pub(crate) async fn mark(
+        reader: &BlockReader,
+        stores: &Stores,
+        unpublished: &[RunRoot],
+    ) -> Result<Living> {
         let mut living = Living::default();
         let packs = reader.repo().store().list(names::PACKS, None).await?;
         living.present = packs.iter().filter_map(|o| names::parse_pack(&o.name)).collect();
-        for (job, part) in parts(reader.repo()).await? {
-            let part = PartStore::new(reader.repo().clone(), job, part);
-            for manifest in part.manifests().await? {
-                living.manifest(reader, &manifest).await?;
-            }
-            living.open_syncs(reader, &part).await?;
-        }
         for run in unpublished {
             living.tree(reader, run).await?;
         }
+        // Until a look finds nothing new: a snapshot may be published, and the one that it goes on from
+        // expire, while we mark.
+        let mut seen = BTreeSet::new();
+        loop {
+            let before = seen.len();
+            for part in stores.parts().await? {
+                for id in part.blocks.snapshot_ids().await? {
+                    let key = (part.blocks.job().clone(), part.blocks.part().clone(), id);
+                    if !seen.contains(&key) {
+                        living.snapshot(reader, &part, &key.2).await?;
+                        seen.insert(key);
+                    }
+                }
+            }
+            if seen.len() == before {
+                break;
+            }
+        }
+        for part in stores.parts().await? {
+            living.open_sync(reader, &part).await?;
+        }
+        living.half_moved(reader).await?;
         Ok(living)
     }
 
     /// Living blocks of a pack.
     pub(crate) fn of(&self, pack: PackId) -> Option<&HashSet<u64>> {
         self.packs.get(&pack)
+    }
+
+    async fn snapshot(
+        &mut self,
+        reader: &BlockReader,
+        part: &Part,
+        id: &bygone_base::SnapshotId,
+    ) -> Result<()> {
+        match part.blocks.manifest(id).await {
+            Ok(manifest) => {
+                // A manifest says where its slices, and so its timelines, are.
+                part.oplog.repository().expect_id(manifest.oplog_repository)?;
+                self.manifest(reader, &manifest).await
+            }
+            // Expired since it was listed.
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+        }
     }
 
     async fn manifest(&mut self, reader: &BlockReader, manifest: &Manifest) -> Result<()> {
@@ -73,43 +116,56 @@ impl Living {
         Ok(())
     }
 
-    /// The blocks of syncs that no manifest covers yet: unfinished, or finished and not yet built.
-    async fn open_syncs(&mut self, reader: &BlockReader, part: &PartStore) -> Result<()> {
-        for sync in open_syncs(part).await? {
-            let folder = sync::slices_folder(sync);
-            for leaf in part.leaf_names(&folder).await? {
-                let name = part.name(&format!("{folder}{leaf}"));
-                let bytes =
-                    reader.repo().get_object(bygone_blockstore::ObjectKind::Sync, &name).await?;
-                for entry in SyncSliceRecord::from_bson(&bytes)?.entries {
-                    self.block(reader, entry.block).await?;
-                }
+    /// The blocks of a sync that no manifest covers yet: unfinished, or finished and not yet built.
+    async fn open_sync(&mut self, reader: &BlockReader, part: &Part) -> Result<()> {
+        let Some(open) = part.open_sync().await? else { return Ok(()) };
+        if !open.planned {
+            let (job, part) = (part.blocks.job(), part.blocks.part());
+            self.unplanned.push(format!("the initial sync of job {job}, part {part}"));
+        }
+        let records = part.oplog.sync();
+        let folder = sync::slices_folder(open.id);
+        for leaf in records.leaf_names(&folder).await? {
+            let name = records.name(&format!("{folder}{leaf}"));
+            let bytes = records.repository().get_object(ObjectKind::Sync, &name).await?;
+            let record = SyncSliceRecord::from_bson(&bytes).map_err(|e| e.within(&name))?;
+            for entry in record.entries {
+                self.follow(reader, entry.block).await?;
             }
         }
         Ok(())
     }
 
     async fn tree(&mut self, reader: &BlockReader, root: impl Into<Start>) -> Result<()> {
-        // Collected first: marking may have to read relocation records.
-        let mut blocks: Vec<BlockRef> = Vec::new();
-        let nodes = &mut self.nodes;
+        // Following a move needs to read: what moved is collected first.
+        let mut moved: Vec<BlockRef> = Vec::new();
+        let Living { packs, present, nodes, .. } = self;
         walk_blocks(reader, root, |level, entry: &NodeEntry| {
-            if level > 0 && !nodes.insert(entry.block.id) {
-                return Ok(Visit::Skip);
+            // The same node may lie in two packs, each the only one that some snapshot knows: every
+            // reference is marked, though what is below is seen once.
+            if present.contains(&entry.block.pack) {
+                packs.entry(entry.block.pack).or_default().insert(short(entry.block.id));
+            } else {
+                moved.push(entry.block);
             }
-            blocks.push(entry.block);
-            Ok(Visit::Enter)
+            let known = level > 0 && !nodes.insert(entry.block.id);
+            Ok(if known { Visit::Skip } else { Visit::Enter })
         })
         .await?;
-        for block in blocks {
-            self.block(reader, block).await?;
+        for block in moved {
+            self.follow(reader, block).await?;
         }
         Ok(())
     }
 
-    async fn block(&mut self, reader: &BlockReader, block: BlockRef) -> Result<()> {
+    /// Marks a block where it is now, and every record on the way there.
+    async fn follow(&mut self, reader: &BlockReader, block: BlockRef) -> Result<()> {
         let mut pack = block.pack;
-        while !self.present.contains(&pack) {
+        for _ in 0..MOST_MOVES {
+            if self.present.contains(&pack) {
+                self.packs.entry(pack).or_default().insert(short(block.id));
+                return Ok(());
+            }
             self.moved.insert(pack);
             if !self.relocations.contains_key(&pack) {
                 match Relocation::read(reader.repo(), pack).await {
@@ -120,25 +176,35 @@ impl Living {
                 };
             }
             match self.relocations.get(&pack).and_then(|r| r.find(block.id)) {
-                Some(next) if !self.moved.contains(&next) => pack = next,
-                _ => return Ok(()),
+                Some(next) => pack = next,
+                None => return Ok(()),
             }
         }
-        self.packs.entry(pack).or_default().insert(short(block.id));
+        Ok(())
+    }
+
+    /// A groom that was cut off after it recorded a move and before it deleted the pack: the new places
+    /// must live until the old one is gone.
+    async fn half_moved(&mut self, reader: &BlockReader) -> Result<()> {
+        for object in reader.repo().store().list(names::MOVED, None).await? {
+            let Some(pack) = parse_moved(&object.name) else { continue };
+            if !self.present.contains(&pack) {
+                continue;
+            }
+            let record = match Relocation::read(reader.repo(), pack).await {
+                Ok(record) => record,
+                Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                Err(e) => return Err(e),
+            };
+            for block in record.blocks() {
+                self.follow(reader, block).await?;
+            }
+        }
         Ok(())
     }
 }
 
-/// The sync of the current history while no manifest covers it. An older history that never got a
-/// snapshot will not get one any more.
-pub(crate) async fn open_syncs(part: &PartStore) -> Result<Vec<bygone_base::SyncId>> {
-    let timelines = part.timelines().await?;
-    let Some(history) = histories(&timelines).into_iter().next() else { return Ok(Vec::new()) };
-    let manifests = part.manifests().await?;
-    if manifests.iter().any(|m| includes(&history, m.timeline, m.at)) {
-        return Ok(Vec::new());
-    }
-    let first = history.first().map(|s| s.timeline);
-    let timeline = timelines.iter().find(|t| Some(t.id) == first);
-    Ok(timeline.and_then(|t| t.sync).into_iter().collect())
+/// The pack whose relocation record has this name.
+pub(crate) fn parse_moved(name: &str) -> Option<PackId> {
+    name.strip_prefix(names::MOVED)?.parse().ok()
 }

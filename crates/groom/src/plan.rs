@@ -11,6 +11,9 @@ pub struct PackFacts {
     pub pack: PackId,
     /// Its size.
     pub bytes: u64,
+    /// Stored bytes of all its blocks: what its living ones are compared with, for of a small pack most
+    /// is table.
+    pub stored: u64,
     /// Stored bytes of its living blocks.
     pub living: u64,
     /// When it was written, by the store's clock.
@@ -33,7 +36,9 @@ pub struct Plan {
     pub delete: Vec<PackId>,
     /// Mostly dead: move the living blocks, then treat the pack as dead.
     pub rewrite: Vec<PackId>,
-    /// All dead packs that stay for now, and since when they are known to be dead.
+    /// Relocation records that nothing followed long enough: delete.
+    pub forget: Vec<PackId>,
+    /// All dead packs and unfollowed records that stay for now, and since when they are known to be dead.
     pub dead: BTreeMap<PackId, UnixMillis>,
     /// Bytes that `delete` frees.
     pub freed: u64,
@@ -52,21 +57,65 @@ pub fn plan(
     for facts in packs {
         if facts.living > 0 {
             let old = now.since(facts.written) >= limits.delay;
-            if old && (facts.living as f64) < facts.bytes as f64 * limits.rewrite_below {
+            if old && (facts.living as f64) < facts.stored as f64 * limits.rewrite_below {
                 plan.rewrite.push(facts.pack);
             }
             continue;
         }
-        let since = dead_since.get(&facts.pack).copied().unwrap_or(now).min(now);
-        if now.since(since) >= limits.delay && now.since(facts.written) >= limits.delay {
-            plan.delete.push(facts.pack);
-            plan.freed += facts.bytes;
-        } else {
-            plan.dead.insert(facts.pack, since);
-            plan.waiting += facts.bytes;
+        match due(facts.pack, facts.written, dead_since, limits, now) {
+            Ok(()) => {
+                plan.delete.push(facts.pack);
+                plan.freed += facts.bytes;
+            }
+            Err(since) => {
+                plan.dead.insert(facts.pack, since);
+                plan.waiting += facts.bytes;
+            }
         }
     }
     plan
+}
+
+/// Decides on relocation records that nothing follows: (pack, when the record was written). A reader that
+/// opened a snapshot before it expired follows them still, so they wait like packs.
+pub fn plan_moved(
+    unfollowed: &[(PackId, UnixMillis)],
+    dead_since: &BTreeMap<PackId, UnixMillis>,
+    limits: &Limits,
+    now: UnixMillis,
+    plan: &mut Plan,
+) {
+    for (pack, written) in unfollowed {
+        match due(*pack, *written, dead_since, limits, now) {
+            Ok(()) => plan.forget.push(*pack),
+            Err(since) => {
+                plan.dead.insert(*pack, since);
+            }
+        }
+    }
+}
+
+/// Whether what nothing reaches may go; since when it is known to be so when it may not.
+fn due(
+    pack: PackId,
+    written: UnixMillis,
+    dead_since: &BTreeMap<PackId, UnixMillis>,
+    limits: &Limits,
+    now: UnixMillis,
+) -> Result<(), UnixMillis> {
+    let since = dead_since.get(&pack).copied().unwrap_or(now).min(now);
+    let long = now.since(since) >= limits.delay && now.since(written) >= limits.delay;
+    if long { Ok(()) } else { Err(since) }
+}
+
+impl Plan {
+    /// Nothing is deleted: what was to go waits on.
+    pub fn hold_back(&mut self, dead_since: &BTreeMap<PackId, UnixMillis>, now: UnixMillis) {
+        for pack in self.delete.drain(..).chain(self.forget.drain(..)) {
+            self.dead.insert(pack, dead_since.get(&pack).copied().unwrap_or(now));
+        }
+        self.waiting += std::mem::take(&mut self.freed);
+    }
 }
 
 #[cfg(test)]
@@ -76,7 +125,13 @@ mod tests {
     const LIMITS: Limits = Limits { delay: 1000, rewrite_below: 0.5 };
 
     fn pack(n: u8, living: u64, written: i64) -> PackFacts {
-        PackFacts { pack: PackId([n; 16]), bytes: 100, living, written: UnixMillis(written) }
+        PackFacts {
+            pack: PackId([n; 16]),
+            bytes: 100,
+            stored: 100,
+            living,
+            written: UnixMillis(written),
+        }
     }
 
     #[test]
@@ -103,6 +158,30 @@ mod tests {
         let packs = [pack(1, 49, 0), pack(2, 50, 0), pack(3, 49, 9_500)];
         let plan = plan(&packs, &BTreeMap::new(), &LIMITS, UnixMillis(10_000));
         assert_eq!(plan.rewrite, vec![PackId([1; 16])]);
+    }
+
+    #[test]
+    fn a_small_pack_of_living_blocks_is_left_alone() {
+        let packs = [PackFacts { stored: 30, ..pack(1, 30, 0) }];
+        assert_eq!(plan(&packs, &BTreeMap::new(), &LIMITS, UnixMillis(10_000)), Plan::default());
+    }
+
+    #[test]
+    fn records_that_nothing_follows_wait_like_packs_and_nothing_goes_under_a_reader() {
+        let (one, two) = (PackId([1; 16]), PackId([2; 16]));
+        let since =
+            BTreeMap::from([(one, UnixMillis(8_000)), (PackId([3; 16]), UnixMillis(1_000))]);
+        let now = UnixMillis(10_000);
+        let mut plan = plan(&[pack(3, 0, 0)], &since, &LIMITS, now);
+        plan_moved(&[(one, UnixMillis(0)), (two, UnixMillis(0))], &since, &LIMITS, now, &mut plan);
+        assert_eq!((&plan.forget, &plan.delete), (&vec![one], &vec![PackId([3; 16])]));
+        plan.hold_back(&since, now);
+        assert_eq!(
+            (plan.forget.len(), plan.delete.len(), plan.freed, plan.waiting),
+            (0, 0, 0, 100)
+        );
+        let expected = [(one, UnixMillis(8_000)), (two, now), (PackId([3; 16]), UnixMillis(1_000))];
+        assert_eq!(plan.dead, BTreeMap::from(expected));
     }
 
     #[test]

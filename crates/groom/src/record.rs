@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use bson::{RawDocument, rawdoc, spec::BinarySubtype};
-use bygone_base::{Error, PackId, Result, UnixMillis};
+use bygone_base::{Error, ErrorKind, PackId, Result, UnixMillis};
 use bygone_blockstore::{ObjectKind, Put, Repository};
 
+/// How often the clock is asked while other grooms clean up beside us.
+const CLOCK_TRIES: u32 = 8;
 const FOLDER: &str = "groom/";
 const ENTRY: usize = PackId::LEN + 8;
 
@@ -54,15 +56,24 @@ pub(crate) async fn write(
 
 /// The store's clock: the time it gives an object written now.
 pub(crate) async fn store_now(repo: &Repository) -> Result<UnixMillis> {
-    let mut tail = [0; 8];
-    repo.rng().fill(&mut tail);
-    let name = format!("readers/{:016x}", u64::from_le_bytes(tail));
-    // An expired lease is the one object that may come and go.
-    let doc = crate::lease::encode(&tail, UnixMillis(0), "clock");
-    repo.put_object(ObjectKind::Reader, &name, &doc).await?;
-    let stat = repo.store().stat(&name).await?;
-    repo.store().delete(&name).await?;
-    Ok(stat.modified)
+    for _ in 0..CLOCK_TRIES {
+        let mut tail = [0; 8];
+        repo.rng().fill(&mut tail);
+        let name = format!("readers/{:016x}", u64::from_le_bytes(tail));
+        // An expired lease is the one object that may come and go.
+        let doc = crate::lease::encode(&tail, UnixMillis(0), "clock");
+        repo.put_object(ObjectKind::Reader, &name, &doc).await?;
+        match repo.store().stat(&name).await {
+            Ok(stat) => {
+                repo.store().delete(&name).await?;
+                return Ok(stat.modified);
+            }
+            // Another groom took the expired lease away.
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Err(Error::new(ErrorKind::Unavailable, "other grooms are in the way").hint("try again later"))
 }
 
 async fn numbers(repo: &Repository) -> Result<Vec<u32>> {

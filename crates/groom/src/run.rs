@@ -1,17 +1,21 @@
 //! A groom: mark, plan, sweep.
 
-use bygone_base::{ByteSize, ErrorKind, PackId, Result};
+use std::collections::HashSet;
+
+use bygone_base::{ByteSize, ErrorKind, PackId, Result, UnixMillis};
 use bygone_blockstore::{
-    BlockReader, BlockRef, Repository, compress_block, names, relocation::Relocation, write_pack,
+    BlockReader, BlockRef, Repository, Toc, TocEntry, compress_block, names,
+    relocation::Relocation, write_pack,
 };
-use bygone_snapshot::{PartStore, parts, sync};
+use bygone_snapshot::sync;
 use bygone_tree::RunRoot;
 
 use crate::{
     lease,
-    mark::{Living, open_syncs, short},
-    plan::{Limits, PackFacts, Plan, plan},
+    mark::{Living, parse_moved, short},
+    plan::{Limits, PackFacts, Plan, plan, plan_moved},
     record,
+    stores::Stores,
 };
 
 /// Cache of the marking walk: nodes only.
@@ -69,22 +73,35 @@ impl std::fmt::Display for Groomed {
     }
 }
 
-/// Grooms a repository. `unpublished` are the runs of a head in this process that no manifest names yet.
+/// Grooms a repository that holds everything of its jobs. `unpublished` are the runs of a head in this
+/// process that no manifest names yet.
 pub async fn groom(
     repo: &Repository,
     unpublished: &[RunRoot],
     options: GroomOptions,
 ) -> Result<Groomed> {
+    groom_in(&Stores::one(repo.clone()), unpublished, options).await
+}
+
+/// Grooms the repository of blocks, where timelines or syncs may be in others.
+pub async fn groom_in(
+    stores: &Stores,
+    unpublished: &[RunRoot],
+    options: GroomOptions,
+) -> Result<Groomed> {
+    let repo = &stores.blocks;
     let reader = BlockReader::new(repo.clone(), CACHE);
     let now = record::store_now(repo).await?;
     let (number, dead_since) = record::read(repo).await?;
-    let living = Living::mark(&reader, unpublished).await?;
+    let living = Living::mark(&reader, stores, unpublished).await?;
     let facts = facts(&reader, &living).await?;
     let limits = Limits { delay: options.delay_ms, rewrite_below: 0.5 };
     let mut todo = plan(&facts, &dead_since, &limits, now);
-    let readers = lease::in_force(repo, now).await?;
+    plan_moved(&unfollowed(repo, &living).await?, &dead_since, &limits, now, &mut todo);
+    let mut readers = lease::in_force(repo, now, !options.dry_run).await?;
+    readers.extend(living.unplanned.iter().cloned());
     if !readers.is_empty() {
-        hold_back(&mut todo, &dead_since, now);
+        todo.hold_back(&dead_since, now);
     }
     let done = Groomed {
         packs: facts.len() as u64,
@@ -96,65 +113,108 @@ pub async fn groom(
         waiting: todo.waiting,
         readers,
     };
-    if options.dry_run {
-        return Ok(done);
+    if !options.dry_run {
+        sweep(&reader, stores, &living, &todo, number).await?;
     }
+    Ok(done)
+}
+
+async fn sweep(
+    reader: &BlockReader,
+    stores: &Stores,
+    living: &Living,
+    todo: &Plan,
+    number: u32,
+) -> Result<()> {
+    let repo = reader.repo();
     for pack in &todo.delete {
         repo.store().delete(&names::pack(*pack)).await?;
     }
     for pack in &todo.rewrite {
-        rewrite(&reader, &living, *pack).await?;
+        rewrite(reader, living, *pack).await?;
     }
-    // Only after the packs: a record forgotten too early could hide a pack that is still read.
-    drop_relocations(repo, &living).await?;
-    drop_covered_syncs(repo).await?;
+    for pack in &todo.forget {
+        repo.store().delete(&names::moved(*pack)).await?;
+    }
+    drop_covered_syncs(stores).await?;
     record::write(repo, number, &todo.dead).await?;
-    Ok(done)
-}
-
-/// Nothing is deleted while somebody reads.
-fn hold_back(
-    todo: &mut Plan,
-    dead_since: &std::collections::BTreeMap<PackId, bygone_base::UnixMillis>,
-    now: bygone_base::UnixMillis,
-) {
-    for pack in std::mem::take(&mut todo.delete) {
-        todo.dead.insert(pack, dead_since.get(&pack).copied().unwrap_or(now));
-    }
-    todo.waiting += std::mem::take(&mut todo.freed);
+    repo.store().sweep_leftovers().await
 }
 
 async fn facts(reader: &BlockReader, living: &Living) -> Result<Vec<PackFacts>> {
     let mut facts = Vec::new();
     for object in reader.repo().store().list(names::PACKS, None).await? {
         let Some(pack) = names::parse_pack(&object.name) else { continue };
-        let alive = match living.of(pack) {
-            None => 0,
+        let (stored, alive) = match living.of(pack) {
+            None => (object.size, 0),
             Some(blocks) => match reader.toc(pack).await {
-                Ok(toc) => toc
-                    .entries()
-                    .iter()
-                    .filter(|e| blocks.contains(&short(e.id)))
-                    .map(|e| u64::from(e.stored))
-                    .sum(),
+                Ok(toc) => share(&toc, blocks),
                 // Damaged: verify reports it; keep all of it.
-                Err(e) if e.kind() == ErrorKind::Damaged => object.size,
+                Err(e) if e.kind() == ErrorKind::Damaged => (object.size, object.size),
+                // Another groom was faster.
+                Err(e) if e.kind() == ErrorKind::NotFound => continue,
                 Err(e) => return Err(e),
             },
         };
-        facts.push(PackFacts { pack, bytes: object.size, living: alive, written: object.modified });
+        let (bytes, written) = (object.size, object.modified);
+        facts.push(PackFacts { pack, bytes, stored, living: alive, written });
     }
     Ok(facts)
 }
 
+/// Stored bytes of all blocks and of the living ones; at least one byte when one lives.
+fn share(toc: &Toc, alive: &HashSet<u64>) -> (u64, u64) {
+    let bytes = |all: bool| {
+        let entries = toc.entries().iter().filter(|e| all || alive.contains(&short(e.id)));
+        entries.map(|e| u64::from(e.stored)).sum::<u64>()
+    };
+    (bytes(true), bytes(false).max(1))
+}
+
+/// Relocation records that nothing follows, and when they were written.
+async fn unfollowed(repo: &Repository, living: &Living) -> Result<Vec<(PackId, UnixMillis)>> {
+    let mut found = Vec::new();
+    for object in repo.store().list(names::MOVED, None).await? {
+        let Some(pack) = parse_moved(&object.name) else { continue };
+        // While the pack is there (another groom is about to delete it), trees may know it by its name.
+        if !living.moved.contains(&pack) && living.of(pack).is_none() {
+            found.push((pack, object.modified));
+        }
+    }
+    Ok(found)
+}
+
 /// Moves the living blocks of a pack and deletes it. A reader in the middle of it finds the relocation.
 async fn rewrite(reader: &BlockReader, living: &Living, pack: PackId) -> Result<()> {
-    let toc = reader.toc(pack).await?;
     let Some(alive) = living.of(pack) else { return Ok(()) };
+    match move_blocks(reader, alive, pack).await {
+        Ok(true) => reader.repo().store().delete(&names::pack(pack)).await,
+        Ok(false) => Ok(()),
+        // Of a pack that is damaged nothing is given away; verify reports it.
+        Err(e) if e.kind() == ErrorKind::Damaged => {
+            tracing::warn!(%pack, error = %e, "a pack cannot be rewritten");
+            Ok(())
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// Copies the living blocks of a pack and records where they are; whether the pack may go.
+async fn move_blocks(reader: &BlockReader, alive: &HashSet<u64>, pack: PackId) -> Result<bool> {
+    let toc = match reader.toc(pack).await {
+        Ok(toc) => toc,
+        // Another groom was faster.
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(e),
+    };
+    let entries: Vec<_> = toc.entries().iter().filter(|e| alive.contains(&short(e.id))).collect();
+    if let Some(moved) = half_moved(reader, pack, &entries).await? {
+        return Ok(moved);
+    }
     let mut moved = Vec::new();
     let mut batch = Vec::new();
     let mut bytes = 0;
-    for entry in toc.entries().iter().filter(|e| alive.contains(&short(e.id))) {
+    for entry in entries {
         let raw = reader.read(&BlockRef { id: entry.id, pack }).await?;
         let zstd = compress_block(3, &raw)?;
         bytes += zstd.len();
@@ -165,8 +225,34 @@ async fn rewrite(reader: &BlockReader, living: &Living, pack: PackId) -> Result<
         }
     }
     flush(reader.repo(), &mut batch, &mut moved).await?;
-    Relocation::new(pack, moved).write(reader.repo()).await?;
-    reader.repo().store().delete(&names::pack(pack)).await
+    match Relocation::new(pack, moved).write(reader.repo()).await {
+        Ok(_) => Ok(true),
+        // Another groom was faster: its copies count, ours will be found dead.
+        Err(e) if e.kind() == ErrorKind::Conflict => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// What a groom that was cut off recorded: `Some(true)` when every living block is in its new place.
+async fn half_moved(
+    reader: &BlockReader,
+    pack: PackId,
+    alive: &[&TocEntry],
+) -> Result<Option<bool>> {
+    let record = match Relocation::read(reader.repo(), pack).await {
+        Ok(record) => record,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    for entry in alive {
+        let Some(next) = record.find(entry.id) else { return Ok(Some(false)) };
+        match reader.locate(&BlockRef { id: entry.id, pack: next }).await {
+            Ok(_) => {}
+            Err(e) if e.kind() == ErrorKind::Damaged => return Ok(Some(false)),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(Some(true))
 }
 
 async fn flush(
@@ -183,29 +269,15 @@ async fn flush(
     Ok(())
 }
 
-/// Relocation records that nothing follows any more.
-async fn drop_relocations(repo: &Repository, living: &Living) -> Result<()> {
-    for object in repo.store().list(names::MOVED, None).await? {
-        let pack = object.name.strip_prefix(names::MOVED).and_then(|p| p.parse::<PackId>().ok());
-        // One just written is followed by trees that were marked under the old pack's name.
-        let followed = pack.is_some_and(|p| living.moved.contains(&p) || living.of(p).is_some());
-        if !followed {
-            repo.store().delete(&object.name).await?;
-        }
-    }
-    Ok(())
-}
-
 /// Slice records of initial syncs that a manifest covers; plan and end stay with the timeline.
-async fn drop_covered_syncs(repo: &Repository) -> Result<()> {
-    for (job, part) in parts(repo).await? {
-        let part = PartStore::new(repo.clone(), job, part);
-        let open = open_syncs(&part).await?;
-        for timeline in part.timelines().await? {
-            let Some(id) = timeline.sync.filter(|id| !open.contains(id)) else { continue };
-            for leaf in part.leaf_names(&sync::slices_folder(id)).await? {
-                let name = part.name(&format!("{}{leaf}", sync::slices_folder(id)));
-                repo.store().delete(&name).await?;
+async fn drop_covered_syncs(stores: &Stores) -> Result<()> {
+    for part in stores.parts().await? {
+        let open = part.open_sync().await?.map(|open| open.id);
+        let records = part.oplog.sync();
+        for id in part.syncs().await?.into_iter().filter(|id| Some(*id) != open) {
+            for leaf in records.leaf_names(&sync::slices_folder(id)).await? {
+                let name = records.name(&format!("{}{leaf}", sync::slices_folder(id)));
+                records.repository().store().delete(&name).await?;
             }
         }
     }

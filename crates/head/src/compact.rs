@@ -88,6 +88,35 @@ pub(crate) async fn compact(
     Ok((merged.into_iter().collect(), done))
 }
 
+/// Drops from capped collections what the server had dropped at each of these moments, at which it began to
+/// log it: later deletes name only what it still had then. Durable when it gives `Ok`.
+pub(crate) async fn trim_at(
+    moments: &[Ts],
+    catalogue: &mut Catalogue,
+    runs: &[RunRoot],
+    reader: &BlockReader,
+    writer: &Arc<BlockWriter>,
+) -> Result<()> {
+    for moment in moments {
+        for collection in catalogue.collections.values_mut() {
+            let trim = limits(collection);
+            let later = collection.truncated.is_some_and(|at| at > *moment);
+            if trim.is_none() || later || collection.tree.as_of >= *moment {
+                continue;
+            }
+            let options = merge_options(collection, *moment);
+            let fold_of = Fold { reader, base: &collection.tree, runs, options: &options, trim };
+            let folded = fold(&fold_of, &[KeyRange::all()], writer)
+                .await
+                .map_err(|e| e.within(collection.namespace()))?;
+            collection.tree = folded.base;
+            collection.truncated = None;
+        }
+        writer.flush().await?;
+    }
+    Ok(())
+}
+
 /// How to read a collection at `at`.
 pub(crate) fn merge_options(collection: &Collection, at: Ts) -> MergeOptions {
     MergeOptions {

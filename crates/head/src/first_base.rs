@@ -20,7 +20,7 @@ use bygone_tree::{
 
 use crate::{
     base::Base,
-    head::{Head, Start},
+    head::{Head, Start, is_damage},
 };
 
 /// Builds the base of a finished sync; `None` while it is not finished. Equal leaves of `old`'s trees
@@ -40,6 +40,14 @@ pub(crate) async fn build(
         .ok_or_else(|| Error::damaged(format!("the plan of initial sync {sync} is missing")))?;
     let plan = SyncPlan::from_bson(&plan)?;
     let mut records = records(sync_part, sync).await?;
+    if records.is_empty() && !plan.collections.is_empty() {
+        // A groom took them away when a snapshot covered them. That snapshot is not of this history, or gone.
+        return Err(Error::new(
+            ErrorKind::ResyncRequired,
+            "no snapshot of the source's history is left to go on from: it went back too far",
+        )
+        .hint("a new initial sync is needed; stored blocks are used again"));
+    }
     let window_end = records
         .values()
         .flatten()
@@ -48,7 +56,7 @@ pub(crate) async fn build(
         .max()
         .unwrap_or(end.end.ts);
     let old = match old {
-        Some(manifest) => catalogue::load(reader, manifest.catalogue).await?,
+        Some(manifest) => old_catalogue(manifest, reader).await?,
         None => Catalogue::default(),
     };
     let options = WriterOptions { level, ..WriterOptions::default() };
@@ -91,7 +99,18 @@ pub(crate) async fn build(
         version: plan.source.version.clone(),
         fcv: plan.source.fcv.clone(),
     };
-    Ok(Some(Start { base, source, filter: plan.filter.clone(), gone, stored }))
+    Ok(Some(Start { base, source, filter: plan.filter.clone(), gone, stored, taken: None }))
+}
+
+/// What an older snapshot holds, to use its blocks again. Where it is damaged, nothing is.
+async fn old_catalogue(manifest: &Manifest, reader: &BlockReader) -> Result<Catalogue> {
+    match catalogue::load(reader, manifest.catalogue).await {
+        Err(error) if is_damage(&error) => {
+            tracing::warn!(%error, "blocks of the snapshot before are not used again");
+            Ok(Catalogue::default())
+        }
+        loaded => loaded,
+    }
 }
 
 async fn read(part: &PartStore, name: &str) -> Result<Option<bytes::Bytes>> {
@@ -149,7 +168,7 @@ impl Build<'_> {
                 continue;
             }
             for mut entry in record.entries {
-                old.reuse(&mut entry).await?;
+                old.reuse(&mut entry, self.reader).await?;
                 tree.push_leaf(entry).await?;
                 sorted = true;
             }
@@ -209,18 +228,25 @@ struct OldLeaves {
 }
 
 impl OldLeaves {
-    /// Gives `entry` the old block when the old tree has the same one at the same key.
-    async fn reuse(&mut self, entry: &mut NodeEntry) -> Result<()> {
+    /// Gives `entry` the old block when the old tree has the same one at the same key, and it is still there.
+    async fn reuse(&mut self, entry: &mut NodeEntry, reader: &BlockReader) -> Result<()> {
         while self.current.as_ref().is_none_or(|old| old.key < entry.key) {
             let Some(cursor) = &mut self.cursor else { return Ok(()) };
-            match cursor.next().await? {
-                Some(span) => self.current = Some(span.entry),
-                None => self.cursor = None,
+            match cursor.next().await {
+                Ok(Some(span)) => self.current = Some(span.entry),
+                Ok(None) => self.cursor = None,
+                // What is damaged is no help, and no obstacle.
+                Err(error) if is_damage(&error) => self.cursor = None,
+                Err(error) => return Err(error),
             }
         }
-        match &self.current {
-            Some(old) if old.block.id == entry.block.id => entry.block = old.block,
-            _ => {}
+        let Some(old) = self.current.as_ref().filter(|old| old.block.id == entry.block.id) else {
+            return Ok(());
+        };
+        match reader.locate(&old.block).await {
+            Ok(_) => entry.block = old.block,
+            Err(error) if is_damage(&error) => {}
+            Err(error) => return Err(error),
         }
         Ok(())
     }
@@ -265,7 +291,7 @@ pub(crate) async fn check_listing(
     let first = history.first().map(|s| s.timeline);
     let sync = timelines.iter().find(|t| Some(t.id) == first).and_then(|t| t.sync);
     let Some(sync) = sync else { return Ok(()) };
-    let Some(end) = read(part, &sync::end_name(sync)).await? else { return Ok(()) };
+    let Some(end) = read(&part.sync(), &sync::end_name(sync)).await? else { return Ok(()) };
     let end = SyncEndRecord::from_bson(&end)?;
     if !head.gatherer.ddl_between(end.end.ts, Ts::MAX).is_empty() {
         // DDL since the listing: they may rightly differ.

@@ -1,6 +1,6 @@
 //! Operations of the oplog as operations of a run.
 
-use bygone_base::{Error, Result, Ts};
+use bygone_base::{Error, ErrorKind, Result, Ts};
 use bygone_document::key::id_key_into;
 use bygone_oplog::{
     assemble::{Assembler, Op},
@@ -27,8 +27,6 @@ struct Sink {
     base_at: Ts,
     /// Up to here an operation on an unknown collection means one that was dropped since.
     fuzzy_until: Ts,
-    /// Newest feature compatibility version seen in the oplog.
-    fcv: Option<String>,
     key: Vec<u8>,
     value: Vec<u8>,
 }
@@ -46,7 +44,6 @@ impl Gatherer {
             pending: Vec::new(),
             base_at,
             fuzzy_until,
-            fcv: None,
             key: Vec::new(),
             value: Vec::new(),
         };
@@ -81,8 +78,15 @@ impl Gatherer {
         &self.sink.live
     }
 
-    pub(crate) fn fcv(&self) -> Option<&str> {
-        self.sink.fcv.as_deref()
+    /// Feature compatibility versions written after `after`, up to and including `at`, in order.
+    pub(crate) fn versions_between(&self, after: Ts, at: Ts) -> Vec<(Ts, &str)> {
+        let mut versions = Vec::new();
+        for (ts, _, ddl) in self.ddl_between(after, at) {
+            if let Ddl::FcvChanged { version: Some(version), .. } = ddl {
+                versions.push((*ts, version.as_str()));
+            }
+        }
+        versions
     }
 
     /// DDL decided after `after`, up to and including `at`, in order.
@@ -146,9 +150,12 @@ impl Sink {
             if ts <= self.fuzzy_until {
                 return Ok(());
             }
-            return Err(Error::damaged(format!(
-                "the oplog entry at {ts} writes to collection {coll}, which the backup does not have"
-            ))
+            return Err(Error::new(
+                ErrorKind::ResyncRequired,
+                format!(
+                    "the oplog entry at {ts} writes to collection {coll}, which the backup does not have"
+                ),
+            )
             .hint("the backup requires a resync"));
         }
         self.key.clear();
@@ -167,9 +174,6 @@ impl Sink {
     }
 
     fn ddl(&mut self, ts: Ts, n: u32, ddl: Ddl) -> Result<()> {
-        if let Ddl::FcvChanged { version: Some(version), .. } = &ddl {
-            self.fcv = Some(version.clone());
-        }
         if ts <= self.base_at {
             return Ok(());
         }

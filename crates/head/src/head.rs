@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use bygone_base::{CollectionId, Error, ErrorKind, OpTime, Result, TimelineId, Ts, work};
+use bygone_base::{
+    CollectionId, Error, ErrorKind, OpTime, Result, TimelineId, Ts, UnixMillis, work,
+};
 use bygone_blockstore::{BlockReader, BlockWriter, WriterOptions};
 use bygone_oplog::{assemble::Assembler, filter::Filter};
 use bygone_snapshot::{
@@ -64,6 +66,10 @@ pub struct Head {
     pub(crate) gone: Vec<CollectionId>,
     /// Blocks and bytes of the initial sync, until the first snapshot counted them.
     pub(crate) stored: (u64, u64),
+    /// When the snapshot was taken that the head goes on from; `None` when that is an initial sync.
+    pub(crate) taken: Option<UnixMillis>,
+    /// Something failed half way that cannot be taken back: what is in memory is not whole.
+    spent: bool,
 }
 
 impl Head {
@@ -79,26 +85,33 @@ impl Head {
         let timelines = oplog_part.timelines().await?;
         let Some(history) = histories(&timelines).into_iter().next() else { return Ok(None) };
         let reader = BlockReader::new(part.repository().clone(), options.cache);
-        let manifests = part.manifests().await?;
-        let newest = manifests.iter().rev().find(|m| {
+        let found = part.find_manifests().await?.manifests;
+        let fits = |m: &&Manifest| {
             includes(&history, m.timeline, m.at) && includes(&history, m.timeline, m.replay_from)
-        });
-        let start = match newest {
-            Some(manifest) => start_at_manifest(manifest, &reader).await?,
-            None => {
-                let first = history.first().map(|s| s.timeline);
-                let timeline = timelines.iter().find(|t| Some(t.id) == first);
-                let Some(sync) = timeline.and_then(|t| t.sync) else { return Ok(None) };
-                let old = manifests.last();
-                match first_base::build(&part, &oplog_part, sync, old, &reader, options.level)
-                    .await?
-                {
-                    Some(start) => start,
-                    None => return Ok(None),
-                }
-            }
         };
-        Ok(Some(Head::assemble(part, oplog_part, options, history, start)))
+        let mut damage = None;
+        for manifest in found.iter().rev().filter(fits) {
+            match start_at_manifest(manifest, &reader).await {
+                Ok(start) => {
+                    return Ok(Some(Head::assemble(part, oplog_part, options, history, start)));
+                }
+                // An older one and the slices since give the same state.
+                Err(error) if is_damage(&error) => {
+                    tracing::warn!(%error, snapshot = %manifest.id, "a snapshot cannot be gone on from");
+                    damage.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(error) = damage {
+            return Err(error);
+        }
+        let first = history.first().map(|s| s.timeline);
+        let timeline = timelines.iter().find(|t| Some(t.id) == first);
+        let Some(sync) = timeline.and_then(|t| t.sync) else { return Ok(None) };
+        let (records, old, level) = (oplog_part.sync(), found.last(), options.level);
+        let start = first_base::build(&part, &records, sync, old, &reader, level).await?;
+        Ok(start.map(|start| Head::assemble(part, oplog_part, options, history, start)))
     }
 
     /// A head that goes on from `start`.
@@ -110,7 +123,7 @@ impl Head {
         start: Start,
     ) -> Head {
         let reader = BlockReader::new(part.repository().clone(), options.cache);
-        let Start { base, source, filter, gone, stored } = start;
+        let Start { base, source, filter, gone, stored, taken } = start;
         let assembler = Assembler::resume(base.replay_from, base.at, filter.clone());
         let fuzzy_until = base.at.max(base.readable_from);
         let gatherer = Gatherer::new(assembler, base.catalogue.clone(), base.at, fuzzy_until);
@@ -129,6 +142,8 @@ impl Head {
             filter,
             gone,
             stored,
+            taken,
+            spent: false,
         }
     }
 
@@ -145,6 +160,11 @@ impl Head {
     /// The moment of the newest snapshot (or where the initial sync started).
     pub fn base_at(&self) -> Ts {
         self.base.at
+    }
+
+    /// When the newest snapshot of the history was taken; `None` when it has none yet.
+    pub fn taken(&self) -> Option<UnixMillis> {
+        self.taken
     }
 
     /// The end of the initial sync's window: no snapshot can be taken before the oplog reaches it.
@@ -184,6 +204,7 @@ impl Head {
 
     /// Like [`Head::apply`], but stops when the state at `until` is decided.
     pub(crate) async fn apply_until(&mut self, portion: &Portion, until: Ts) -> Result<u64> {
+        self.sound()?;
         let mut count = 0;
         for (at, entry) in portion.entries()? {
             if self.is_decided(until) {
@@ -192,15 +213,22 @@ impl Head {
             if at.ts <= self.position().ts {
                 return Err(Error::internal(format!("entry {at} was read already")));
             }
-            self.gatherer.push(entry)?;
+            self.gatherer.push(entry).inspect_err(|_| self.spent = true)?;
             count += 1;
         }
         if self.gatherer.buffer().bytes() > self.options.memory {
             let writer = self.new_writer();
             self.spill(&writer).await?;
-            writer.flush().await?;
         }
         Ok(count)
+    }
+
+    /// Refuses to go on with what is not whole.
+    fn sound(&self) -> Result<()> {
+        if self.spent {
+            return Err(Error::internal("the head failed half way: it must be opened anew"));
+        }
+        Ok(())
     }
 
     /// Whether every operation decided up to `at` was read.
@@ -214,16 +242,20 @@ impl Head {
         &self.history
     }
 
-    /// Writes what is in memory as a run.
+    /// Writes what is in memory as a run; it is durable when this gives `Ok`. When it does not, or is
+    /// dropped half way, the operations are neither here nor there, and the head refuses to go on.
     pub(crate) async fn spill(&mut self, writer: &Arc<BlockWriter>) -> Result<()> {
+        self.sound()?;
         if self.gatherer.buffer().is_empty() {
             return Ok(());
         }
+        self.spent = true;
         let buffer = self.gatherer.take_buffer();
         let sorted = work::run("sorting a run", move || buffer.sort()).await?;
-        // Should this fail, the operations are gone from memory and the head must be opened anew.
         let run = sorted.write(writer).await.map_err(|e| e.within("write a run"))?;
+        writer.flush().await.map_err(|e| e.within("write a run"))?;
         self.spilled.extend(run);
+        self.spent = false;
         Ok(())
     }
 
@@ -241,14 +273,33 @@ impl Head {
         Arc::new(BlockWriter::new(self.part.repository().clone(), options))
     }
 
-    /// Whether the server leaves the trimming of capped collections to the reader of its oplog
-    /// (feature compatibility version below 5.0; server facts, 0.5).
-    pub(crate) fn trims(&self) -> bool {
-        trims(self.gatherer.fcv().unwrap_or(&self.source.fcv))
+    /// The feature compatibility version at `at`.
+    pub(crate) fn fcv_at(&self, at: Ts) -> &str {
+        let written = self.gatherer.versions_between(self.base.at, at);
+        written.last().map_or(&self.source.fcv, |(_, version)| *version)
+    }
+
+    /// Moments up to `at` at which the server began to log what capped collections lose: whatever it had
+    /// dropped before, without a word, must be dropped there too.
+    pub(crate) fn trims_ended(&self, at: Ts) -> Vec<Ts> {
+        let mut before = self.source.fcv.as_str();
+        let mut ended = Vec::new();
+        for (ts, version) in self.gatherer.versions_between(self.base.at, at) {
+            if trims(before) && !trims(version) {
+                // No state within the initial sync's window can be read.
+                ended.push(ts.max(self.base.readable_from));
+            }
+            before = version;
+        }
+        ended
     }
 
     /// Compares the catalogue with what the source listed when its sync ended, where no DDL came after.
+    /// Does nothing once there is a snapshot: what came between the listing and it is not looked at again.
     pub async fn check_listing(&self) -> Result<()> {
+        if self.taken.is_some() {
+            return Ok(());
+        }
         first_base::check_listing(&self.oplog_part, &self.history, self).await
     }
 
@@ -258,7 +309,8 @@ impl Head {
     }
 }
 
-/// Whether a server of this feature compatibility version does not log what capped collections lose.
+/// Whether a server of this feature compatibility version leaves the trimming of capped collections to the
+/// reader of its oplog (below 5.0; server facts, 0.5).
 pub(crate) fn trims(fcv: &str) -> bool {
     fcv.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|m| m < 5)
 }
@@ -271,6 +323,13 @@ pub(crate) struct Start {
     pub gone: Vec<CollectionId>,
     /// Blocks and bytes that the initial sync stored; they count in the first snapshot.
     pub stored: (u64, u64),
+    /// When the snapshot was taken, if it is one.
+    pub taken: Option<UnixMillis>,
+}
+
+/// Whether something stored is bad, rather than not to be reached.
+pub(crate) fn is_damage(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Damaged | ErrorKind::NotFound)
 }
 
 async fn start_at_manifest(manifest: &Manifest, reader: &BlockReader) -> Result<Start> {
@@ -281,6 +340,7 @@ async fn start_at_manifest(manifest: &Manifest, reader: &BlockReader) -> Result<
         filter: Filter::from_bson(manifest.filter.as_bytes())?,
         gone: Vec::new(),
         stored: (0, 0),
+        taken: Some(manifest.created),
     })
 }
 

@@ -31,4 +31,4 @@ mod view;
 pub use base::Base;
 pub use bygone_snapshot::{Catalogue, Collection, TreeInfo, ViewDef};
 pub use head::{Head, HeadOptions, HeadProgress};
-pub use view::{Choice, View, ViewOptions, choose, describe, reachable};
+pub use view::{Choice, Overview, View, ViewOptions, choose, describe, overview};

@@ -10,7 +10,11 @@ use bygone_snapshot::{
 };
 use bygone_tree::RunRoot;
 
-use crate::{base::Base, compact::compact, head::Head};
+use crate::{
+    base::Base,
+    compact::{compact, trim_at},
+    head::{Head, trims},
+};
 
 impl Head {
     /// The newest moment of which a snapshot could be taken; `None` while the initial sync's window is open.
@@ -22,7 +26,8 @@ impl Head {
     }
 
     /// Publishes a snapshot of the newest safe moment. When it returns, the snapshot exists and is durable; when
-    /// it fails, the store holds some unreferenced packs and the head goes on as before.
+    /// it fails, the store may hold some unreferenced packs (or the snapshot, when only the reply was lost)
+    /// and the head goes on as before, unless it says that it must be opened anew.
     ///
     /// # Errors
     /// Unavailable while the initial sync's window is open; Damaged when operations do not fit the base.
@@ -35,11 +40,13 @@ impl Head {
         })?;
         let writer = self.new_writer();
         self.spill(&writer).await?;
-        writer.flush().await?;
         let mut catalogue = self.catalogue_at(at.ts)?;
         let runs: Vec<RunRoot> = self.base.runs.iter().chain(&self.spilled).cloned().collect();
+        let trimming = trims(self.fcv_at(at.ts));
+        let ended = self.trims_ended(at.ts);
+        trim_at(&ended, &mut catalogue, &runs, self.reader(), &writer).await?;
         let (runs, compacted) =
-            compact(&mut catalogue, runs, at.ts, self.trims(), self.reader(), &writer).await?;
+            compact(&mut catalogue, runs, at.ts, trimming, self.reader(), &writer).await?;
         let catalogue_root = self.save_catalogue(&catalogue, at.ts, &writer).await?;
         let written = writer.flush().await?;
         let replay_from = self.gatherer.assembler().replay_from(at);
@@ -61,7 +68,7 @@ impl Head {
         };
         let manifest = self.manifest(&base, at, now, stats)?;
         self.part.publish(&manifest).await?;
-        self.adopt(base);
+        self.adopt(base, &manifest);
         Ok(manifest)
     }
 
@@ -96,9 +103,7 @@ impl Head {
 
     fn manifest(&self, base: &Base, at: OpTime, now: UnixMillis, stats: Stats) -> Result<Manifest> {
         let mut source = self.source.clone();
-        if let Some(fcv) = self.gatherer.fcv() {
-            source.fcv = fcv.to_owned();
-        }
+        self.fcv_at(at.ts).clone_into(&mut source.fcv);
         let repository = self.part.repository();
         Ok(Manifest {
             id: SnapshotId::new(at.ts.secs(), repository.rng().as_ref()),
@@ -120,7 +125,9 @@ impl Head {
     }
 
     /// Goes on from a published base.
-    fn adopt(&mut self, base: Base) {
+    fn adopt(&mut self, base: Base, manifest: &Manifest) {
+        self.source = manifest.source.clone();
+        self.taken = Some(manifest.created);
         self.gatherer.rebase(base.at);
         self.gatherer.adopt_trees(&base.catalogue);
         self.spilled.clear();

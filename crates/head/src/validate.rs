@@ -17,7 +17,6 @@ impl Head {
         let Some(at) = self.safe_point() else { return Ok(0) };
         let writer = self.new_writer();
         self.spill(&writer).await?;
-        writer.flush().await?;
         let fresh = &self.spilled[self.validated.min(self.spilled.len())..];
         let all: Vec<_> = self.base.runs.iter().chain(&self.spilled).cloned().collect();
         let catalogue = self.catalogue_at(at.ts)?;

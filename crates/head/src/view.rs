@@ -8,9 +8,9 @@ use bygone_base::{
 use bygone_blockstore::{BlockReader, MemoryStore, Repository, Secret, create_store};
 use bygone_oplog::filter::Filter;
 use bygone_snapshot::{
-    Catalogue, Collection, Manifest, PartStore, SourceInfo, histories,
+    Catalogue, Collection, Found, Manifest, PartStore, Timeline, histories,
     oplog::{OplogWalk, covered},
-    ranges::{Range, restorable, segments},
+    ranges::{Range, reach, restorable, segments},
     timeline::{Stretch, includes},
 };
 use bygone_tree::{KeyRange, Merge, RunRoot, Tree, capped::Limits};
@@ -18,7 +18,7 @@ use bytes::Bytes;
 
 use crate::{
     base::Base,
-    compact::{limits, merge_options},
+    compact::{limits, merge_options, trim_at},
     head::{Head, HeadOptions, Start, trims},
 };
 
@@ -42,12 +42,21 @@ impl Default for ViewOptions {
 /// What restores a moment: a snapshot and how far to go on from it.
 #[derive(Debug, Clone)]
 pub struct Choice {
-    /// The newest snapshot at or before the moment.
+    /// The newest snapshot at or before the moment that leads there.
     pub manifest: Manifest,
     /// The moment.
     pub at: Ts,
     /// The history that the snapshot belongs to.
     pub history: Vec<Stretch>,
+    /// The newest moment was asked for: an earlier one does when that one is not decided yet.
+    pub latest: bool,
+}
+
+impl Choice {
+    /// A snapshot itself.
+    pub fn of_snapshot(manifest: Manifest) -> Self {
+        Choice { at: manifest.at.ts, manifest, history: Vec::new(), latest: false }
+    }
 }
 
 /// The state at one moment.
@@ -91,28 +100,28 @@ impl View {
         options: ViewOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<View> {
-        let Choice { manifest, at, history } = choice;
+        let Choice { manifest, at, history, latest } = choice;
+        part.repository().expect_id(manifest.repository)?;
         let reader = BlockReader::new(part.repository().clone(), options.cache);
         let base = Base::of_manifest(&manifest, &reader).await?;
         let source = manifest.source.clone();
         if at == manifest.at.ts {
-            return Ok(View::new(at, base.catalogue, manifest, reader, base.runs, &source));
+            return Ok(View::new(at, base.catalogue, manifest, reader, base.runs, &source.fcv));
         }
+        oplog_part.repository().expect_id(manifest.oplog_repository)?;
         let scratch = scratch(&options, clock).await?;
         let scratch_part = PartStore::new(scratch.clone(), part.job().clone(), part.part().clone());
         let head_options =
             HeadOptions { memory: options.memory, level: 1, ..HeadOptions::default() };
         let filter = Filter::from_bson(manifest.filter.as_bytes())?;
-        let base_runs = base.runs.clone();
-        let start = Start { base, source, filter, gone: Vec::new(), stored: (0, 0) };
+        let (gone, taken) = (Vec::new(), Some(manifest.created));
+        let start = Start { base, source, filter, gone, stored: (0, 0), taken };
         let mut head =
             Head::assemble(scratch_part, oplog_part.clone(), head_options, history, start);
-        head.read_until(at).await?;
-        let (catalogue, mut runs, fcv) = head.into_state(at).await?;
-        let source = SourceInfo { fcv, ..manifest.source.clone() };
-        let reader = reader.over(BlockReader::new(scratch, options.cache)).await?;
-        runs.extend(base_runs);
-        Ok(View::new(at, catalogue, manifest, reader, runs, &source))
+        let at = head.read_until(at, latest).await?;
+        let both = async || reader.over(BlockReader::new(scratch.clone(), options.cache)).await;
+        let (catalogue, runs, fcv) = head.into_state(at, both).await?;
+        Ok(View::new(at, catalogue, manifest, both().await?, runs, &fcv))
     }
 
     fn new(
@@ -121,10 +130,10 @@ impl View {
         manifest: Manifest,
         reader: BlockReader,
         runs: Vec<RunRoot>,
-        source: &SourceInfo,
+        fcv: &str,
     ) -> View {
         let operations = runs.iter().map(|r| r.ops).sum();
-        let trims = trims(&source.fcv);
+        let trims = trims(fcv);
         View { at, catalogue: Arc::new(catalogue), manifest, operations, reader, runs, trims }
     }
 
@@ -192,70 +201,92 @@ async fn scratch(options: &ViewOptions, clock: Arc<dyn Clock>) -> Result<Reposit
 /// # Errors
 /// NotFound for an unknown snapshot; NotCovered, listing the ranges that exist.
 pub async fn choose(part: &PartStore, oplog_part: &PartStore, when: &When) -> Result<Choice> {
-    let manifests = part.manifests().await?;
-    let histories = histories(&oplog_part.timelines().await?);
     if let When::Snapshot(id) = when {
-        let manifest = manifests.into_iter().find(|m| m.id == *id).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("there is no snapshot {id}"))
-                .hint("`bygone snapshots` lists those that exist")
-        })?;
-        return Ok(Choice { at: manifest.at.ts, manifest, history: Vec::new() });
+        return match part.manifest(id).await {
+            Ok(manifest) => Ok(Choice::of_snapshot(manifest)),
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                Err(Error::new(ErrorKind::NotFound, format!("there is no snapshot {id}"))
+                    .hint("`bygone snapshots` lists those that exist"))
+            }
+            Err(e) => Err(e),
+        };
     }
+    let manifests = part.find_manifests().await?.manifests;
     let mut exist: Vec<Range> = Vec::new();
-    for history in histories {
-        let own: Vec<&Manifest> =
-            manifests.iter().filter(|m| includes(&history, m.timeline, m.at)).collect();
-        let covered = covered(oplog_part, &history).await?;
-        let ranges = ranges_of(&own, &segments(&history, &covered));
-        if let Some(choice) = choose_in(&own, &ranges, &history, when) {
+    for history in histories(&oplog_part.timelines().await?) {
+        let known = Known::of(oplog_part, &manifests, history).await?;
+        if let Some(choice) = known.choose(when) {
             return Ok(choice);
         }
-        exist.extend(ranges);
+        exist.extend(known.ranges());
     }
     Err(not_covered(when, &exist, part))
 }
 
-/// The ranges of restorable moments, by history, the one being continued first.
-pub async fn reachable(part: &PartStore, oplog_part: &PartStore) -> Result<Vec<Vec<Range>>> {
-    let manifests = part.manifests().await?;
-    let mut all = Vec::new();
-    for history in histories(&oplog_part.timelines().await?) {
+/// What a part has, read once.
+#[derive(Debug, Default)]
+pub struct Overview {
+    /// Snapshots in order of their moments, those that cannot be read apart.
+    pub snapshots: Found,
+    /// Timelines, ascending.
+    pub timelines: Vec<Timeline>,
+    /// The ranges of restorable moments, by history, the one being continued first.
+    pub ranges: Vec<Vec<Range>>,
+}
+
+/// Reads manifests, timelines, and the names of slices (and of each timeline the last slice).
+pub async fn overview(part: &PartStore, oplog_part: &PartStore) -> Result<Overview> {
+    let snapshots = part.find_manifests().await?;
+    let timelines = oplog_part.timelines().await?;
+    let mut ranges = Vec::new();
+    for history in histories(&timelines) {
+        ranges.push(Known::of(oplog_part, &snapshots.manifests, history).await?.ranges());
+    }
+    Ok(Overview { snapshots, timelines, ranges })
+}
+
+/// One history, its snapshots and the stored oplog.
+struct Known<'a> {
+    history: Vec<Stretch>,
+    own: Vec<&'a Manifest>,
+    segments: Vec<(OpTime, OpTime)>,
+}
+
+impl<'a> Known<'a> {
+    async fn of(
+        oplog_part: &PartStore,
+        manifests: &'a [Manifest],
+        history: Vec<Stretch>,
+    ) -> Result<Known<'a>> {
         let own: Vec<&Manifest> =
             manifests.iter().filter(|m| includes(&history, m.timeline, m.at)).collect();
-        let covered = covered(oplog_part, &history).await?;
-        all.push(ranges_of(&own, &segments(&history, &covered)));
+        // Without a snapshot nothing restores, whatever slices there are.
+        let segments = match own[..] {
+            [] => Vec::new(),
+            _ => segments(&history, &covered(oplog_part, &history).await?),
+        };
+        Ok(Known { history, own, segments })
     }
-    Ok(all)
-}
 
-/// Restorable ranges of one history.
-fn ranges_of(own: &[&Manifest], segments: &[(OpTime, OpTime)]) -> Vec<Range> {
-    let moments: Vec<_> = own.iter().map(|m| (m.at, m.replay_from)).collect();
-    restorable(segments, &moments)
-}
+    fn ranges(&self) -> Vec<Range> {
+        let moments: Vec<_> = self.own.iter().map(|m| (m.at, m.replay_from)).collect();
+        restorable(&self.segments, &moments)
+    }
 
-fn choose_in(
-    own: &[&Manifest],
-    ranges: &[Range],
-    history: &[Stretch],
-    when: &When,
-) -> Option<Choice> {
-    let at = match when {
-        When::Latest => ranges.last()?.to,
-        When::BeforeSecond(secs) => {
-            let bound = Ts::new(*secs, 0).prev();
-            // Complete only when something at or after that second is stored too.
-            let range = ranges.iter().find(|r| r.from <= bound && bound <= r.to)?;
-            range.to.min(bound)
-        }
-        When::Including(ts) => {
-            ranges.iter().find(|r| r.from <= *ts && *ts <= r.to)?;
-            *ts
-        }
-        When::Snapshot(_) => return None,
-    };
-    let manifest = own.iter().rev().find(|m| m.at.ts <= at)?;
-    Some(Choice { manifest: (*manifest).clone(), at, history: history.to_vec() })
+    fn choose(&self, when: &When) -> Option<Choice> {
+        let at = match when {
+            When::Latest => self.ranges().last()?.to,
+            // Everything before the second: complete only when something at or after it is stored too.
+            When::BeforeSecond(secs) => Ts::new(*secs, 0).prev(),
+            When::Including(ts) => *ts,
+            When::Snapshot(_) => return None,
+        };
+        let leads =
+            |m: &&&Manifest| m.at.ts <= at && at <= reach(&self.segments, m.at, m.replay_from);
+        let manifest = (*self.own.iter().rev().find(leads)?).clone();
+        let latest = *when == When::Latest;
+        Some(Choice { manifest, at, history: self.history.clone(), latest })
+    }
 }
 
 fn not_covered(when: &When, exist: &[Range], part: &PartStore) -> Error {
@@ -289,35 +320,47 @@ pub fn describe(range: &Range) -> String {
 }
 
 impl Head {
-    /// Reads entries until one after `at` was seen or the stored oplog ends.
+    /// Reads entries until everything decided up to `at` was seen; gives `at`.
     ///
     /// An entry after `at` may decide a transaction at or before it, so reading goes on
-    /// while a transaction prepared up to `at` is undecided.
-    async fn read_until(&mut self, at: Ts) -> Result<()> {
+    /// while a transaction prepared up to `at` is undecided. When the stored oplog ends before it is, and the
+    /// `latest` moment was asked for, the one just before that transaction is what there is.
+    async fn read_until(&mut self, at: Ts, latest: bool) -> Result<Ts> {
         let mut walk = OplogWalk::new(self.oplog_part.clone(), self.history(), self.position())?;
         while let Some(portion) = walk.next().await? {
             self.apply_until(&portion, at).await?;
             if self.is_decided(at) {
-                return Ok(());
+                return Ok(at);
             }
         }
-        if !self.is_decided(at) {
-            return Err(Error::new(
+        match self.safe_point() {
+            _ if self.is_decided(at) => Ok(at),
+            Some(safe) if latest => Ok(safe.ts.min(at)),
+            _ => Err(Error::new(
                 ErrorKind::NotCovered,
                 format!("at {at} a prepared transaction is undecided in what is stored"),
             )
-            .hint("ask again when it is decided, or for an earlier moment"));
+            .hint("ask again when it is decided, or for an earlier moment")),
         }
-        Ok(())
     }
 
-    /// The catalogue at `at`, the runs written, and the feature compatibility version.
-    async fn into_state(mut self, at: Ts) -> Result<(Catalogue, Vec<RunRoot>, String)> {
-        let catalogue = self.catalogue_at(at)?;
+    /// The catalogue at `at`, the runs written, and the feature compatibility version. `reader` gives a reader
+    /// of everything written so far.
+    async fn into_state(
+        mut self,
+        at: Ts,
+        reader: impl AsyncFn() -> Result<BlockReader>,
+    ) -> Result<(Catalogue, Vec<RunRoot>, String)> {
+        let mut catalogue = self.catalogue_at(at)?;
         let writer = self.new_writer();
         self.spill(&writer).await?;
-        writer.flush().await?;
-        let fcv = self.gatherer.fcv().unwrap_or(&self.source.fcv).to_owned();
-        Ok((catalogue, self.spilled, fcv))
+        let fcv = self.fcv_at(at).to_owned();
+        let ended = self.trims_ended(at);
+        let mut runs = self.spilled;
+        runs.extend(self.base.runs);
+        if !ended.is_empty() {
+            trim_at(&ended, &mut catalogue, &runs, &reader().await?, &writer).await?;
+        }
+        Ok((catalogue, runs, fcv))
     }
 }

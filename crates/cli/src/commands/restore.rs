@@ -59,7 +59,7 @@ pub async fn run(args: RestoreArgs, output: &Output) -> Result<ExitCode> {
             .hint("the target holds a part of the data: restore again with --drop")),
     };
     if let Some(lease) = lease {
-        lease.release().await?;
+        lease.release().await;
     }
     match restored? {
         Some(restored) => Ok(show(&restored, output)),

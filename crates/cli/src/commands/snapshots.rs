@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, process::ExitCode};
 
 use bygone_base::{ByteSize, Result};
-use bygone_head::{describe, reachable};
+use bygone_head::{Overview, describe, overview};
 use bygone_snapshot::Manifest;
 use serde_json::json;
 
@@ -14,9 +14,10 @@ pub async fn run(args: SnapshotsArgs, output: &Output) -> Result<ExitCode> {
     let clock = access::clock();
     let repository = access::repository(&args.store, clock, false).await?;
     for part in access::job_parts(&repository, args.job.job.as_deref()).await? {
-        let manifests = part.manifests().await?;
+        let Overview { snapshots, ranges, .. } = overview(&part, &part).await?;
+        let manifests = snapshots.manifests;
         let pins = part.pins().await?;
-        let ranges: Vec<_> = reachable(&part, &part).await?.into_iter().flatten().collect();
+        let ranges: Vec<_> = ranges.into_iter().flatten().collect();
         let mut text = format!("job {}, replica set {}\n", part.job(), part.part());
         let _ = writeln!(
             text,
@@ -26,12 +27,18 @@ pub async fn run(args: SnapshotsArgs, output: &Output) -> Result<ExitCode> {
         for m in &manifests {
             let _ = writeln!(text, "{}", row(m, pins.contains(&m.id)));
         }
+        for (id, why) in &snapshots.damaged {
+            let _ = writeln!(text, "{:26} DAMAGED {why}", id.as_str());
+        }
         for range in &ranges {
             let _ = writeln!(text, "restorable: {}", describe(range));
         }
         let value = json!({
             "job": part.job().as_str(), "part": part.part().as_str(),
             "snapshots": manifests.iter().map(|m| object(m, pins.contains(&m.id))).collect::<Vec<_>>(),
+            "damaged": snapshots.damaged.iter().map(|(id, why)| json!({
+                "id": id.as_str(), "why": why.to_string(),
+            })).collect::<Vec<_>>(),
             "ranges": ranges.iter().map(|r| json!({
                 "from": r.from.to_string(), "to": r.to.to_string(),
                 "from_time": r.from.to_rfc3339(), "to_time": r.to.to_rfc3339(),

@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use bygone_agent::uplink::{HttpUplinkOptions, server_status};
 use bygone_base::{Clock, Error, ErrorKind, Result, When};
-use bygone_head::{choose, describe, reachable};
+use bygone_head::{Overview, choose, describe, overview};
 use bygone_ingest::{
     Ingest,
     http::{ServeOptions, Server, StatusText, TlsFiles, Tokens},
@@ -77,9 +77,9 @@ async fn wait(
 }
 
 async fn show(part: &PartStore, clock: &dyn Clock, output: &Output) -> Result<()> {
-    let manifests = part.manifests().await?;
-    let timelines = part.timelines().await?;
-    let ranges: Vec<_> = reachable(part, part).await?.into_iter().flatten().collect();
+    let Overview { snapshots, timelines, ranges } = overview(part, part).await?;
+    let manifests = snapshots.manifests;
+    let ranges: Vec<_> = ranges.into_iter().flatten().collect();
     let end = ranges.iter().map(|r| r.to).max();
     let lag = end.map(|end| (clock.now().0 / 1000 - i64::from(end.secs())).max(0));
     let phase = match (manifests.last(), timelines.last()) {

@@ -1,0 +1,311 @@
+//! Verification: every byte that the snapshots of a part need is read and checked, every update
+//! finds its document, every slice continues from the one before.
+//!
+//! ```text
+//! packs (every block) ─▶ objects ─▶ blocks (what each snapshot reaches) ─▶ merges ─▶ oplog (chains) ─▶ ranges
+//! ```
+
+mod blocks;
+mod oplog;
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+use bygone_base::{Clock, ErrorKind, OpTime, PackId, Result, SnapshotId, When};
+use bygone_blockstore::{
+    BlockReader, BlockRef, ObjectKind, Repository,
+    audit::{check_keyrings, check_object, check_pack},
+    names,
+};
+use bygone_head::{Choice, View, ViewOptions, choose, describe};
+use bygone_snapshot::{
+    Manifest, PartStore, histories, list::Found, ranges::restorable, timeline::includes,
+};
+use bygone_tree::{KeyRange, density::density};
+
+/// What a verification found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    /// Packs looked at.
+    pub packs: u64,
+    /// Blocks that the snapshots need.
+    pub blocks: u64,
+    /// Bytes of those packs.
+    pub bytes: u64,
+    /// Other objects read.
+    pub objects: u64,
+    /// Operations applied to their documents.
+    pub operations: u64,
+    /// What is wrong, a line each.
+    pub damage: Vec<String>,
+    /// Snapshots that restore.
+    pub good: Vec<SnapshotId>,
+    /// Snapshots that do not, and why.
+    pub bad: Vec<(SnapshotId, String)>,
+    /// Ranges that restore, as people read them, current history first.
+    pub ranges: Vec<String>,
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.damage.is_empty() && self.bad.is_empty()
+    }
+}
+
+/// How thorough to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Manifests, catalogues and inner nodes; that the packs and slices they need are there, by listings.
+    Quick,
+    /// Every byte, every update.
+    Full,
+}
+
+/// Verifies one part. `on` is told of each step, for progress: what, how many of how many.
+///
+/// # Errors
+/// Only when the store cannot be looked at; damage is in the report.
+pub async fn verify(
+    part: &PartStore,
+    oplog_part: &PartStore,
+    depth: Depth,
+    clock: Arc<dyn Clock>,
+    mut on: impl FnMut(&str, u64, u64) + Send,
+) -> Result<Report> {
+    let mut run = Run {
+        reader: BlockReader::new(part.repository().clone(), 64 << 20),
+        part: part.clone(),
+        oplog_part: oplog_part.clone(),
+        depth,
+        clock,
+        report: Report::default(),
+        said: BTreeSet::new(),
+        broken: HashSet::new(),
+        present: HashSet::new(),
+        nodes: HashMap::new(),
+        leaves: HashSet::new(),
+    };
+    run.packs(&mut on).await?;
+    run.objects(&mut on).await?;
+    let manifests = run.manifests().await?;
+    let total = manifests.len() as u64;
+    for (n, manifest) in manifests.iter().enumerate() {
+        on("snapshots", n as u64, total);
+        run.snapshot(manifest).await?;
+    }
+    run.report.blocks = (run.nodes.len() + run.leaves.len()) as u64;
+    run.histories(&manifests, &mut on).await?;
+    run.latest(&manifests).await?;
+    Ok(run.report)
+}
+
+struct Run {
+    part: PartStore,
+    oplog_part: PartStore,
+    depth: Depth,
+    clock: Arc<dyn Clock>,
+    reader: BlockReader,
+    report: Report,
+    /// Lines of damage so far: each is said once.
+    said: BTreeSet<String>,
+    /// Damaged blocks of packs that can be read otherwise.
+    broken: HashSet<BlockRef>,
+    /// Packs in the store.
+    present: HashSet<PackId>,
+    /// Nodes seen, and what is wrong with them or below them.
+    nodes: HashMap<BlockRef, Option<Arc<str>>>,
+    /// Leaves that are good: pack and the beginning of the block's id.
+    leaves: HashSet<(PackId, u64)>,
+}
+
+/// Damage is a finding, anything else an error of the verification itself.
+fn finding<T>(result: Result<T>) -> Result<std::result::Result<T, String>> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(e)
+            if matches!(
+                e.kind(),
+                ErrorKind::Damaged
+                    | ErrorKind::NotFound
+                    | ErrorKind::Unsupported
+                    | ErrorKind::ResyncRequired
+                    | ErrorKind::NotCovered
+            ) =>
+        {
+            Ok(Err(e.to_string()))
+        }
+        Err(e) => Err(e),
+    }
+}
+
+impl Run {
+    fn damage(&mut self, line: impl Into<String>) {
+        let line = line.into();
+        if self.said.insert(line.clone()) {
+            self.report.damage.push(line);
+        }
+    }
+
+    async fn packs(&mut self, on: &mut (impl FnMut(&str, u64, u64) + Send)) -> Result<()> {
+        let repo = self.part.repository().clone();
+        let objects = repo.store().list(names::PACKS, None).await?;
+        let total: u64 = objects.iter().map(|o| o.size).sum();
+        for object in &objects {
+            let Some(pack) = names::parse_pack(&object.name) else { continue };
+            on("bytes of packs", self.report.bytes, total);
+            self.report.packs += 1;
+            self.report.bytes += object.size;
+            self.present.insert(pack);
+            if self.depth == Depth::Quick {
+                continue;
+            }
+            for damage in check_pack(&repo, pack).await? {
+                self.broken.extend(damage.block.map(|id| BlockRef { id, pack }));
+                self.damage(damage.to_string());
+            }
+        }
+        for damage in check_keyrings(&repo).await? {
+            self.damage(damage.to_string());
+        }
+        Ok(())
+    }
+
+    /// The small objects of the part, but the slices, which are read in order later.
+    async fn objects(&mut self, on: &mut (impl FnMut(&str, u64, u64) + Send)) -> Result<()> {
+        let (oplog, sync) = (&self.oplog_part, self.oplog_part.sync());
+        let mut folders: Vec<(Repository, ObjectKind, String)> = Vec::new();
+        let mut folder = |part: &PartStore, kind, name: &str| {
+            folders.push((part.repository().clone(), kind, part.name(name)));
+        };
+        folder(oplog, ObjectKind::Timeline, "timelines/");
+        folder(&self.part, ObjectKind::Policy, "policy/");
+        folder(&self.part, ObjectKind::Policy, "pins/");
+        if self.depth == Depth::Full {
+            folder(oplog, ObjectKind::Epoch, "epochs/");
+            folder(&sync, ObjectKind::Sync, "sync/");
+            let repository = self.part.repository().clone();
+            folders.push((repository, ObjectKind::Relocation, names::MOVED.to_owned()));
+        }
+        let mut all = Vec::new();
+        for (repo, kind, prefix) in folders {
+            for object in repo.store().list(&prefix, None).await? {
+                all.push((repo.clone(), kind, object.name));
+            }
+        }
+        let total = all.len() as u64;
+        for (n, (repo, kind, name)) in all.into_iter().enumerate() {
+            on("objects", n as u64, total);
+            self.report.objects += 1;
+            if let Some(damage) = check_object(&repo, kind, &name).await? {
+                self.damage(damage.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    async fn manifests(&mut self) -> Result<Vec<Manifest>> {
+        let Found { manifests, damaged } = self.part.find_manifests().await?;
+        self.report.objects += (manifests.len() + damaged.len()) as u64;
+        for (id, error) in damaged {
+            self.damage(format!("snapshot {id}: {error}"));
+            self.report.bad.push((id, error.to_string()));
+        }
+        Ok(manifests)
+    }
+
+    /// Walks everything a manifest names, then applies its operations to their documents.
+    async fn snapshot(&mut self, manifest: &Manifest) -> Result<()> {
+        let mut why = self.reaches(manifest).await?;
+        if why.is_none() && self.depth == Depth::Full {
+            why = finding(self.merge(manifest).await)?.err();
+            if let Some(what) = &why {
+                self.damage(format!("snapshot {}: {what}", manifest.id));
+            }
+        }
+        match why {
+            None => self.report.good.push(manifest.id.clone()),
+            Some(why) => self.report.bad.push((manifest.id.clone(), why)),
+        }
+        Ok(())
+    }
+
+    /// Applies a manifest's operations to the documents they touch.
+    async fn merge(&mut self, manifest: &Manifest) -> Result<()> {
+        let choice = Choice::of_snapshot(manifest.clone());
+        self.merge_at(choice).await
+    }
+
+    async fn merge_at(&mut self, choice: Choice) -> Result<()> {
+        let options = ViewOptions::default();
+        let clock = self.clock.clone();
+        let view = View::of(&self.part, &self.oplog_part, choice, options, clock).await?;
+        self.report.operations += view.operations;
+        merge_touched(&view).await
+    }
+
+    /// Reads the slices of every history in order; what restores are ranges that begin at a good
+    /// snapshot, as far as the slices that were read lead on.
+    async fn histories(
+        &mut self,
+        manifests: &[Manifest],
+        on: &mut (impl FnMut(&str, u64, u64) + Send),
+    ) -> Result<()> {
+        let timelines = match finding(self.oplog_part.timelines().await)? {
+            Ok(timelines) => timelines,
+            Err(what) => {
+                self.damage(what);
+                return Ok(());
+            }
+        };
+        for history in histories(&timelines) {
+            let own: Vec<&Manifest> =
+                manifests.iter().filter(|m| includes(&history, m.timeline, m.at)).collect();
+            let segments = self.chain(&history, &own, on).await?;
+            let good: Vec<(OpTime, OpTime)> = own
+                .iter()
+                .filter(|m| self.report.good.contains(&m.id))
+                .map(|m| (m.at, m.replay_from))
+                .collect();
+            let ranges = restorable(&segments, &good);
+            self.report.ranges.extend(ranges.iter().map(describe));
+        }
+        Ok(())
+    }
+
+    /// Applies what came after the newest snapshot to the documents it touches.
+    async fn latest(&mut self, manifests: &[Manifest]) -> Result<()> {
+        if self.depth == Depth::Quick || !self.report.is_clean() || manifests.is_empty() {
+            return Ok(());
+        }
+        let merged = async {
+            let choice = choose(&self.part, &self.oplog_part, &When::Latest).await?;
+            self.merge_at(choice).await
+        };
+        if let Err(what) = finding(merged.await)? {
+            self.damage(format!("the newest moment: {what}"));
+        }
+        Ok(())
+    }
+}
+
+/// Merges the leaves that operations touch: each update must find its document.
+async fn merge_touched(view: &View) -> Result<()> {
+    for (id, collection) in &view.catalogue.collections {
+        let mut ranges: Vec<KeyRange> = Vec::new();
+        density(view.reader(), &collection.tree, view.runs(), *id, view.at, |leaf| {
+            match ranges.last_mut() {
+                Some(last) if last.to.as_ref() == Some(&leaf.range.from) => last.to = leaf.range.to,
+                _ => ranges.push(leaf.range),
+            }
+        })
+        .await?;
+        for range in ranges {
+            let mut merge = view.merge(*id, range).await?;
+            while merge.next().await.map_err(|e| e.within(collection.namespace()))?.is_some() {}
+        }
+    }
+    Ok(())
+}
