@@ -114,8 +114,10 @@ impl Ingest {
         let _order = part.order.lock().await;
         self.check_lease(&part, &hello).await?;
         let holder = format!("{}@{}", hello.agent, hello.host);
-        // The epoch first: whoever wrote before is fenced when the history is read.
-        let epoch = self.take_epoch(&part, &holder).await?;
+        // The epoch first: whoever wrote before is fenced when the history is read. What is
+        // known of the store is as old as the beginning of the look at it, which may take long.
+        let (epoch, checked) = self.take_epoch(&part, &holder).await?;
+        let confirmed = self.clock.monotonic();
         *part.live.lock().await = None;
         let history = Arc::new(History::load(&part.files).await.map_err(|e| within(&part, e))?);
         let state = self.state(&part, &hello, &history).await?;
@@ -128,8 +130,8 @@ impl Ingest {
             agent: hello.agent,
             holder,
             heard: now,
-            checked: now,
-            confirmed: now,
+            checked,
+            confirmed,
             history,
         });
         Ok(Session { epoch, timeline, state })
@@ -152,12 +154,14 @@ impl Ingest {
         .hint("stop that agent, or tell this one to take over"))
     }
 
-    async fn take_epoch(&self, part: &Part, holder: &str) -> Result<Epoch> {
+    /// The epoch, and when there was none higher.
+    async fn take_epoch(&self, part: &Part, holder: &str) -> Result<(Epoch, Duration)> {
         for _ in 0..EPOCH_TRIES {
+            let began = self.clock.monotonic();
             let next = Epoch(part.files.highest_epoch().await?.0 + 1);
             let record = epoch_record(next, holder.to_owned(), &*self.clock);
             if part.files.take_epoch(&record).await? {
-                return Ok(next);
+                return Ok((next, began));
             }
         }
         Err(Error::new(
@@ -248,6 +252,7 @@ impl Ingest {
     }
 
     async fn adopt(&self, part: &Part, s: &SessionRef) -> Result<Live> {
+        let began = self.clock.monotonic();
         let highest = part.files.highest_epoch().await?;
         if highest != s.epoch {
             let holder = self.holder(part, highest).await;
@@ -263,16 +268,16 @@ impl Ingest {
             agent,
             holder,
             heard: now,
-            checked: now,
-            confirmed: now,
+            checked: began,
+            confirmed: began,
             history,
         })
     }
 
     /// Asks the store for a higher epoch than the session's.
     pub(crate) async fn check_fence(&self, part: &Part, s: &SessionRef) -> Result<()> {
-        let highest = part.files.highest_epoch().await?;
         let now = self.clock.monotonic();
+        let highest = part.files.highest_epoch().await?;
         let mut live = part.live.lock().await;
         if highest > s.epoch {
             if live.as_ref().is_some_and(|l| l.epoch < highest) {
