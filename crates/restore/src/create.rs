@@ -9,6 +9,7 @@
 //! | `expireAfterSeconds` | set by collMod when all is proven: nothing expires on the way |
 //! | `recordPreImages` | left out from 6.0 on, where it does not exist any more |
 //! | bucket collections | made through `timeseries` options under the time-series' name |
+//! | bucket collections without their time-series | made as they are, by their own name |
 
 use bygone_base::Result;
 
@@ -59,13 +60,16 @@ pub(crate) fn default_collation(options: &[u8]) -> Option<&[u8]> {
     raw::get(options, "collation")?.doc().filter(|c| raw::text(c, "locale") != Some("simple"))
 }
 
-/// How to make `collection` as `target` on a server of `version`.
+/// How to make `collection` as `target` on a server of `version`. `alone`: these are buckets whose
+/// time-series does not exist. A server leaves such when it makes the buckets and then refuses the
+/// time-series' view, whose collation a view of that name must share (8.2: code 167).
 pub fn collection(
     source: &SourceCollection,
     target: &Namespace,
+    alone: bool,
     version: ServerVersion,
 ) -> Result<Create> {
-    let name = target.without_buckets();
+    let name = if alone { target.clone() } else { target.without_buckets() };
     let series = name != *target;
     let options = source.options.as_bytes();
     let mut body = Build::new().str("create", &name.coll);
@@ -74,7 +78,12 @@ pub fn collection(
     for field in raw::fields(options) {
         let field = field?;
         let text = String::from_utf8_lossy(field.name);
-        let wanted = if series { TIME_SERIES.contains(&&*text) } else { !OWN.contains(&&*text) };
+        // No collMod reaches buckets alone, so they get their expiry at once.
+        let wanted = match (series, alone) {
+            (true, _) => TIME_SERIES.contains(&&*text),
+            (false, true) => !OWN.contains(&&*text) || text == "expireAfterSeconds",
+            (false, false) => !OWN.contains(&&*text),
+        };
         if !wanted || text == "idIndex" {
             continue;
         }
@@ -87,7 +96,7 @@ pub fn collection(
         expected = expected.element(field.kind, field.name, &value);
     }
     body = id_index(body, source)?;
-    let expiry = raw::get(options, "expireAfterSeconds");
+    let expiry = raw::get(options, "expireAfterSeconds").filter(|_| !alone);
     if let Some(expiry) = &expiry {
         expected = expected.field(expiry);
     }
@@ -170,7 +179,7 @@ mod tests {
         version: ServerVersion,
     ) -> (bson::Document, Create) {
         let target = Namespace::new("b", coll);
-        let create = collection(&source(coll, options), &target, version).unwrap();
+        let create = collection(&source(coll, options), &target, false, version).unwrap();
         let body = create.command.clone().unwrap().body;
         (bson::Document::from_reader(&body[..]).unwrap(), create)
     }
@@ -220,6 +229,20 @@ mod tests {
     }
 
     #[test]
+    fn buckets_alone_are_made_as_they_are() {
+        let options = rawdoc! {"clusteredIndex": true, "expireAfterSeconds": 5_i64,
+        "timeseries": {"timeField": "t"}};
+        let target = Namespace::new("b", "system.buckets.w");
+        let buckets = source("system.buckets.w", options.clone());
+        let create = collection(&buckets, &target, true, V8).unwrap();
+        assert_eq!((create.name, create.expected), (target, options.as_bytes().to_vec()));
+        assert_eq!(create.finish, None);
+        let body = create.command.unwrap().body;
+        assert_eq!(raw::text(&body, "create"), Some("system.buckets.w"));
+        assert!(raw::is_true(&body, "clusteredIndex"));
+    }
+
+    #[test]
     fn an_option_that_is_gone_is_reported() {
         let (body, create) = made("x", rawdoc! {"recordPreImages": true}, V8);
         assert_eq!(body.len(), 2);
@@ -232,7 +255,7 @@ mod tests {
     fn an_old_id_index_is_asked_for() {
         let mut old = source("x", rawdoc! {});
         old.indexes = vec![rawdoc! {"v": 1, "key": {"_id": 1}, "name": "_id_", "ns": "a.x"}];
-        let create = collection(&old, &Namespace::new("a", "x"), V8).unwrap();
+        let create = collection(&old, &Namespace::new("a", "x"), false, V8).unwrap();
         let body = create.command.unwrap().body;
         let index = raw::get(&body, "idIndex").unwrap().doc().unwrap();
         assert_eq!(index, rawdoc! {"v": 1, "key": {"_id": 1}, "name": "_id_"}.as_bytes());

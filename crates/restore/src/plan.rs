@@ -175,8 +175,11 @@ pub fn plan(
         }
     }
     features::check(contents, chosen.iter().map(|(c, n)| (*c, n)), facts.fcv)?;
+    let views: BTreeSet<&Namespace> = contents.views.iter().map(|v| &v.name).collect();
     for (collection, target) in &chosen {
-        plan.collections.push(collection_plan(collection, target, facts.version)?);
+        let series = collection.name.without_buckets();
+        let alone = series != collection.name && !views.contains(&series);
+        plan.collections.push(collection_plan(collection, target, alone, facts.version)?);
     }
     plan.collections.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.source.cmp(&b.source)));
     let views = chosen_views(contents, options, &mut plan)?;
@@ -192,6 +195,7 @@ pub fn plan(
 fn collection_plan(
     source: &SourceCollection,
     target: &Namespace,
+    alone: bool,
     version: ServerVersion,
 ) -> Result<CollectionPlan> {
     let options = source.options.as_bytes();
@@ -211,7 +215,7 @@ fn collection_plan(
         id: source.id,
         source: source.name.clone(),
         target: target.clone(),
-        create: create::collection(source, target, version)?,
+        create: create::collection(source, target, alone, version)?,
         indexes: indexes::plan(source)?,
         capped,
         method,
@@ -305,11 +309,15 @@ fn warn(contents: &Contents, plan: &mut RestorePlan) {
 
 /// Finds what is in the way; refuses it, or plans to drop it.
 fn make_room(facts: &TargetFacts, options: &PlanOptions, plan: &mut RestorePlan) -> Result<()> {
+    let kind = |name: &Namespace| facts.namespaces.get(name).map(|e| e.kind);
     let mut in_the_way = BTreeSet::new();
     let names = plan.collections.iter().map(|c| &c.create.name);
     for name in names.chain(plan.views.iter().map(|v| &v.name)) {
         if facts.namespaces.contains_key(name) {
             in_the_way.insert(name.clone());
+            // Buckets alone: dropped with the time-series that the target has of them.
+            let series = name.without_buckets();
+            in_the_way.extend(Some(series).filter(|s| kind(s) == Some(Kind::TimeSeries)));
         } else if facts.namespaces.contains_key(&name.buckets()) {
             in_the_way.insert(name.buckets());
         }
@@ -321,7 +329,6 @@ fn make_room(facts: &TargetFacts, options: &PlanOptions, plan: &mut RestorePlan)
         return Err(Error::usage(format!("the target already has {}{more}", shown.join(", ")))
             .hint("give --drop to replace them, or restore under other names"));
     }
-    let kind = |name: &Namespace| facts.namespaces.get(name).map(|e| e.kind);
     plan.drops = in_the_way.into_iter().collect();
     plan.drops.sort_by_key(|name| match kind(name) {
         Some(Kind::View) => 0,

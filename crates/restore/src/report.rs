@@ -53,7 +53,7 @@ impl fmt::Display for RestorePlan {
         }
         for c in &self.collections {
             write!(f, "load {}", c.create.name)?;
-            if c.source.without_buckets() != c.create.name {
+            if c.source != c.target {
                 write!(f, " from {}", c.source.without_buckets())?;
             }
             let (bytes, indexes) = (ByteSize(c.bytes), c.indexes.len());

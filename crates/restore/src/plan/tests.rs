@@ -142,7 +142,7 @@ fn what_is_in_the_way_is_refused_or_dropped_views_first() {
             coll("a.system.buckets.w", 5, series),
             coll("a.y", 5, rawdoc! {}),
         ],
-        vec![view("a.z", "x")],
+        vec![view("a.w", "system.buckets.w"), view("a.z", "x")],
     );
     let there = [
         ("a.x", Kind::Collection),
@@ -156,6 +156,11 @@ fn what_is_in_the_way_is_refused_or_dropped_views_first() {
     let options = PlanOptions { drop: true, ..PlanOptions::default() };
     let made = plan(&all, &facts(V8, &there), &options).unwrap();
     assert_eq!(made.drops, [ns("a.z"), ns("a.w"), ns("a.x")]);
+    // Buckets without their time-series are made as they are.
+    let alone = Contents { views: vec![], ..all };
+    let made = plan(&alone, &facts(V8, &there), &options).unwrap();
+    assert_eq!(made.drops, [ns("a.w"), ns("a.system.buckets.w"), ns("a.x")]);
+    assert!(made.collections.iter().any(|c| c.create.name == ns("a.system.buckets.w")));
 }
 
 #[test]
