@@ -2,6 +2,10 @@
 //! those that take long or need many versions are modules `matrix` and `soak`,
 //! which have profiles of their own (`make matrix`, `make soak`).
 
+#![allow(unreachable_pub, reason = "a test binary has no callers outside")]
+
+#![allow(unreachable_pub, reason = "a test binary has no callers outside")]
+
 mod agent;
 mod harness;
 mod restore;

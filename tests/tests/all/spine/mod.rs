@@ -6,6 +6,7 @@ mod pitr;
 
 use std::{path::PathBuf, time::Duration};
 
+use bson::doc;
 use bygone_base::Ts;
 use bygone_tests::{
     ClusterState, Moment, ReplicaSet, Version, diff,
@@ -44,10 +45,6 @@ impl Backup {
         self.source(self.command("up"), source).arg("--interval").arg("2s")
     }
 
-    /// `bygone backup`
-    pub fn backup(&self, source: &str) -> Bygone {
-        self.source(self.command("backup"), source)
-    }
 
     /// The URI goes by the environment: it may hold a password.
     fn source(&self, command: Bygone, source: &str) -> Bygone {
@@ -57,7 +54,7 @@ impl Backup {
     /// Waits until `at` is durable.
     pub async fn wait_for(&self, at: Ts) {
         let wait = self.command("status").arg("--wait-for").arg(at.to_string());
-        wait.arg("--timeout").arg("120s").run().await.expect_code(0);
+        let _ = wait.arg("--timeout").arg("120s").run().await.expect_code(0);
     }
 
     /// `bygone restore --to TARGET --at WHEN`
@@ -67,11 +64,13 @@ impl Backup {
     }
 
     /// Restores into a new set of `version` with proof, and gives the set.
-    pub async fn restored(&self, version: Version, at: impl ToString) -> ReplicaSet {
+    pub async fn restored(&self, version: Version, at: impl ToString) -> Restored {
         let target = ReplicaSet::single(version).await;
-        let done = self.restore(&target.uri(), at).arg("--verify").run().await.expect_code(0);
-        assert!(done.stdout.contains("PROVEN"), "{}\n{}", done.stdout, done.stderr);
-        target
+        let output = self.restore(&target.uri(), at).arg("--verify").run().await;
+        let proven = output.code == Some(0) && output.stdout.contains("\nPROVEN: ");
+        let tried = proven || output.stdout.contains("NOT PROVEN");
+        assert!(tried, "{}\n{}", output.stdout, output.stderr);
+        Restored { target, output }
     }
 
     /// `bygone verify`, which must find nothing.
@@ -79,6 +78,60 @@ impl Backup {
         let report = self.command("verify").run().await.expect_code(0);
         assert!(report.stdout.starts_with("WHOLE"), "{}", report.stdout);
         report
+    }
+}
+
+/// A target with the result of a restore in it.
+pub struct Restored {
+    pub target: ReplicaSet,
+    pub output: Output,
+}
+
+impl Restored {
+    /// Panics with the documents that differ unless the target is what the source was at a mark.
+    pub async fn equals(&self, source: Side<'_>, mark: &ClusterState) {
+        equal(source, mark, &self.target).await;
+        self.is_proven().await;
+    }
+
+    /// The same for a moment between marks: returns how many collections were compared.
+    pub async fn equals_moment(&self, source: Side<'_>, moment: &Moment) -> usize {
+        let compared = equal_moment(source, moment, &self.target).await;
+        self.is_proven().await;
+        compared
+    }
+
+    /// Where the server's order of a collection's `_id`s is not ours.
+    async fn disorder(&self, namespace: &str) -> Vec<String> {
+        let (db, name) = namespace.split_once('.').expect("a namespace");
+        let client = self.target.client().await;
+        let find = doc! {"find": name, "sort": {"_id": 1}, "allowDiskUse": true};
+        let mut cursor = client.database(db).run_cursor_command(find).await.expect("find");
+        let (mut before, mut found, mut count) = ((Vec::new(), String::new()), Vec::new(), 0);
+        while cursor.advance().await.expect("find") {
+            let document = cursor.current();
+            let key = bygone_document::id_key(document.as_bytes()).expect("a key");
+            let shown = format!("{:?}", document.get("_id"));
+            if key < before.0 {
+                found.push(format!("the server has {} before {shown}", before.1));
+            }
+            before = (key, shown);
+            count += 1;
+        }
+        let state = state_at(&client, self.target.version(), None).await;
+        found.push(format!("{count} documents; {:?}", state.collections[namespace]));
+        found
+    }
+
+    async fn is_proven(&self) {
+        let unequal = self.output.stdout.lines().filter(|line| line.starts_with("DIFFERS"));
+        let mut unequal: Vec<String> = unequal.map(str::to_owned).collect();
+        for line in unequal.clone() {
+            let name = line.trim_start_matches("DIFFERS ");
+            let name = name.split_once(" (").expect("a line of the proof").0;
+            unequal.extend(self.disorder(name).await);
+        }
+        assert_eq!(self.output.code, Some(0), "{}", unequal.join("\n"));
     }
 }
 
@@ -104,7 +157,7 @@ pub async fn interrupted(up: Running) -> Output {
 pub type Side<'a> = (&'a Client, Version);
 
 /// Panics with the documents that differ unless the target is what the source was at a mark.
-pub async fn equal(source: Side<'_>, mark: &ClusterState, target: &ReplicaSet) {
+async fn equal(source: Side<'_>, mark: &ClusterState, target: &ReplicaSet) {
     let client = target.client().await;
     let found = state_at(&client, target.version(), None).await;
     let differences = diff(mark, &found);
@@ -115,7 +168,7 @@ pub async fn equal(source: Side<'_>, mark: &ClusterState, target: &ReplicaSet) {
 }
 
 /// The same for a moment between marks: returns how many collections were compared.
-pub async fn equal_moment(source: Side<'_>, moment: &Moment, target: &ReplicaSet) -> usize {
+async fn equal_moment(source: Side<'_>, moment: &Moment, target: &ReplicaSet) -> usize {
     let client = target.client().await;
     let found = state_at(&client, target.version(), None).await;
     let (differences, compared) = diff_moment(moment, &found);

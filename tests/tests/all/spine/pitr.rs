@@ -3,7 +3,7 @@
 use bygone_base::{Rng as _, SeededRng, Ts};
 use bygone_tests::{ClusterState, ReplicaSet, Traffic, Version, Workload, oracle, wait::PATIENCE};
 
-use super::{Backup, PACE, complete, equal, equal_moment, interrupted, number};
+use super::{Backup, PACE, complete, interrupted, number};
 
 /// How much of everything.
 #[derive(Debug, Clone, Copy)]
@@ -56,14 +56,14 @@ pub async fn any_moment(version: Version, scale: Scale) {
 
     let mut rng = SeededRng::new(scale.seed);
     for mark in chosen(&mut rng, &marks, scale.restores) {
-        let target = backup.restored(version, mark.at.unwrap()).await;
-        equal((&client, version), mark, &target).await;
+        let restored = backup.restored(version, mark.at.unwrap()).await;
+        restored.equals((&client, version), mark).await;
     }
     let mut compared = 0;
     for at in chosen(&mut rng, &moments, scale.restores) {
         let moment = oracle::moment(&client, version, *at).await;
-        let target = backup.restored(version, at).await;
-        compared += equal_moment((&client, version), &moment, &target).await;
+        let restored = backup.restored(version, at).await;
+        compared += restored.equals_moment((&client, version), &moment).await;
     }
     assert!(compared > 0, "nothing of a moment between marks was compared");
 }
