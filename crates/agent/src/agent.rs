@@ -52,6 +52,8 @@ struct Memory {
     diverged: bool,
     /// A new initial sync is wanted.
     resync: Option<TimelineReason>,
+    /// Ends the attempt that is under way, and no other.
+    attempt: CancellationToken,
 }
 
 /// The member of one attempt.
@@ -95,6 +97,25 @@ impl Agent {
         self.drive(true, shutdown).await
     }
 
+    /// Leaves what is being followed and begins a new initial sync: the backup cannot be gone on with for this
+    /// `reason`, which the agent itself cannot see. Does nothing while one is about to begin.
+    ///
+    /// # Errors
+    /// ResyncRequired with the reason when the agent is told not to begin one by itself.
+    pub fn request_resync(&self, reason: &str) -> Result<()> {
+        if self.env.options.resync == Resync::Stop {
+            return Err(Error::new(ErrorKind::ResyncRequired, reason)
+                .hint("a new initial sync is needed, and automatic ones are switched off"));
+        }
+        let mut memory = self.memory();
+        if memory.resync.is_none() {
+            tracing::warn!(reason, "backup requires a resync: it begins now");
+            memory.resync = Some(TimelineReason::Resync);
+            memory.attempt.cancel();
+        }
+        Ok(())
+    }
+
     fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -105,12 +126,19 @@ impl Agent {
         let mut wait = BACK_OFF.0;
         let mut forward = (env.clock.monotonic(), self.mark());
         loop {
-            let ended = self.attempt(catch_up, shutdown).await;
+            let this = shutdown.child_token();
+            self.memory().attempt = this.clone();
+            let ended = self.attempt(catch_up, &this).await;
+            let left = this.is_cancelled() && !shutdown.is_cancelled();
             if self.mark() != forward.1 {
                 forward = (env.clock.monotonic(), self.mark());
                 wait = BACK_OFF.0;
             }
             let message = match ended {
+                Ok(Ended::Done(_)) if left => "backup requires a resync".into(),
+                Err(error) if left && error.kind() == ErrorKind::Cancelled => {
+                    "backup requires a resync".into()
+                }
                 Ok(Ended::Done(chain)) => {
                     env.progress.phase(Phase::Stopped);
                     return Ok(chain);

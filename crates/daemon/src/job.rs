@@ -2,12 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bygone_base::{Clock, Error, ErrorKind, OpTime, Result};
-use bygone_groom::{GroomOptions, groom};
+use bygone_base::{Clock, Error, ErrorKind, Result, TimelineId, UnixMillis};
+use bygone_groom::{GroomOptions, Stores, groom_in, lease};
 use bygone_head::{Head, HeadOptions};
 use bygone_ingest::{Event, Events, Ingest, compact::CompactOptions};
-use bygone_oplog::{slice::Slice, uplink::PartKey};
-use bygone_snapshot::{Manifest, PartStore, Policy, oplog::Portion};
+use bygone_oplog::{
+    slice::Slice,
+    uplink::{PartKey, TimelineReason},
+};
+use bygone_snapshot::{Manifest, PartStore, Policy, Timeline, oplog::Portion};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +20,8 @@ use crate::{
     status::{JobPhase, JobStatus},
 };
 
+/// A resync is asked for at most this often.
+const RESYNC_AGAIN: Duration = Duration::from_secs(3600);
 /// How often due work is looked for.
 const TICK: Duration = Duration::from_secs(1);
 /// How often small slices are compacted.
@@ -88,18 +93,21 @@ impl Job {
         (Job { ingest, key, part, oplog_part, clock, options, status }, receiver)
     }
 
-    /// Runs until `shutdown`. Transient failures are retried; one that needs a person is shown in the status
-    /// and tried again every five minutes, for the agent goes on all the while.
+    /// Runs until `shutdown`, which may fall anywhere: whatever is cut off is found again. Transient failures are
+    /// retried; one that needs a person is shown in the status and tried again every five minutes, for the
+    /// agent goes on all the while. One that needs a resync asks for it in the status.
     ///
     /// # Errors
     /// The failure that still lasted at shutdown.
     pub async fn run(&self, shutdown: &CancellationToken) -> Result<()> {
         let mut tries = 0;
         let mut failure = None;
-        while !shutdown.is_cancelled() {
+        loop {
             let started = self.clock.monotonic();
-            let Err(error) = self.follow(shutdown).await else {
-                return failure.map_or(Ok(()), Err);
+            let error = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return self.still_failing(failure),
+                Err(error) = self.follow() => error,
             };
             if self.clock.monotonic().saturating_sub(started) > Duration::from_secs(600) {
                 tries = 0;
@@ -110,15 +118,25 @@ impl Job {
             } else {
                 plan::back_off(u32::MAX)
             };
-            self.stopped(&error);
+            let events = self.ingest.subscribe(&self.key);
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Err(error),
+                () = self.stopped(&error) => {}
+            }
             failure = Some(error);
             tokio::select! {
                 biased;
-                () = shutdown.cancelled() => {}
+                () = shutdown.cancelled() => return self.still_failing(failure),
+                () = another_history(events) => {}
                 () = self.clock.sleep(wait) => {}
             }
         }
-        failure.map_or(Ok(()), Err)
+    }
+
+    fn still_failing(&self, failure: Option<Error>) -> Result<()> {
+        let lasts = self.status.borrow().failure.is_some();
+        failure.filter(|_| lasts).map_or(Ok(()), Err)
     }
 
     /// Catches up with what is stored and takes one snapshot, then expires and grooms: `bygone backup`.
@@ -128,7 +146,7 @@ impl Job {
         })?;
         head.catch_up().await?;
         let manifest = self.snapshot(&mut head).await?;
-        self.tidy(&head).await?;
+        self.tidy(&head).await;
         Ok(manifest)
     }
 
@@ -140,21 +158,39 @@ impl Job {
         self.change(|s| {
             s.phase = phase;
             s.failure = None;
+            s.resync = None;
         });
     }
 
-    fn stopped(&self, error: &Error) {
-        let hint = error.hint_text().map(|h| format!(" ({h})")).unwrap_or_default();
+    /// Shows a failure, and asks for a resync where that helps.
+    async fn stopped(&self, error: &Error) {
+        let mut message = error.to_string();
+        let mut resync = None;
+        if error.kind() == ErrorKind::ResyncRequired {
+            match resynced_lately(&self.oplog_part, self.clock.now()).await {
+                Some(when) => {
+                    message += &format!(
+                        ": the resync of {} did not help, the next may begin an hour after it",
+                        when.to_rfc3339_seconds()
+                    );
+                }
+                None => resync = Some(message.clone()),
+            }
+        }
+        if let Some(hint) = error.hint_text() {
+            message += &format!("; {hint}");
+        }
         self.change(|s| {
             if !error.kind().is_transient() {
                 s.phase = JobPhase::Stopped;
             }
-            s.message = format!("{error}{hint}");
-            s.failure = Some(s.message.clone());
+            s.message.clone_from(&message);
+            s.failure = Some(message);
+            s.resync = resync;
         });
     }
 
-    async fn follow(&self, shutdown: &CancellationToken) -> Result<()> {
+    async fn follow(&self) -> Result<()> {
         // Subscribed before the store is read, so nothing falls between.
         let events = self.ingest.subscribe(&self.key);
         let now = self.clock.monotonic();
@@ -169,7 +205,6 @@ impl Job {
         loop {
             tokio::select! {
                 biased;
-                () = shutdown.cancelled() => return Ok(()),
                 event = run.events.next() => self.take(&mut run, event).await?,
                 () = self.clock.sleep(TICK) => {}
             }
@@ -223,15 +258,20 @@ impl Job {
             }
             Event::Timeline { .. } | Event::SyncEnded => self.reopen(run).await?,
             Event::Lagged => match &mut run.head {
-                Some(head) => {
+                // What was dropped may have been another history.
+                Some(head) if self.newest_timeline().await? == Some(head.timeline()) => {
                     head.catch_up().await?;
                     self.progress(head);
                 }
-                None => self.reopen(run).await?,
+                _ => self.reopen(run).await?,
             },
             Event::SyncProgress => {}
         }
         Ok(())
+    }
+
+    async fn newest_timeline(&self) -> Result<Option<TimelineId>> {
+        Ok(self.oplog_part.timelines().await?.last().map(|t| t.id))
     }
 
     fn progress(&self, head: &Head) {
@@ -259,11 +299,13 @@ impl Job {
         let due = match run.next_snapshot {
             Some(due) => due,
             None => {
-                let age = self.newest_age(head).await?;
+                let now = self.clock.now().0;
+                let age = head.taken().map(|taken| plan::age(taken.0, now));
                 if age.is_some() {
                     self.phase(JobPhase::Complete);
                 }
-                *run.next_snapshot.insert(plan::first_due(now, age, self.options.interval))
+                let started = self.clock.monotonic();
+                *run.next_snapshot.insert(plan::first_due(started, age, self.options.interval))
             }
         };
         if now < due {
@@ -271,18 +313,12 @@ impl Job {
         }
         self.snapshot(head).await?;
         run.next_snapshot = Some(now + self.options.interval);
-        self.tidy(head).await
-    }
-
-    /// Age of the newest snapshot of the history that the head follows.
-    async fn newest_age(&self, head: &Head) -> Result<Option<Duration>> {
-        let manifests = self.part.manifests().await?;
-        let newest = manifests.iter().rev().find(|m| m.at.ts == head.base_at());
-        Ok(newest.map(|m| plan::age(m.created.0, self.clock.now().0)))
+        self.tidy(head).await;
+        Ok(())
     }
 
     async fn snapshot(&self, head: &mut Head) -> Result<Manifest> {
-        if self.status.borrow().phase != JobPhase::Complete {
+        if head.taken().is_none() {
             self.phase(JobPhase::FetchingMissing);
             head.validate(VALIDATE_LEAVES).await?;
             self.phase(JobPhase::CreatingIndexes);
@@ -308,18 +344,56 @@ impl Job {
         Ok(manifest)
     }
 
-    /// Expiry and groom after a snapshot.
-    async fn tidy(&self, head: &Head) -> Result<()> {
+    /// Expiry and groom after a snapshot. A failure takes nothing from the backup: it is said, and the next
+    /// snapshot's turn does what is left.
+    async fn tidy(&self, head: &Head) {
+        if let Err(error) = self.try_tidy(head).await {
+            tracing::warn!(%error, "nothing was freed");
+            let hint = error.hint_text().map(|h| format!("; {h}")).unwrap_or_default();
+            self.change(|s| s.message = format!("what is old was not freed: {error}{hint}"));
+        }
+    }
+
+    async fn try_tidy(&self, head: &Head) -> Result<()> {
         let policy = &self.options.policy;
         self.part.set_policy(policy).await?;
-        let end: OpTime = head.position();
-        keep(&self.ingest, &self.key, &self.part, &self.oplog_part, policy, end.ts).await?;
+        // A restore needs the slices after its snapshot until it has read them.
+        let readers = lease::readers(self.part.repository()).await?;
+        if readers.is_empty() {
+            let end = head.position().ts;
+            keep(&self.ingest, &self.key, &self.part, &self.oplog_part, policy, end).await?;
+        } else {
+            tracing::info!(?readers, "nothing expires while somebody reads");
+        }
         let options = GroomOptions {
             delay_ms: i64::try_from(self.options.groom_delay.as_millis()).unwrap_or(i64::MAX),
             dry_run: false,
         };
-        let done = groom(self.part.repository(), head.unpublished(), options).await?;
+        let stores = Stores {
+            blocks: self.part.repository().clone(),
+            oplog: self.oplog_part.repository().clone(),
+            sync: self.oplog_part.sync().repository().clone(),
+        };
+        let done = groom_in(&stores, head.unpublished(), options).await?;
         tracing::info!(%done, "groomed");
         Ok(())
     }
+}
+
+/// Until a new timeline is opened.
+async fn another_history(mut events: Events) {
+    while !matches!(events.next().await, Event::Timeline { .. } | Event::Lagged) {}
+}
+
+/// When a resync began, if that was within the last hour: another one would hardly do better. A resync is
+/// remembered in the store, so restarting does not begin one after the other either.
+pub async fn resynced_lately(oplog_part: &PartStore, now: UnixMillis) -> Option<UnixMillis> {
+    // Without the list nothing is begun by mistake: the failure stays and is looked at again.
+    let timelines = match oplog_part.timelines().await {
+        Ok(timelines) => timelines,
+        Err(_) => return Some(now),
+    };
+    let resync = |t: &&Timeline| t.sync.is_some() && t.reason == TimelineReason::Resync.as_str();
+    let newest = timelines.iter().rev().find(resync)?.created;
+    (plan::age(newest.0, now.0) < RESYNC_AGAIN).then_some(newest)
 }

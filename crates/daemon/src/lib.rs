@@ -10,6 +10,7 @@
 //! Invariants:
 //! 1. A failure of the job never stops the agent: slices go on being stored while a person looks.
 //! 2. Slices and snapshots expire only after a newer manifest is durable.
+//!    What expiry and grooming fail at is tried again after the next snapshot.
 //! 3. After any error of the head a new one is opened from the store.
 //!
 //! Not here: when the agent reads (agent), what may be deleted (groom, snapshot::retention).
@@ -19,6 +20,6 @@ mod keep;
 pub mod plan;
 mod status;
 
-pub use job::{Job, JobOptions};
+pub use job::{Job, JobOptions, resynced_lately};
 pub use keep::keep;
 pub use status::{JobPhase, JobStatus};

@@ -54,4 +54,6 @@ pub struct JobStatus {
     pub message: String,
     /// The failure that stopped it, while it lasts.
     pub failure: Option<String>,
+    /// A new initial sync is asked for, and why.
+    pub resync: Option<String>,
 }
