@@ -8,14 +8,15 @@ use bygone_base::{Clock, Error, ErrorKind, JobName, PartName, Result, SystemCloc
 use bygone_blockstore::{Repository, Secret, create_store, open_store};
 use bygone_snapshot::{PartStore, parts};
 
-use crate::args::StoreArgs;
+use crate::args::{AccessArgs, StoreArgs};
 
 /// The system's clock, shared.
 pub fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock::new())
 }
 
-fn secret(args: &StoreArgs) -> Result<Option<Secret>> {
+/// The secret that opens the repository, where one is given.
+pub fn secret(args: &AccessArgs) -> Result<Option<Secret>> {
     match (&args.key_file, &args.passphrase_file) {
         (Some(file), _) => Secret::from_key_file(file).map(Some),
         (None, Some(file)) => passphrase(file).map(Some),
@@ -37,62 +38,124 @@ fn first_line(file: &Path) -> Result<String> {
     Ok(text.lines().next().unwrap_or_default().trim_end().to_owned())
 }
 
-/// Opens the repository; with `create`, makes one where there is none.
-pub async fn repository(
-    args: &StoreArgs,
-    clock: Arc<dyn Clock>,
-    create: bool,
-) -> Result<Repository> {
-    let secret = secret(args)?;
-    let rng = Arc::new(SystemRng);
-    if create {
-        let store = create_store(&args.store, clock.clone()).await?;
-        return Repository::open_or_create(store, secret.as_ref(), rng, clock.as_ref()).await;
-    }
-    let store = open_store(&args.store, clock).await?;
-    Repository::open(store, secret.as_ref(), rng).await
+/// The repositories of a job's three stores; often one three times.
+#[derive(Debug, Clone)]
+pub struct Repositories {
+    /// Blocks and snapshots.
+    pub blocks: Repository,
+    /// Timelines and oplog slices.
+    pub oplog: Repository,
+    /// Records of initial syncs.
+    pub sync: Repository,
 }
 
-/// The secret that opens the repository, where one is needed.
-pub fn secret_of(args: &StoreArgs) -> Result<Option<Secret>> {
-    secret(args)
+/// A part in its repositories.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// In that of the snapshots.
+    pub snapshots: PartStore,
+    /// In that of the oplog.
+    pub oplog: PartStore,
 }
 
-/// The parts of the job asked for; without a name the store must hold one job only.
-pub async fn job_parts(repository: &Repository, job: Option<&str>) -> Result<Vec<PartStore>> {
-    let mut all = parts(repository).await?;
-    if let Some(job) = job {
-        let job = JobName::from_str(job)?;
-        all.retain(|(j, _)| *j == job);
+impl Repositories {
+    /// Opens them; with `create`, makes those that are not there.
+    pub async fn open(args: &StoreArgs, clock: Arc<dyn Clock>, create: bool) -> Result<Self> {
+        Self::at(&args.store, &args.access, clock, create).await
     }
-    let location = repository.store().location();
-    let mut jobs: Vec<&JobName> = all.iter().map(|(job, _)| job).collect();
-    jobs.dedup();
-    match jobs[..] {
-        [] => Err(Error::new(ErrorKind::NotFound, format!("{location} holds no such job"))
-            .hint("start one with `bygone up` or `bygone backup`")),
-        [_] => Ok(all.into_iter().map(|(job, part)| part_of(repository, job, part)).collect()),
-        _ => {
-            let names: Vec<&str> = jobs.iter().map(|j| j.as_str()).collect();
-            Err(Error::usage(format!("{location} holds several jobs: {}", names.join(", ")))
-                .hint("name one with --job"))
+
+    /// As [`Repositories::open`], where the store of the snapshots is given apart.
+    pub async fn at(
+        store: &str,
+        access: &AccessArgs,
+        clock: Arc<dyn Clock>,
+        create: bool,
+    ) -> Result<Self> {
+        let secret = secret(access)?;
+        let blocks = repository(store, secret.as_ref(), clock.clone(), create).await?;
+        let other = async |url: &Option<String>, what: &str| match url {
+            Some(url) if url != store => {
+                let opened = repository(url, secret.as_ref(), clock.clone(), create).await;
+                opened.map_err(|e| e.within(what))
+            }
+            _ => Ok(blocks.clone()),
+        };
+        let oplog = other(&access.oplog_store, "--oplog-store").await?;
+        let sync = other(&access.sync_store, "--sync-store").await?;
+        Ok(Repositories { blocks, oplog, sync })
+    }
+
+    /// Whether everything is in one store.
+    pub fn are_one(&self) -> bool {
+        self.blocks.id() == self.oplog.id() && self.blocks.id() == self.sync.id()
+    }
+
+    /// A part.
+    pub fn part(&self, job: JobName, part: PartName) -> Part {
+        let snapshots = PartStore::new(self.blocks.clone(), job.clone(), part.clone());
+        let oplog = PartStore::new(self.oplog.clone(), job, part).with_sync(self.sync.clone());
+        Part { snapshots, oplog }
+    }
+
+    /// The parts of the job asked for; without a name the store must hold one job only.
+    pub async fn parts(&self, job: Option<&str>) -> Result<Vec<Part>> {
+        let mut all = parts(&self.blocks).await?;
+        if self.oplog.id() != self.blocks.id() {
+            all.extend(parts(&self.oplog).await?);
+        }
+        all.sort();
+        all.dedup();
+        if let Some(job) = job {
+            let job = JobName::from_str(job)?;
+            all.retain(|(j, _)| *j == job);
+        }
+        let location = self.blocks.store().location();
+        let mut jobs: Vec<&JobName> = all.iter().map(|(job, _)| job).collect();
+        jobs.dedup();
+        match jobs[..] {
+            [] => Err(no_job(&location, job)),
+            [_] => Ok(all.into_iter().map(|(job, part)| self.part(job, part)).collect()),
+            _ => {
+                let names: Vec<&str> = jobs.iter().map(|j| j.as_str()).collect();
+                Err(Error::usage(format!("{location} holds several jobs: {}", names.join(", ")))
+                    .hint("name one with --job"))
+            }
+        }
+    }
+
+    /// The one part that a restore reads.
+    pub async fn only_part(&self, job: Option<&str>) -> Result<Part> {
+        let mut parts = self.parts(job).await?;
+        match (parts.pop(), parts.is_empty()) {
+            (Some(part), true) => Ok(part),
+            _ => Err(Error::usage("the job has several parts")
+                .hint("restoring sharded clusters is not possible yet")),
         }
     }
 }
 
-/// The part in a repository.
-pub fn part_of(repository: &Repository, job: JobName, part: PartName) -> PartStore {
-    PartStore::new(repository.clone(), job, part)
+fn no_job(location: &str, job: Option<&str>) -> Error {
+    let message = match job {
+        Some(job) => format!("{location} holds no job {job}"),
+        None => format!("{location} holds no job"),
+    };
+    Error::new(ErrorKind::NotFound, message).hint("start one with `bygone up` or `bygone backup`")
 }
 
-/// The one part that a restore reads.
-pub async fn only_part(repository: &Repository, job: Option<&str>) -> Result<PartStore> {
-    let mut parts = job_parts(repository, job).await?;
-    match (parts.pop(), parts.is_empty()) {
-        (Some(part), true) => Ok(part),
-        _ => Err(Error::usage("the job has several parts")
-            .hint("restoring sharded clusters is not possible yet")),
+/// Opens a repository; with `create`, makes one where there is none.
+async fn repository(
+    url: &str,
+    secret: Option<&Secret>,
+    clock: Arc<dyn Clock>,
+    create: bool,
+) -> Result<Repository> {
+    let rng = Arc::new(SystemRng);
+    if create {
+        let store = create_store(url, clock.clone()).await?;
+        return Repository::open_or_create(store, secret, rng, clock.as_ref()).await;
     }
+    let store = open_store(url, clock).await?;
+    Repository::open(store, secret, rng).await
 }
 
 /// A URI from an argument or a file, completed by a password from a file or `BYGONE_PASSWORD`.

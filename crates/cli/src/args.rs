@@ -58,12 +58,25 @@ pub struct StoreArgs {
     /// Store URL
     #[arg(long, env = "BYGONE_STORE", value_name = "URL")]
     pub store: String,
+    #[command(flatten)]
+    pub access: AccessArgs,
+}
+
+/// What opens a store, and where the rest of it is.
+#[derive(Debug, Args)]
+pub struct AccessArgs {
     /// File with the key of an encrypted store (made by `bygone key new`)
     #[arg(long, env = "BYGONE_KEY_FILE", value_name = "FILE", conflicts_with = "passphrase_file")]
     pub key_file: Option<PathBuf>,
-    /// File with the passphrase of an encrypted store
+    /// File with the passphrase of an encrypted store (or BYGONE_PASSPHRASE)
     #[arg(long, env = "BYGONE_PASSPHRASE_FILE", value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
+    /// Store of the oplog slices, where they are kept apart from the snapshots
+    #[arg(long, env = "BYGONE_OPLOG_STORE", value_name = "URL")]
+    pub oplog_store: Option<String>,
+    /// Store of the records of initial syncs, where they are kept apart from the snapshots
+    #[arg(long, env = "BYGONE_SYNC_STORE", value_name = "URL")]
+    pub sync_store: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -97,7 +110,7 @@ pub struct SourceArgs {
     #[arg(long, value_name = "PATTERN")]
     pub exclude: Vec<String>,
     /// Limit of the initial sync, in MB/s of documents
-    #[arg(long, value_name = "MB/S")]
+    #[arg(long, value_name = "MB/S", value_parser = crate::units::rate)]
     pub throttle: Option<f64>,
     /// Collections and _id ranges copied at once by an initial sync
     #[arg(long, value_name = "N", default_value_t = 2)]
@@ -175,12 +188,8 @@ pub struct StatusArgs {
     /// Store URL
     #[arg(long, env = "BYGONE_STORE", value_name = "URL")]
     pub store: Option<String>,
-    /// File with the key of an encrypted store
-    #[arg(long, env = "BYGONE_KEY_FILE", value_name = "FILE", conflicts_with = "passphrase_file")]
-    pub key_file: Option<PathBuf>,
-    /// File with the passphrase of an encrypted store
-    #[arg(long, env = "BYGONE_PASSPHRASE_FILE", value_name = "FILE")]
-    pub passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub access: AccessArgs,
     #[command(flatten)]
     pub job: JobArgs,
     /// Wait until this moment can be restored

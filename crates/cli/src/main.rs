@@ -13,6 +13,7 @@ mod access;
 mod args;
 mod commands;
 mod output;
+mod scratch;
 mod units;
 
 use std::process::ExitCode;

@@ -20,9 +20,25 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     millis.map(Duration::from_millis).ok_or_else(|| format!("{text:?} is too long"))
 }
 
+/// Megabytes per second: a number above zero.
+pub fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
+        _ => Err(format!("{text:?} is not a number of MB/s above zero")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_are_above_zero() {
+        assert_eq!(rate("2.5"), Ok(2.5));
+        for bad in ["", "0", "-1", "NaN", "inf", "2MB"] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn people_write_units() {

@@ -1,6 +1,6 @@
 //! Which blocks are reachable.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, hash_map::Entry};
 
 use bygone_base::{BlockId, ErrorKind, PackId, Result};
 use bygone_blockstore::{BlockReader, BlockRef, ObjectKind, names, relocation::Relocation};
@@ -167,15 +167,16 @@ impl Living {
                 return Ok(());
             }
             self.moved.insert(pack);
-            if !self.relocations.contains_key(&pack) {
-                match Relocation::read(reader.repo(), pack).await {
-                    Ok(record) => self.relocations.insert(pack, record),
+            let record = match self.relocations.entry(pack) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(free) => match Relocation::read(reader.repo(), pack).await {
+                    Ok(record) => free.insert(record),
                     // Lost: verify reports it; a groom must not make it worse.
                     Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
                     Err(e) => return Err(e),
-                };
-            }
-            match self.relocations.get(&pack).and_then(|r| r.find(block.id)) {
+                },
+            };
+            match record.find(block.id) {
                 Some(next) => pack = next,
                 None => return Ok(()),
             }

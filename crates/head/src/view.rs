@@ -212,6 +212,7 @@ pub async fn choose(part: &PartStore, oplog_part: &PartStore, when: &When) -> Re
         };
     }
     let manifests = part.find_manifests().await?.manifests;
+    expect_oplog(oplog_part, &manifests)?;
     let mut exist: Vec<Range> = Vec::new();
     for history in histories(&oplog_part.timelines().await?) {
         let known = Known::of(oplog_part, &manifests, history).await?;
@@ -237,12 +238,20 @@ pub struct Overview {
 /// Reads manifests, timelines, and the names of slices (and of each timeline the last slice).
 pub async fn overview(part: &PartStore, oplog_part: &PartStore) -> Result<Overview> {
     let snapshots = part.find_manifests().await?;
+    expect_oplog(oplog_part, &snapshots.manifests)?;
     let timelines = oplog_part.timelines().await?;
     let mut ranges = Vec::new();
     for history in histories(&timelines) {
         ranges.push(Known::of(oplog_part, &snapshots.manifests, history).await?.ranges());
     }
     Ok(Overview { snapshots, timelines, ranges })
+}
+
+/// The newest snapshot says where its slices are.
+fn expect_oplog(oplog_part: &PartStore, manifests: &[Manifest]) -> Result<()> {
+    let Some(newest) = manifests.last() else { return Ok(()) };
+    let expected = oplog_part.repository().expect_id(newest.oplog_repository);
+    expected.map_err(|e| e.hint("name the store that holds the job's oplog with --oplog-store"))
 }
 
 /// One history, its snapshots and the stored oplog.

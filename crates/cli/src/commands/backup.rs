@@ -2,40 +2,53 @@
 
 use std::process::ExitCode;
 
-use bygone_base::{ByteSize, Result};
-use bygone_daemon::{Job, JobOptions};
+use bygone_base::{ByteSize, ErrorKind, Result};
+use bygone_daemon::{Job, JobOptions, resynced_lately};
 use bygone_ingest::compact::CompactOptions;
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::{
     source::{Wired, policy, wire},
-    up::{cancelled, spawn_report},
+    up::{cancelled, spawn_report, taken_over},
 };
-use crate::{args::BackupArgs, output::Output};
+use crate::{access::Part, args::BackupArgs, output::Output};
 
 /// Copies what is new since the last backup, takes a snapshot, keeps what the policy says.
 pub async fn run(args: BackupArgs, output: &Output) -> Result<ExitCode> {
+    let policy = policy(&args.keep);
     let Wired { agent, progress, ingest, key, part, clock } =
-        wire(&args.source, &args.store, None).await?;
+        wire(&args.source, &args.store, &policy, None).await?;
     let mut tasks = JoinSet::new();
     let shutdown = super::on_signal(&mut tasks);
-    let options = JobOptions {
-        policy: policy(&args.keep),
-        groom_delay: args.keep.groom_delay,
-        ..JobOptions::default()
-    };
+    let options =
+        JobOptions { policy, groom_delay: args.keep.groom_delay, ..JobOptions::default() };
+    let Part { snapshots, oplog } = part;
     let (job, status) =
-        Job::new(ingest.clone(), key.clone(), part.clone(), part, clock.clone(), options);
+        Job::new(ingest.clone(), key.clone(), snapshots, oplog.clone(), clock.clone(), options);
     spawn_report(&mut tasks, *output, clock.clone(), progress, status);
     let started = clock.monotonic();
-    agent.run_until_now(&shutdown).await?;
-    if shutdown.is_cancelled() {
-        return Err(cancelled());
-    }
-    let manifest = tokio::select! {
-        done = job.once() => done?,
-        () = shutdown.cancelled() => return Err(cancelled()),
+    let backup = async || {
+        agent.run_until_now(&shutdown).await.map_err(|e| taken_over(e, &key))?;
+        if shutdown.is_cancelled() {
+            return Err(cancelled());
+        }
+        tokio::select! {
+            done = job.once() => done,
+            () = shutdown.cancelled() => Err(cancelled()),
+        }
+    };
+    let manifest = match backup().await {
+        Err(error) if error.kind() == ErrorKind::ResyncRequired => {
+            if resynced_lately(&oplog, clock.now()).await.is_some() {
+                return Err(error.within("a resync began within the last hour and did not help"));
+            }
+            let why = error.to_string();
+            output.event("resync", format!("backup requires a resync: {why}"), json!({"why": why}));
+            agent.request_resync(&why)?;
+            backup().await?
+        }
+        done => done?,
     };
     ingest.compact(&key, clock.now(), &CompactOptions::default()).await?;
     let took = clock.monotonic().saturating_sub(started);

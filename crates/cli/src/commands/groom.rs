@@ -1,21 +1,32 @@
 //! `bygone groom`.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use bygone_base::Result;
-use bygone_groom::{GroomOptions, groom};
+use bygone_groom::{GroomOptions, Stores, groom_in};
 use serde_json::json;
 
 use crate::{access, args::GroomArgs, output::Output};
 
+/// Below this, a snapshot or a restore may take longer than the groom waits.
+const SAFE: Duration = Duration::from_secs(3600);
+
 /// Frees what nothing needs, or says what it would free.
 pub async fn run(args: GroomArgs, output: &Output) -> Result<ExitCode> {
-    let repository = access::repository(&args.store, access::clock(), false).await?;
+    let stores = access::Repositories::open(&args.store, access::clock(), false).await?;
+    if args.delay < SAFE && !args.dry_run {
+        output.event(
+            "warning",
+            "warning: with so short a delay, what is being written or read now may be deleted",
+            json!({"warning": "short delay"}),
+        );
+    }
     let options = GroomOptions {
         delay_ms: i64::try_from(args.delay.as_millis()).unwrap_or(i64::MAX),
         dry_run: args.dry_run,
     };
-    let done = groom(&repository, &[], options).await?;
+    let access::Repositories { blocks, oplog, sync } = stores;
+    let done = groom_in(&Stores { blocks, oplog, sync }, &[], options).await?;
     output.result(
         &done,
         &json!({

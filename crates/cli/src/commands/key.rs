@@ -22,7 +22,7 @@ pub async fn run(command: KeyCommand, output: &Output) -> Result<ExitCode> {
             );
         }
         KeyCommand::Rotate { store, new_key_file, new_passphrase_file } => {
-            let current = access::secret_of(&store)?.ok_or_else(|| {
+            let current = access::secret(&store.access)?.ok_or_else(|| {
                 Error::usage("rotating needs the key in force").hint("give --key-file")
             })?;
             let next = match (new_key_file, new_passphrase_file) {
@@ -30,8 +30,14 @@ pub async fn run(command: KeyCommand, output: &Output) -> Result<ExitCode> {
                 (None, Some(file)) => access::passphrase(&file)?,
                 (None, None) => current.clone(),
             };
-            let repository = access::repository(&store, access::clock(), false).await?;
-            keys::rotate(&repository, &current, &next).await?;
+            let stores = access::Repositories::open(&store, access::clock(), false).await?;
+            keys::rotate(&stores.blocks, &current, &next).await?;
+            if stores.oplog.id() != stores.blocks.id() {
+                keys::rotate(&stores.oplog, &current, &next).await?;
+            }
+            if ![stores.blocks.id(), stores.oplog.id()].contains(&stores.sync.id()) {
+                keys::rotate(&stores.sync, &current, &next).await?;
+            }
             output.result(
                 "a new data key is in force; restart what has the store open to use it",
                 &json!({ "rotated": true }),

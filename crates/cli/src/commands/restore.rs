@@ -12,7 +12,7 @@ use bygone_restore::{
 use serde_json::json;
 use tokio::{sync::watch, task::JoinSet};
 
-use crate::{access, args::RestoreArgs, output::Output};
+use crate::{access, args::RestoreArgs, output::Output, scratch::Scratch};
 
 /// Plans, and unless only the plan is wanted, restores.
 pub async fn run(args: RestoreArgs, output: &Output) -> Result<ExitCode> {
@@ -26,17 +26,18 @@ pub async fn run(args: RestoreArgs, output: &Output) -> Result<ExitCode> {
         args.password_file.as_deref(),
     )?;
     let clock = access::clock();
-    let repository = access::repository(&args.store, clock.clone(), false).await?;
-    let part = access::only_part(&repository, args.job.job.as_deref()).await?;
-    let lease = lease::hold(&repository, clock.clone(), "a restore").await?;
+    let stores = access::Repositories::open(&args.store, clock.clone(), false).await?;
+    let part = stores.only_part(args.job.job.as_deref()).await?;
+    let lease = lease::hold(&stores.blocks, clock.clone(), "a restore").await?;
     let mut tasks = JoinSet::new();
     let shutdown = super::on_signal(&mut tasks);
-    let scratch = args.data.as_ref().map(|dir| format!("file://{}", dir.display()));
-    let view_options = ViewOptions { scratch, ..ViewOptions::default() };
+    let scratch = args.data.as_deref().map(Scratch::within).transpose()?;
+    let view_options =
+        ViewOptions { scratch: scratch.as_ref().map(Scratch::url), ..ViewOptions::default() };
     let restored = async {
         let target = Target::connect(uri.expose(), clock.clone()).await?;
         let facts = target.facts().await?;
-        let view = View::open(&part, &part, &when, view_options, clock).await?;
+        let view = View::open(&part.snapshots, &part.oplog, &when, view_options, clock).await?;
         let documents = Arc::new(ViewDocuments::new(view)?);
         let plan = plan(documents.contents(), &facts, &options)?;
         if args.dry_run {
@@ -61,6 +62,7 @@ pub async fn run(args: RestoreArgs, output: &Output) -> Result<ExitCode> {
     if let Some(lease) = lease {
         lease.release().await;
     }
+    drop(scratch);
     match restored? {
         Some(restored) => Ok(show(&restored, output)),
         None => Ok(ExitCode::SUCCESS),

@@ -12,9 +12,9 @@ use crate::{access, args::SnapshotsArgs, output::Output};
 /// Lists snapshots and ranges.
 pub async fn run(args: SnapshotsArgs, output: &Output) -> Result<ExitCode> {
     let clock = access::clock();
-    let repository = access::repository(&args.store, clock, false).await?;
-    for part in access::job_parts(&repository, args.job.job.as_deref()).await? {
-        let Overview { snapshots, ranges, .. } = overview(&part, &part).await?;
+    let stores = access::Repositories::open(&args.store, clock, false).await?;
+    for access::Part { snapshots: part, oplog } in stores.parts(args.job.job.as_deref()).await? {
+        let Overview { snapshots, ranges, .. } = overview(&part, &oplog).await?;
         let manifests = snapshots.manifests;
         let pins = part.pins().await?;
         let ranges: Vec<_> = ranges.into_iter().flatten().collect();

@@ -4,17 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use bygone_agent::{Agent, AgentOptions, MongoSource, Progress, Source as _, Wanted};
 use bygone_base::{Clock, Error, JobName, PartName, Result, SystemRng};
-use bygone_blockstore::Repository;
 use bygone_ingest::{Ingest, Options, Stores};
 use bygone_oplog::{
     filter::{Filter, Mode},
     uplink::PartKey,
 };
-use bygone_snapshot::{PartStore, Policy};
+use bygone_snapshot::{Policy, histories, timeline::includes};
 use tokio::sync::watch;
 
 use crate::{
-    access,
+    access::{self, Part, Repositories},
     args::{KeepArgs, SourceArgs, StoreArgs},
 };
 
@@ -24,7 +23,7 @@ pub struct Wired {
     pub progress: watch::Receiver<Progress>,
     pub ingest: Arc<Ingest>,
     pub key: PartKey,
-    pub part: PartStore,
+    pub part: Part,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -32,6 +31,7 @@ pub struct Wired {
 pub async fn wire(
     source: &SourceArgs,
     store: &StoreArgs,
+    keep: &Policy,
     flush: Option<Duration>,
 ) -> Result<Wired> {
     let options = agent_options(source, flush)?;
@@ -45,14 +45,46 @@ pub async fn wire(
     )?;
     let mongo = Arc::new(MongoSource::new(uri, clock.clone()).await?);
     let set = set_name(&mongo).await?;
-    let repository: Repository = access::repository(store, clock.clone(), true).await?;
-    let stores = Stores::one(repository.clone());
+    let repositories = Repositories::open(store, clock.clone(), true).await?;
+    let part = repositories.part(options.job.clone(), set.clone());
+    check_stores(&part).await?;
+    if !repositories.are_one() {
+        // A groom of the snapshots' store learns from it that the job has more elsewhere.
+        part.snapshots.set_policy(keep).await?;
+    }
+    let Repositories { blocks, oplog, sync } = repositories;
+    let stores = Stores { blocks, oplog, sync };
     let rng = Arc::new(SystemRng);
     let ingest = Arc::new(Ingest::new(stores, clock.clone(), rng.clone(), Options::default()));
     let key = PartKey { job: options.job.clone(), part: set };
-    let part = PartStore::new(repository, key.job.clone(), key.part.clone());
     let (agent, progress) = Agent::new(mongo, ingest.clone(), clock.clone(), rng, options);
     Ok(Wired { agent, progress, ingest, key, part, clock })
+}
+
+/// A job that is kept in other stores than those given must not begin anew in these.
+async fn check_stores(part: &Part) -> Result<()> {
+    let Some(newest) = part.snapshots.find_manifests().await?.manifests.pop() else {
+        return Ok(());
+    };
+    let expected = part.oplog.repository().expect_id(newest.oplog_repository);
+    expected.map_err(|e| e.hint("name the store that holds the job's oplog with --oplog-store"))?;
+    let timelines = part.oplog.timelines().await?;
+    let history = histories(&timelines).into_iter().next().unwrap_or_default();
+    if !includes(&history, newest.timeline, newest.at) {
+        return Ok(());
+    }
+    let first = history.first().map(|s| s.timeline);
+    let sync = timelines.iter().find(|t| Some(t.id) == first).and_then(|t| t.sync);
+    let records = part.oplog.sync();
+    let Some(sync) = sync else { return Ok(()) };
+    if records.leaf_names(&format!("sync/{sync}/")).await?.is_empty() {
+        let location = records.repository().store().location();
+        return Err(Error::usage(format!(
+            "{location} does not hold the initial sync that the newest snapshot came from"
+        ))
+        .hint("name the store that holds it with --sync-store"));
+    }
+    Ok(())
 }
 
 async fn set_name(source: &MongoSource) -> Result<PartName> {

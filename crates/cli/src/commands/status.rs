@@ -9,12 +9,11 @@ use bygone_ingest::{
     Ingest,
     http::{ServeOptions, Server, StatusText, TlsFiles, Tokens},
 };
-use bygone_snapshot::PartStore;
 use serde_json::json;
 
 use crate::{
-    access,
-    args::{StatusArgs, StoreArgs},
+    access::{self, Part, Repositories},
+    args::StatusArgs,
     output::Output,
 };
 
@@ -33,41 +32,45 @@ pub async fn run(args: StatusArgs, output: &Output) -> Result<ExitCode> {
         return Err(Error::usage("no store is given").hint("use --store URL or BYGONE_STORE"));
     };
     let clock = access::clock();
-    let store = StoreArgs {
-        store: url,
-        key_file: args.key_file.clone(),
-        passphrase_file: args.passphrase_file.clone(),
-    };
     let wait_for: Option<When> = args.wait_for.as_deref().map(str::parse).transpose()?;
     if let Some(when) = &wait_for {
-        wait(&args, &store, when, clock.clone()).await?;
+        wait(&args, &url, when, clock.clone()).await?;
     }
-    let repository = access::repository(&store, clock.clone(), false).await?;
-    for part in access::job_parts(&repository, args.job.job.as_deref()).await? {
+    let stores = Repositories::at(&url, &args.access, clock.clone(), false).await?;
+    for part in stores.parts(args.job.job.as_deref()).await? {
         show(&part, clock.as_ref(), output).await?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Until the moment can be restored, or the time is over.
-async fn wait(
-    args: &StatusArgs,
-    store: &StoreArgs,
-    when: &When,
-    clock: Arc<dyn Clock>,
-) -> Result<()> {
+async fn wait(args: &StatusArgs, store: &str, when: &When, clock: Arc<dyn Clock>) -> Result<()> {
     let end = clock.monotonic() + args.timeout;
+    // A wrong URL will not get better by waiting; a folder that is not there yet may.
+    bygone_blockstore::open_store(store, clock.clone()).await?;
+    // Opened once it is there: deriving a key from a passphrase is slow on purpose.
+    let mut opened: Option<Part> = None;
     loop {
         let looked = async {
-            let repository = access::repository(store, clock.clone(), false).await?;
-            let part = access::only_part(&repository, args.job.job.as_deref()).await?;
-            choose(&part, &part, when).await
+            let part = match opened.take() {
+                Some(part) => part,
+                None => {
+                    let stores =
+                        Repositories::at(store, &args.access, clock.clone(), false).await?;
+                    stores.only_part(args.job.job.as_deref()).await?
+                }
+            };
+            let part = opened.insert(part);
+            choose(&part.snapshots, &part.oplog, when).await
         };
         match looked.await {
             Ok(_) => return Ok(()),
             Err(e) if clock.monotonic() >= end => return Err(e.within("waited in vain")),
             Err(e) => match e.kind() {
-                ErrorKind::NotCovered | ErrorKind::NotFound | ErrorKind::Unavailable => {
+                ErrorKind::NotCovered
+                | ErrorKind::NotFound
+                | ErrorKind::Unavailable
+                | ErrorKind::Usage => {
                     clock.sleep(POLL).await;
                 }
                 _ => return Err(e),
@@ -76,8 +79,10 @@ async fn wait(
     }
 }
 
-async fn show(part: &PartStore, clock: &dyn Clock, output: &Output) -> Result<()> {
-    let Overview { snapshots, timelines, ranges } = overview(part, part).await?;
+async fn show(part: &Part, clock: &dyn Clock, output: &Output) -> Result<()> {
+    let Part { snapshots: part, oplog } = part;
+    let Overview { snapshots, timelines, ranges } = overview(part, oplog).await?;
+    let damaged = snapshots.damaged.len();
     let manifests = snapshots.manifests;
     let ranges: Vec<_> = ranges.into_iter().flatten().collect();
     let end = ranges.iter().map(|r| r.to).max();
@@ -95,6 +100,9 @@ async fn show(part: &PartStore, clock: &dyn Clock, output: &Output) -> Result<()
     if let Some(m) = newest {
         text += &format!("\nnewest of {} snapshots: {}", manifests.len(), m.id);
     }
+    if damaged > 0 {
+        text += &format!("\n{damaged} snapshots cannot be read: see `bygone verify`");
+    }
     if let Some(timeline) = timelines.last() {
         text += &format!(
             "\ntimeline {} since {}: {}",
@@ -107,6 +115,7 @@ async fn show(part: &PartStore, clock: &dyn Clock, output: &Output) -> Result<()
     let value = json!({
         "job": part.job().as_str(), "part": part.part().as_str(), "phase": phase,
         "end": end.map(|e| e.to_string()), "lag_secs": lag, "snapshots": manifests.len(),
+        "damaged": damaged,
         "newest": newest.map(|m| m.id.as_str()),
         "timeline": timelines.last().map(|t| t.id.0),
         "ranges": ranges.iter().map(|r| json!({"from": r.from.to_string(), "to": r.to.to_string()})).collect::<Vec<_>>(),
@@ -118,7 +127,9 @@ async fn show(part: &PartStore, clock: &dyn Clock, output: &Output) -> Result<()
 /// Asks a running `up`.
 async fn ask(server: &str, args: &StatusArgs, output: &Output) -> Result<ExitCode> {
     if args.wait_for.is_some() {
-        return Err(Error::usage("--wait-for looks at the store").hint("give --store, not --server"));
+        return Err(
+            Error::usage("--wait-for looks at the store").hint("give --store, not --server")
+        );
     }
     let token = std::env::var(TOKEN).unwrap_or_default();
     let mut options = HttpUplinkOptions::new(server, token.into());

@@ -2,32 +2,43 @@
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
-use bygone_agent::{Phase, Progress};
-use bygone_base::{ByteSize, Error, Result};
+use bygone_agent::{Agent, Phase, Progress};
+use bygone_base::{ByteSize, Error, ErrorKind, Result};
 use bygone_daemon::{Job, JobOptions, JobStatus};
 use bygone_ingest::http::{StatusText, TlsFiles};
+use bygone_oplog::uplink::PartKey;
 use serde_json::json;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::source::{Wired, policy, wire};
-use crate::{args::UpArgs, output::Output};
+use crate::{access::Part, args::UpArgs, output::Output};
 
 /// A line of progress at least this often while something goes on.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// Runs until Ctrl-C.
 pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
+    let policy = policy(&args.keep);
     let Wired { agent, progress, ingest, key, part, clock } =
-        wire(&args.source, &args.store, Some(args.flush)).await?;
+        wire(&args.source, &args.store, &policy, Some(args.flush)).await?;
     let mut signals = JoinSet::new();
     let shutdown = super::on_signal(&mut signals);
     let options = JobOptions {
         interval: args.interval,
-        policy: policy(&args.keep),
+        policy,
         groom_delay: args.keep.groom_delay,
         ..JobOptions::default()
     };
-    let location = part.repository().store().location();
+    if args.interval >= args.keep.groom_delay {
+        output.event(
+            "warning",
+            "warning: --interval is not below --groom-delay: another process that grooms this store \
+             could delete what is written between two snapshots",
+            json!({"warning": "short groom delay"}),
+        );
+    }
+    let Part { snapshots, oplog } = part;
+    let location = snapshots.repository().store().location();
     output.event(
         "up",
         format!(
@@ -38,7 +49,7 @@ pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
     );
     let name = key.clone();
     let (job, status) =
-        Job::new(ingest.clone(), key, part.clone(), part, clock.clone(), options);
+        Job::new(ingest.clone(), key.clone(), snapshots, oplog, clock.clone(), options);
     let server = match &args.listen {
         Some(address) => {
             let tls = args.tls_cert.zip(args.tls_key);
@@ -59,11 +70,21 @@ pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
     };
     let mut reporting = JoinSet::new();
     let out = *output;
+    let asked = status.clone();
     reporting.spawn(async move { report(out, clock, progress, status).await });
     let agent_run = async {
         let ended = agent.run(&shutdown).await;
         shutdown.cancel();
         ended
+    };
+    let resyncs = async {
+        tokio::select! {
+            refused = resync_when_asked(&agent, asked) => {
+                shutdown.cancel();
+                Err(refused)
+            }
+            () = shutdown.cancelled() => Ok(()),
+        }
     };
     let serving = async {
         match server {
@@ -71,9 +92,11 @@ pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
             None => Ok(()),
         }
     };
-    let (agent_end, job_end, serve_end) = tokio::join!(agent_run, job.run(&shutdown), serving);
+    let (agent_end, resync_end, job_end, serve_end) =
+        tokio::join!(agent_run, resyncs, job.run(&shutdown), serving);
     reporting.abort_all();
-    let chain = agent_end?;
+    let chain = agent_end.map_err(|e| taken_over(e, &key))?;
+    resync_end?;
     serve_end?;
     job_end?;
     output.event(
@@ -82,6 +105,38 @@ pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
         json!({"chain": chain.ts.to_string()}),
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// Hands the job's wish for a resync to the agent; gives the error when that refuses.
+async fn resync_when_asked(agent: &Agent, mut job: watch::Receiver<JobStatus>) -> Error {
+    let mut asked = None;
+    loop {
+        let wanted = job.borrow_and_update().resync.clone();
+        if wanted != asked
+            && let Some(reason) = &wanted
+            && let Err(refused) = agent.request_resync(reason)
+        {
+            return refused;
+        }
+        asked = wanted;
+        if job.changed().await.is_err() {
+            // The job has ended, and with it the wishes.
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// A conflict of the agent means one thing to people, however it shows.
+pub fn taken_over(error: Error, key: &PartKey) -> Error {
+    if error.kind() != ErrorKind::Conflict {
+        return error;
+    }
+    let PartKey { job, part } = key;
+    error
+        .within(format!("another bygone backs up job {job}, replica set {part}; this one stops"))
+        .hint(
+            "run only one `bygone up` or `bygone backup` for a job, or give them names with --name",
+        )
 }
 
 /// Says what changes, one line per event.
@@ -195,6 +250,6 @@ pub fn spawn_report(
 
 /// The failure of a cancelled command.
 pub fn cancelled() -> Error {
-    Error::new(bygone_base::ErrorKind::Cancelled, "stopped before the end")
+    Error::new(ErrorKind::Cancelled, "stopped before the end")
         .hint("the next run goes on from what is stored")
 }

@@ -1,10 +1,10 @@
 //! `bygone verify`.
 
-use std::{fmt::Write as _, process::ExitCode};
+use std::{fmt::Write as _, process::ExitCode, sync::Arc};
 
-use bygone_base::{ByteSize, Result};
+use bygone_base::{ByteSize, Clock, Result};
 use bygone_groom::{
-    Report,
+    Report, lease,
     verify::{Depth, verify},
 };
 use serde_json::json;
@@ -14,12 +14,27 @@ use crate::{access, args::VerifyArgs, output::Output};
 /// Reads everything and says what is wrong; fails when something is.
 pub async fn run(args: VerifyArgs, output: &Output) -> Result<ExitCode> {
     let clock = access::clock();
-    let repository = access::repository(&args.store, clock.clone(), false).await?;
+    let stores = access::Repositories::open(&args.store, clock.clone(), false).await?;
+    // What is looked at must not be taken away meanwhile.
+    let lease = lease::hold(&stores.blocks, clock.clone(), "a verification").await?;
+    let verified = verify_parts(&args, &stores, &clock, output).await;
+    if let Some(lease) = lease {
+        lease.release().await;
+    }
+    verified
+}
+
+async fn verify_parts(
+    args: &VerifyArgs,
+    stores: &access::Repositories,
+    clock: &Arc<dyn Clock>,
+    output: &Output,
+) -> Result<ExitCode> {
     let depth = if args.quick { Depth::Quick } else { Depth::Full };
     let mut clean = true;
-    for part in access::job_parts(&repository, args.job.job.as_deref()).await? {
+    for access::Part { snapshots, oplog } in stores.parts(args.job.job.as_deref()).await? {
         let bar = output.bar();
-        let report = verify(&part, &part, depth, clock.clone(), |what, done, total| {
+        let report = verify(&snapshots, &oplog, depth, clock.clone(), |what, done, total| {
             bar.set_message(format!("verifying {what}"));
             bar.set_length(total);
             bar.set_position(done);
