@@ -1,7 +1,7 @@
 //! Operations of the oplog as operations of a run.
 
 use bygone_base::{Error, ErrorKind, Result, Ts};
-use bygone_document::key::id_key_into;
+use bygone_document::{key::id_key_into, update};
 use bygone_oplog::{
     assemble::{Assembler, Op},
     change::{Change, Ddl},
@@ -27,6 +27,8 @@ struct Sink {
     base_at: Ts,
     /// Up to here an operation on an unknown collection means one that was dropped since.
     fuzzy_until: Ts,
+    /// Prepared transactions that ended: where they were prepared, and by which entry they ended.
+    late: Vec<(Ts, Ts)>,
     key: Vec<u8>,
     value: Vec<u8>,
 }
@@ -44,6 +46,7 @@ impl Gatherer {
             pending: Vec::new(),
             base_at,
             fuzzy_until,
+            late: Vec::new(),
             key: Vec::new(),
             value: Vec::new(),
         };
@@ -56,8 +59,24 @@ impl Gatherer {
 
     /// Takes one entry.
     pub(crate) fn push(&mut self, entry: &[u8]) -> Result<()> {
-        let sink = &mut self.sink;
-        self.assembler.push(entry, |op| sink.take(op))
+        let Gatherer { assembler, sink } = self;
+        assembler.push(entry, |op| sink.take(op))?;
+        let by = assembler.position().ts;
+        sink.late.extend(assembler.ended_prepare().map(|prepared| (prepared, by)));
+        Ok(())
+    }
+
+    /// The newest moment up to `at` of which the entries up to it tell everything. One that an entry after it
+    /// decided (of a prepared transaction) would be another should that entry turn out never to have happened.
+    pub(crate) fn settled(&self, mut at: Ts) -> Ts {
+        loop {
+            let unsettled =
+                self.sink.late.iter().filter(|(prepared, by)| *prepared <= at && *by > at);
+            match unsettled.map(|(prepared, _)| prepared.prev()).min() {
+                Some(before) => at = before,
+                None => return at,
+            }
+        }
     }
 
     /// Bytes held in memory.
@@ -103,6 +122,7 @@ impl Gatherer {
         self.sink.base_at = at;
         self.sink.fuzzy_until = self.sink.fuzzy_until.max(at);
         self.sink.pending.retain(|(ts, ..)| *ts > at);
+        self.sink.late.retain(|(prepared, _)| *prepared > at);
     }
 
     /// Collections of the live catalogue take their trees from `catalogue`.
@@ -122,7 +142,14 @@ impl Sink {
         match change {
             Change::Put { coll, doc, insert } => {
                 let kind = if insert { OpKind::Insert } else { OpKind::Replace };
-                self.gather(at, n, coll, kind, doc, &[doc])
+                // A replacement made by a pipeline is logged with its fields in the pipeline's order
+                // (8.2), but stored with `_id` first, as everything is.
+                if insert || doc.get(5..9) == Some(b"_id\0") {
+                    return self.gather(at, n, coll, kind, doc, &[doc]);
+                }
+                let mut stored = Vec::with_capacity(doc.len());
+                update::apply(&[], doc, &mut stored)?;
+                self.gather(at, n, coll, kind, &stored, &[&stored])
             }
             Change::Delete { coll, key_doc } => {
                 self.gather(at, n, coll, OpKind::Delete, key_doc, &[])

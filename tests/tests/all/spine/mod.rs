@@ -25,8 +25,10 @@ pub struct Backup {
 
 impl Backup {
     pub fn new() -> Backup {
-        let folder = tempfile::Builder::new().prefix("bygone-store-").tempdir().expect("folder");
-        Backup { folder }
+        let keep = std::env::var_os("BYGONE_TEST_KEEP").is_some();
+        let mut folder = tempfile::Builder::new();
+        folder.prefix("bygone-store-").disable_cleanup(keep);
+        Backup { folder: folder.tempdir().expect("folder") }
     }
 
     /// The folder of the store.
@@ -44,7 +46,6 @@ impl Backup {
     pub fn up(&self, source: &str) -> Bygone {
         self.source(self.command("up"), source).arg("--interval").arg("2s")
     }
-
 
     /// The URI goes by the environment: it may hold a password.
     fn source(&self, command: Bygone, source: &str) -> Bygone {
