@@ -4,8 +4,6 @@
 
 #![allow(unreachable_pub, reason = "a test binary has no callers outside")]
 
-#![allow(unreachable_pub, reason = "a test binary has no callers outside")]
-
 mod agent;
 mod harness;
 mod restore;
