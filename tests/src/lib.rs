@@ -23,6 +23,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::missing_panics_doc,
+    clippy::print_stderr,
     reason = "a test harness fails by panicking"
 )]
 

@@ -56,12 +56,15 @@ impl Traffic {
     pub async fn go_on(&mut self, more: u64) {
         let goal = self.steps() + more;
         let limit = self.version.patience(wait::PATIENCE * 5);
-        let steps = || self.shared.steps.load(Ordering::Relaxed);
-        let done = wait::within(limit, || async { (steps() >= goal).then_some(()) }).await;
-        // A writer that failed says why.
-        while let Some(ended) = self.writers.try_join_next() {
-            ended.expect("a writer");
-        }
+        let done = wait::within(limit, || {
+            // A writer that failed says why.
+            if let Some(ended) = self.writers.try_join_next() {
+                drop(ended.expect("a writer"));
+            }
+            let reached = self.shared.steps.load(Ordering::Relaxed) >= goal;
+            async move { reached.then_some(()) }
+        })
+        .await;
         assert!(done.is_some(), "{} of {goal} steps after {limit:?}", self.steps());
     }
 

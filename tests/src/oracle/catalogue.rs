@@ -35,6 +35,18 @@ pub(super) async fn collections(client: &Client, db: &str) -> BTreeMap<String, C
     collections
 }
 
+/// Names of what `db` stores documents in, and whether each is capped.
+pub(super) async fn names(client: &Client, db: &str) -> Vec<(String, bool)> {
+    let listed = cursor(client, db, doc! {"listCollections": 1}).await;
+    let stores = listed.iter().filter(|listed| listed.get_str("type").ok() == Some("collection"));
+    let name_and_form = |listed: &RawDocumentBuf| {
+        let options = listed.get_document("options").expect("options");
+        let capped = options.get_bool("capped").unwrap_or_default();
+        (listed.get_str("name").expect("name").to_owned(), capped)
+    };
+    stores.map(name_and_form).filter(|(name, _)| !is_bookkeeping(db, name)).collect()
+}
+
 async fn indexes(client: &Client, db: &str, name: &str) -> BTreeMap<String, RawDocumentBuf> {
     let listed = cursor(client, db, doc! {"listIndexes": name}).await;
     let by_name = |index: RawDocumentBuf| (index.get_str("name").expect("name").to_owned(), index);

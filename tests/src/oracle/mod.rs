@@ -113,24 +113,32 @@ pub async fn state_at(client: &Client, version: Version, at: Option<Ts>) -> Clus
     state
 }
 
-/// The data at `at`, also when the catalogue has changed since.
+/// The data at `at`, also when the catalogue has changed since, and while it changes.
 ///
 /// `dbHash` lists the collections of today even when asked for the past. So
 /// what changed since is read document by document where the server sees the
 /// catalogue of that moment, and is unknown where it does not.
 pub async fn moment(client: &Client, version: Version, at: Ts) -> Moment {
-    let changed = catalogue::changed_since(client, at).await;
-    let mut moment = Moment { at, ..Moment::default() };
+    let mut answers = BTreeMap::new();
+    let mut forgotten = BTreeSet::new();
     for db in databases(client).await {
-        for (name, _) in catalogue::collections(client, &db).await {
-            let namespace = format!("{db}.{name}");
-            if changed.contains(&namespace) {
+        for (name, capped) in catalogue::names(client, &db).await {
+            // 4.4 trims capped collections without a timestamp, so that what it trimmed since is
+            // gone from the past too.
+            if capped && version < Version::V5_0 {
+                forgotten.insert(format!("{db}.{name}"));
                 continue;
             }
-            let hash = hash::hash_of(client, version, &db, &name, at).await;
-            let hash = hash.unwrap_or_else(|e| panic!("dbHash of {namespace} at {at}: {e}"));
-            moment.hashes.extend(hash.map(|hash| (namespace, BTreeSet::from([hash]))));
+            let answer = hash::hash_of(client, version, &db, &name, at).await;
+            answers.insert(format!("{db}.{name}"), answer);
         }
+    }
+    // Only now: what changed while the hashes were taken counts as changed too.
+    let changed = catalogue::changed_since(client, at).await;
+    let mut moment = Moment { at, hashes: BTreeMap::new(), unknown: forgotten };
+    for (namespace, answer) in answers.into_iter().filter(|(ns, _)| !changed.contains(ns)) {
+        let hash = answer.unwrap_or_else(|e| panic!("dbHash of {namespace} at {at}: {e}"));
+        moment.hashes.extend(hash.map(|hash| (namespace, BTreeSet::from([hash]))));
     }
     for namespace in changed {
         let (db, name) = namespace.split_once('.').expect("a namespace");

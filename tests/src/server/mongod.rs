@@ -190,9 +190,13 @@ impl Mongod {
         for name in ["output", "log"] {
             let text = fs::read(self.folder.path().join(name)).unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
-            let lines: Vec<&str> = text.lines().collect();
+            // Frames of a stack say less than what came before them.
+            let frame = |line: &&str| {
+                !line.contains("rame: {frame}") && !line.contains("\"msg\":\"Frame\"")
+            };
+            let lines: Vec<&str> = text.lines().filter(frame).collect();
             for line in &lines[lines.len().saturating_sub(20)..] {
-                tail.push_str(line);
+                tail.extend(line.chars().take(600));
                 tail.push('\n');
             }
         }
@@ -220,6 +224,10 @@ impl Mongod {
 
 impl Drop for Mongod {
     fn drop(&mut self) {
+        if let (true, Some(status)) = (std::thread::panicking(), self.exited()) {
+            let tail = self.log_tail();
+            eprintln!("mongod {} had ended with {status}:\n{tail}", self.address());
+        }
         self.kill();
     }
 }

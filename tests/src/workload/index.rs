@@ -113,7 +113,8 @@ fn key_and_options(dice: &Dice, version: Version) -> Document {
             doc! {"s": "text", "tags": "text"},
             doc! {"weights": {"s": 5, "tags": 2}, "default_language": "german", "language_override": "lang"},
         ),
-        12 => key(doc! {"n": 1, "$**": "text"}),
+        // 4.4 and 5.0 end by themselves when such an index meets text that is not UTF-8.
+        12 if version >= Version::V7_0 => key(doc! {"n": 1, "$**": "text"}),
         13 => key(doc! {"place": "2dsphere", "n": 1}),
         14 => with(doc! {"flat": "2d"}, doc! {"bits": 20, "min": -500.0, "max": 500.5}),
         15 => with(doc! {"unique": 1}, doc! {"unique": true, "sparse": true}),

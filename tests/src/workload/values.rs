@@ -105,6 +105,9 @@ pub fn array(values: &[Value]) -> Value {
 pub enum Oddness {
     /// What a driver would write: valid UTF-8, each name once.
     Tame,
+    /// Odd names and invalid UTF-8, but each name once: 5.0.3 ends by itself
+    /// when a pipeline changes a document with a name twice.
+    Odd,
     /// Everything that servers store byte for byte.
     Wild,
 }
@@ -126,20 +129,32 @@ pub fn document(dice: &Dice, id: &Value, oddness: Oddness) -> Vec<u8> {
         .put(b"d", &double(f64::from(dice.small()) / 8.0))
         .put(b"tags", &array(&tags))
         .put(b"at", &date(dice.between(1_500_000_000_000, 2_500_000_000_000)));
-    for _ in 0..dice.below(4) {
-        let name = name(dice, oddness);
-        raw = raw.put(&name, &value(dice, oddness, 3));
-    }
-    if oddness == Oddness::Wild {
-        raw = wild(dice, raw);
+    raw = random_fields(dice, raw, oddness, 3);
+    if oddness != Oddness::Tame {
+        raw = odd(dice, raw, oddness);
     }
     raw.bytes()
 }
 
+/// Adds some random fields.
+fn random_fields(dice: &Dice, mut raw: Raw, oddness: Oddness, depth: usize) -> Raw {
+    let mut names = Vec::new();
+    for _ in 0..dice.below(5) {
+        let name = name(dice, oddness);
+        if oddness == Oddness::Wild || !names.contains(&name) {
+            raw = raw.put(&name, &value(dice, oddness, depth));
+            names.push(name);
+        }
+    }
+    raw
+}
+
 /// Adds what no driver would send.
-fn wild(dice: &Dice, raw: Raw) -> Raw {
+fn odd(dice: &Dice, raw: Raw, oddness: Oddness) -> Raw {
     match dice.below(8) {
-        0 => raw.put(b"twice", &int(1)).put(b"twice", &string(b"again")),
+        0 if oddness == Oddness::Wild => {
+            raw.put(b"twice", &int(1)).put(b"twice", &string(b"again"))
+        }
         1 => raw.put(b"bad utf-8", &string(&[b'a', 0xff, 0xfe, b'z'])),
         2 => raw.put(&[b'k', 0xc3, 0x28], &int(1)),
         3 => {
@@ -167,7 +182,7 @@ fn nested(depth: usize) -> Value {
 fn name(dice: &Dice, oddness: Oddness) -> Vec<u8> {
     let tame = ["x", "y", "extra", "m", "größe", "a_long_name_of_a_field", "0", "12"];
     let odd = ["", "with.dot", ".", "a..b", " ", "sub.n", "a.0"];
-    if oddness == Oddness::Wild && dice.percent(30) {
+    if oddness != Oddness::Tame && dice.percent(30) {
         dice.pick(&odd).as_bytes().to_vec()
     } else {
         dice.pick(&tame).as_bytes().to_vec()
@@ -183,12 +198,9 @@ pub fn value(dice: &Dice, oddness: Oddness, depth: usize) -> Value {
             array(&values)
         }
         2 | 3 if depth > 0 => {
-            let mut raw = Raw::new();
-            for _ in 0..dice.below(5) {
-                raw = raw.put(&name(dice, oddness), &value(dice, oddness, depth - 1));
-            }
+            let mut raw = random_fields(dice, Raw::new(), oddness, depth - 1);
             // Below the top level every server keeps such names.
-            if oddness == Oddness::Wild && dice.once_in(10) {
+            if oddness != Oddness::Tame && dice.once_in(10) {
                 raw = raw.put(b"$set", &int(1)).put(b"$v", &int(2));
             }
             embedded(raw)
