@@ -42,7 +42,7 @@ fn roots(catalogue: &Catalogue) -> impl Iterator<Item = &bygone_tree::TreeRoot> 
 }
 
 /// Folds what is dense at `at` into the catalogue's trees and rewrites the runs without it.
-/// `runs` must be readable (flushed). `trimming`: the server does not log what capped collections lose.
+/// `runs` must be readable (flushed) and hold nothing that was decided after `at`. `trimming`: the server does not log what capped collections lose.
 pub(crate) async fn compact(
     catalogue: &mut Catalogue,
     runs: Vec<RunRoot>,
@@ -80,12 +80,37 @@ pub(crate) async fn compact(
         return Ok((runs, done));
     }
     let known = |coll: CollectionId| catalogue.collections.contains_key(&coll);
-    let keep = |op: &bygone_tree::RunOp<'_>| {
-        // What is decided after `at` is of a later snapshot, known collection or not.
-        op.ts > at || (known(op.coll) && !is_folded(&folded, op.coll, op.key))
-    };
+    let keep = |op: &bygone_tree::RunOp<'_>| known(op.coll) && !is_folded(&folded, op.coll, op.key);
     let merged = merge_all(&runs, catalogue, &keep, at, reader, writer).await?;
     Ok((merged.into_iter().collect(), done))
+}
+
+/// Runs of what was decided up to `at`, and of what was decided later: a snapshot must hold none of that, for a
+/// fork between its moment and the last entry read leaves the snapshot valid and voids what came after.
+/// Durable when it gives `Ok`.
+pub(crate) async fn split(
+    runs: &[RunRoot],
+    at: Ts,
+    reader: &BlockReader,
+    writer: &Arc<BlockWriter>,
+) -> Result<(Vec<RunRoot>, Vec<RunRoot>)> {
+    let (mut upto, mut later) = (Vec::new(), Vec::new());
+    for run in runs {
+        if run.max <= at {
+            upto.push(run.clone());
+        } else if run.min > at {
+            later.push(run.clone());
+        } else {
+            let all = Catalogue::default();
+            let one = std::slice::from_ref(run);
+            let before = |op: &bygone_tree::RunOp<'_>| op.ts <= at;
+            let after = |op: &bygone_tree::RunOp<'_>| op.ts > at;
+            upto.extend(merge_all(one, &all, &before, Ts::MIN, reader, writer).await?);
+            later.extend(merge_all(one, &all, &after, Ts::MIN, reader, writer).await?);
+        }
+    }
+    writer.flush().await?;
+    Ok((upto, later))
 }
 
 /// Drops from capped collections what the server had dropped at each of these moments, at which it began to

@@ -27,6 +27,8 @@ struct Sink {
     base_at: Ts,
     /// Up to here an operation on an unknown collection means one that was dropped since.
     fuzzy_until: Ts,
+    /// Prepared transactions that ended: where they were prepared, and by which entry they ended.
+    late: Vec<(Ts, Ts)>,
     key: Vec<u8>,
     value: Vec<u8>,
 }
@@ -44,6 +46,7 @@ impl Gatherer {
             pending: Vec::new(),
             base_at,
             fuzzy_until,
+            late: Vec::new(),
             key: Vec::new(),
             value: Vec::new(),
         };
@@ -56,8 +59,24 @@ impl Gatherer {
 
     /// Takes one entry.
     pub(crate) fn push(&mut self, entry: &[u8]) -> Result<()> {
-        let sink = &mut self.sink;
-        self.assembler.push(entry, |op| sink.take(op))
+        let Gatherer { assembler, sink } = self;
+        assembler.push(entry, |op| sink.take(op))?;
+        let by = assembler.position().ts;
+        sink.late.extend(assembler.ended_prepare().map(|prepared| (prepared, by)));
+        Ok(())
+    }
+
+    /// The newest moment up to `at` of which the entries up to it tell everything. One that an entry after it
+    /// decided (of a prepared transaction) would be another should that entry turn out never to have happened.
+    pub(crate) fn settled(&self, mut at: Ts) -> Ts {
+        loop {
+            let unsettled =
+                self.sink.late.iter().filter(|(prepared, by)| *prepared <= at && *by > at);
+            match unsettled.map(|(prepared, _)| prepared.prev()).min() {
+                Some(before) => at = before,
+                None => return at,
+            }
+        }
     }
 
     /// Bytes held in memory.
@@ -103,6 +122,7 @@ impl Gatherer {
         self.sink.base_at = at;
         self.sink.fuzzy_until = self.sink.fuzzy_until.max(at);
         self.sink.pending.retain(|(ts, ..)| *ts > at);
+        self.sink.late.retain(|(prepared, _)| *prepared > at);
     }
 
     /// Collections of the live catalogue take their trees from `catalogue`.

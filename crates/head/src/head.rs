@@ -16,6 +16,10 @@ use bygone_tree::RunRoot;
 
 use crate::{base::Base, first_base, gather::Gatherer};
 
+/// zstd level of runs that are written because memory is full: the source is busy then, and may be on the
+/// same machine. A fold or a merge of runs compresses them better later.
+const SPILL_LEVEL: i32 = 1;
+
 /// How a head works.
 #[derive(Debug, Clone)]
 pub struct HeadOptions {
@@ -64,7 +68,8 @@ pub struct Head {
     pub(crate) filter: Filter,
     /// Collections that the initial sync did not find: the oplog must say that they were dropped.
     pub(crate) gone: Vec<CollectionId>,
-    /// Blocks and bytes of the initial sync, until the first snapshot counted them.
+    /// Blocks and bytes stored since the base was published (by the initial sync, as runs), which the next
+    /// snapshot counts.
     pub(crate) stored: (u64, u64),
     /// When the snapshot was taken that the head goes on from; `None` when that is an initial sync.
     pub(crate) taken: Option<UnixMillis>,
@@ -217,8 +222,7 @@ impl Head {
             count += 1;
         }
         if self.gatherer.buffer().bytes() > self.options.memory {
-            let writer = self.new_writer();
-            self.spill(&writer).await?;
+            self.spill_early(SPILL_LEVEL).await?;
         }
         Ok(count)
     }
@@ -259,6 +263,21 @@ impl Head {
         Ok(())
     }
 
+    /// Writes what is in memory as a run before the next snapshot does.
+    async fn spill_early(&mut self, level: i32) -> Result<()> {
+        let writer = self.writer(level);
+        self.spill(&writer).await?;
+        let written = writer.stats();
+        self.stored.0 += written.new_blocks;
+        self.stored.1 += written.new_stored_bytes;
+        Ok(())
+    }
+
+    /// [`Head::spill`] for a reader of the runs.
+    pub(crate) async fn spill_to_read(&mut self) -> Result<()> {
+        self.spill_early(self.options.level).await
+    }
+
     /// Runs that no manifest names yet: a groom must keep them.
     pub fn unpublished(&self) -> &[RunRoot] {
         &self.spilled
@@ -269,7 +288,11 @@ impl Head {
     }
 
     pub(crate) fn new_writer(&self) -> Arc<BlockWriter> {
-        let options = WriterOptions { level: self.options.level, ..WriterOptions::default() };
+        self.writer(self.options.level)
+    }
+
+    fn writer(&self, level: i32) -> Arc<BlockWriter> {
+        let options = WriterOptions { level, ..WriterOptions::default() };
         Arc::new(BlockWriter::new(self.part.repository().clone(), options))
     }
 

@@ -12,15 +12,16 @@ use bygone_tree::RunRoot;
 
 use crate::{
     base::Base,
-    compact::{compact, trim_at},
+    compact::{compact, split, trim_at},
     head::{Head, trims},
 };
 
 impl Head {
     /// The newest moment of which a snapshot could be taken; `None` while the initial sync's window is open.
+    /// The entries up to it tell everything of it: whether a fork voids a snapshot, its moment alone decides.
     pub fn safe_point(&self) -> Option<OpTime> {
         let position = self.position();
-        let ts = self.gatherer.assembler().safe(position.ts);
+        let ts = self.gatherer.settled(self.gatherer.assembler().safe(position.ts));
         (ts >= self.base.readable_from && ts >= self.base.at)
             .then_some(OpTime::new(ts, position.term))
     }
@@ -41,7 +42,8 @@ impl Head {
         let writer = self.new_writer();
         self.spill(&writer).await?;
         let mut catalogue = self.catalogue_at(at.ts)?;
-        let runs: Vec<RunRoot> = self.base.runs.iter().chain(&self.spilled).cloned().collect();
+        let (upto, later) = split(&self.spilled, at.ts, self.reader(), &writer).await?;
+        let runs: Vec<RunRoot> = self.base.runs.iter().cloned().chain(upto).collect();
         let trimming = trims(self.fcv_at(at.ts));
         let ended = self.trims_ended(at.ts);
         trim_at(&ended, &mut catalogue, &runs, self.reader(), &writer).await?;
@@ -68,7 +70,7 @@ impl Head {
         };
         let manifest = self.manifest(&base, at, now, stats)?;
         self.part.publish(&manifest).await?;
-        self.adopt(base, &manifest);
+        self.adopt(base, &manifest, later);
         Ok(manifest)
     }
 
@@ -125,12 +127,12 @@ impl Head {
     }
 
     /// Goes on from a published base.
-    fn adopt(&mut self, base: Base, manifest: &Manifest) {
+    fn adopt(&mut self, base: Base, manifest: &Manifest, later: Vec<RunRoot>) {
         self.source = manifest.source.clone();
         self.taken = Some(manifest.created);
         self.gatherer.rebase(base.at);
         self.gatherer.adopt_trees(&base.catalogue);
-        self.spilled.clear();
+        self.spilled = later;
         self.validated = 0;
         self.gone.clear();
         self.stored = (0, 0);

@@ -1,10 +1,17 @@
 //! Looking early for operations that do not fit: an update without its document is damage, and should be
 //! found within minutes, not at a restore.
 
-use bygone_base::Result;
-use bygone_tree::{KeyRange, Merge, density::density};
+use std::sync::Arc;
+
+use bygone_base::{Error, Result};
+use bygone_blockstore::BlockReader;
+use bygone_tree::{KeyRange, Merge, MergeOptions, RunRoot, TreeInfo, density::density};
+use tokio::task::JoinSet;
 
 use crate::{compact::merge_options, head::Head};
+
+/// Merges at once. They mostly decompress, so that more would only hold more memory.
+const TASKS: usize = 2;
 
 impl Head {
     /// Applies the operations that came since the last call to the documents they touch, reading at
@@ -15,10 +22,9 @@ impl Head {
     /// Damaged naming collection, `_id` and moment.
     pub async fn validate(&mut self, leaves: u64) -> Result<u64> {
         let Some(at) = self.safe_point() else { return Ok(0) };
-        let writer = self.new_writer();
-        self.spill(&writer).await?;
+        self.spill_to_read().await?;
         let fresh = &self.spilled[self.validated.min(self.spilled.len())..];
-        let all: Vec<_> = self.base.runs.iter().chain(&self.spilled).cloned().collect();
+        let all: Arc<[RunRoot]> = self.base.runs.iter().chain(&self.spilled).cloned().collect();
         let catalogue = self.catalogue_at(at.ts)?;
         let mut read = 0;
         for collection in catalogue.collections.values() {
@@ -31,19 +37,49 @@ impl Head {
                 }
             })
             .await?;
-            for range in ranges {
-                let mut options = merge_options(collection, at.ts);
-                options.range = range;
-                let mut merge = Merge::open(self.reader(), &collection.tree, &all, options).await?;
-                while let Some(_piece) =
-                    merge.next().await.map_err(|e| e.within(collection.namespace()))?
-                {
-                }
-            }
+            let check = Arc::new(Check {
+                reader: self.reader().clone(),
+                base: collection.tree.clone(),
+                runs: Arc::clone(&all),
+                options: merge_options(collection, at.ts),
+            });
+            check.all(&ranges).await.map_err(|e| e.within(collection.namespace()))?;
             read += touched;
         }
         self.validated = self.spilled.len();
         Ok(read)
+    }
+}
+
+/// What the merges of one collection have in common.
+struct Check {
+    reader: BlockReader,
+    base: TreeInfo,
+    runs: Arc<[RunRoot]>,
+    options: MergeOptions,
+}
+
+impl Check {
+    /// Merges the ranges, a part of them in each of a few tasks.
+    async fn all(self: Arc<Self>, ranges: &[KeyRange]) -> Result<()> {
+        let mut tasks = JoinSet::new();
+        for part in ranges.chunks(ranges.len().div_ceil(TASKS).max(1)) {
+            let (check, part) = (Arc::clone(&self), part.to_vec());
+            tasks.spawn(async move { check.merge(part).await });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            ended.map_err(|e| Error::internal("a check was cut off").source(e))??;
+        }
+        Ok(())
+    }
+
+    async fn merge(&self, ranges: Vec<KeyRange>) -> Result<()> {
+        for range in ranges {
+            let options = MergeOptions { range, ..self.options.clone() };
+            let mut merge = Merge::open(&self.reader, &self.base, &self.runs, options).await?;
+            while merge.next().await?.is_some() {}
+        }
+        Ok(())
     }
 }
 

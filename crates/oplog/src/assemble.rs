@@ -59,8 +59,10 @@ pub struct Assembler {
     /// Undecided transactions by raw session id; a session has one at a time.
     open: HashMap<Box<[u8]>, Transaction>,
     buffered: usize,
-    /// Transactions of several entries that were decided: (when, the position before them).
+    /// Transactions of several entries that ended: (when, the position before them).
     decided: Vec<(Ts, OpTime)>,
+    /// Where the transaction was prepared that the last entry committed or aborted.
+    ended: Option<Ts>,
 }
 
 /// The fields of an applyOps command.
@@ -86,12 +88,18 @@ impl Assembler {
     /// what [`replay_from`](Self::replay_from) said for it. Delivers only what was decided after `known`.
     pub fn resume(from: OpTime, known: Ts, filter: Filter) -> Self {
         let (open, decided) = (HashMap::new(), Vec::new());
-        Assembler { filter, known, last: from, open, buffered: 0, decided }
+        Assembler { filter, known, last: from, open, buffered: 0, decided, ended: None }
     }
 
     /// The last entry fed.
     pub fn position(&self) -> OpTime {
         self.last
+    }
+
+    /// Where the transaction was prepared that the last entry fed committed or aborted, if it did that. Before
+    /// that entry, no moment from there on was decided.
+    pub fn ended_prepare(&self) -> Option<Ts> {
+        self.ended
     }
 
     /// Bytes held for undecided transactions.
@@ -137,6 +145,7 @@ impl Assembler {
             )));
         }
         let before = std::mem::replace(&mut self.last, entry.op_time);
+        self.ended = None;
         match entry.kind {
             Kind::Command(command) if is_transactional(command.name) => {
                 self.transactional(&entry, &command, bytes, before, &mut out)
@@ -268,6 +277,7 @@ impl Assembler {
 
     fn take(&mut self, session: &Session<'_>) -> Option<Transaction> {
         let taken = self.open.remove(session.lsid)?;
+        self.ended = taken.prepared;
         self.buffered -= taken.entries.iter().map(|e| e.len()).sum::<usize>();
         Some(taken)
     }
@@ -303,7 +313,10 @@ impl Assembler {
     fn abort(&mut self, entry: &Entry<'_>, session: &Session<'_>) -> Result<()> {
         let known = self.open.get(session.lsid);
         if known.is_some_and(|t| t.number == session.txn_number) {
-            self.take(session);
+            if let Some(taken) = self.take(session).filter(|t| !t.headless) {
+                // For a state before its prepare it is as undecided as one that was committed.
+                self.decided.push((entry.op_time.ts, taken.before));
+            }
         } else if known.is_some_and(|t| t.prepared.is_some()) {
             return Err(Error::damaged(format!(
                 "oplog entry {}: aborts another transaction than the one prepared",
