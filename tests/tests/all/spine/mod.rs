@@ -205,4 +205,4 @@ pub fn number(name: &str, default: u64) -> u64 {
 }
 
 /// A pause between the steps of writers, so that they leave the machine to the rest.
-pub const PACE: Duration = Duration::from_millis(2);
+pub const PACE: Duration = Duration::from_millis(10);
