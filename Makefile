@@ -44,14 +44,14 @@ bench: tools
 matrix: tools
 	@scripts/get-servers 8.2 5.0 4.4 7.0 tools s3
 	cargo build --locked -p bygone
-	BYGONE_TEST_VERSIONS=$${BYGONE_TEST_VERSIONS:-8.2,7.0,5.0,4.4} $(NEXTEST) --profile ci -E 'package(bygone-tests)'
+	BYGONE_TEST_VERSIONS=$${BYGONE_TEST_VERSIONS:-8.2,7.0,5.0,4.4} $(NEXTEST) --profile matrix -E 'package(bygone-tests)'
 
 # Hours: the same tests with many rounds and long workloads.
 soak: tools
 	@scripts/get-servers 8.2 5.0 4.4 tools s3
 	cargo build --release --locked -p bygone
 	BYGONE_SOAK=1 BYGONE_KILL_ROUNDS=200 BYGONE_SIM_SEEDS=5000 BYGONE_PITR_SECS=3600 \
-	  BYGONE_BINARY=target/release/bygone \
+	  BYGONE_BIN=$$PWD/target/release/bygone \
 	  $(NEXTEST) --release --profile soak -E 'package(bygone-tests) + package(bygone-sim)'
 
 fuzz:

@@ -19,6 +19,13 @@ impl Version {
     /// All of them.
     pub const ALL: [Version; 4] = [Version::V4_4, Version::V5_0, Version::V7_0, Version::V8_2];
 
+    /// The versions that this run is about: `BYGONE_TEST_VERSIONS`, or the newest and the oldest.
+    pub fn chosen() -> Vec<Version> {
+        let named = env::var("BYGONE_TEST_VERSIONS").unwrap_or_else(|_| "8.2,4.4".to_owned());
+        let parse = |name: &str| name.trim().parse().unwrap_or_else(|error| panic!("{error}"));
+        named.split(',').map(parse).collect()
+    }
+
     /// `8.2`
     pub fn name(self) -> &'static str {
         match self {
@@ -52,6 +59,12 @@ impl Version {
     /// Before 7.0 it sees today's, and refuses or leaves out what has changed.
     pub fn reads_catalogue_in_the_past(self) -> bool {
         self >= Version::V7_0
+    }
+
+    /// Whether a read in the past sees capped collections as they were. 4.4
+    /// trims without a timestamp, so that what it trimmed since is gone from the past too.
+    pub fn reads_capped_in_the_past(self) -> bool {
+        self >= Version::V5_0
     }
 
     /// How much longer than a native server this one takes.

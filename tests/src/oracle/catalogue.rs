@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bson::{Document, RawDocumentBuf, doc};
 use bygone_base::Ts;
 use futures::TryStreamExt as _;
-use mongodb::Client;
+use mongodb::{Client, error::Result};
 
 use super::{CollectionState, Namespace, is_bookkeeping};
 use crate::server;
@@ -73,13 +73,21 @@ async fn by_id(client: &Client, name: &str) -> BTreeMap<String, RawDocumentBuf> 
 /// All documents that a command's cursor gives.
 pub(super) async fn cursor(client: &Client, db: &str, command: Document) -> Vec<RawDocumentBuf> {
     let shown = command.clone();
-    let opened = client.database(db).run_cursor_command(command).await;
-    let mut batches = opened.unwrap_or_else(|e| panic!("{shown} on {db}: {e}"));
+    try_cursor(client, db, command).await.unwrap_or_else(|e| panic!("{shown} on {db}: {e}"))
+}
+
+/// All documents that a command's cursor gives, or why it gives none.
+pub(super) async fn try_cursor(
+    client: &Client,
+    db: &str,
+    command: Document,
+) -> Result<Vec<RawDocumentBuf>> {
+    let mut cursor = client.database(db).run_cursor_command(command).await?;
     let mut documents = Vec::new();
-    while batches.advance().await.unwrap_or_else(|e| panic!("{shown} on {db}: {e}")) {
-        documents.push(batches.current().to_owned());
+    while cursor.advance().await? {
+        documents.push(cursor.current().to_owned());
     }
-    documents
+    Ok(documents)
 }
 
 /// Namespaces whose catalogue entry changed after `at`, by the server's own oplog.

@@ -8,7 +8,7 @@ use md5::{Digest as _, Md5};
 use mongodb::{Client, error::Result};
 
 use super::{
-    catalogue::{cursor, hex},
+    catalogue::{hex, try_cursor},
     is_bookkeeping,
 };
 use crate::{Version, server};
@@ -37,8 +37,8 @@ pub(super) async fn hash_of(
 
 /// The hash of each order that the server may hash a collection's documents in
 /// (by `_id`, and for capped collections the order of insertion), from the
-/// documents themselves. `None` when there are none: then nothing tells an
-/// empty collection from one that did not exist.
+/// documents themselves. `None` when the server refuses, and when there are none: then
+/// nothing tells an empty collection from one that did not exist.
 pub(super) async fn hashes_of_documents(
     client: &Client,
     version: Version,
@@ -51,7 +51,8 @@ pub(super) async fn hashes_of_documents(
         let mut command = doc! {"find": name};
         command.extend(order);
         read_at(&mut command, version, at);
-        let documents = cursor(client, db, command).await;
+        // 7.0 does not read capped collections in the past at all.
+        let documents = try_cursor(client, db, command).await.ok()?;
         if documents.is_empty() {
             return None;
         }

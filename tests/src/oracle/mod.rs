@@ -123,9 +123,7 @@ pub async fn moment(client: &Client, version: Version, at: Ts) -> Moment {
     let mut forgotten = BTreeSet::new();
     for db in databases(client).await {
         for (name, capped) in catalogue::names(client, &db).await {
-            // 4.4 trims capped collections without a timestamp, so that what it trimmed since is
-            // gone from the past too.
-            if capped && version < Version::V5_0 {
+            if capped && !version.reads_capped_in_the_past() {
                 forgotten.insert(format!("{db}.{name}"));
                 continue;
             }

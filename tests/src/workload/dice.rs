@@ -43,7 +43,7 @@ impl Dice {
 
     /// True once in `n` times.
     pub fn once_in(&self, n: u64) -> bool {
-        self.any() % n == 0
+        self.any().is_multiple_of(n)
     }
 
     /// One of `choices`, which must not be empty.
