@@ -1,8 +1,11 @@
 //! Tests against real servers and the real binary. One module per subject;
-//! those that take long or need many versions are modules `matrix` and `soak`,
-//! which have profiles of their own (`make matrix`, `make soak`).
-
-#![allow(unreachable_pub, reason = "a test binary has no callers outside")]
+//! `make matrix` and `make soak` run the same with more versions and more rounds.
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking, and has no callers outside"
+)]
 
 mod agent;
 mod harness;
