@@ -14,16 +14,22 @@ fn uuid(byte: u8) -> Binary {
     Binary { subtype: BinarySubtype::Uuid, bytes: vec![byte; 16] }
 }
 
+fn id(i: u64) -> ObjectId {
+    let mut bytes = [7; 12];
+    bytes[4..].copy_from_slice(&i.to_be_bytes());
+    ObjectId::from_bytes(bytes)
+}
+
 fn document(i: u64) -> RawDocumentBuf {
     let name = format!("user-{:x}", i.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    rawdoc! { "_id": ObjectId::new(), "name": name, "n": i as i64, "text": "some text that stays the same" }
+    rawdoc! { "_id": id(i), "name": name, "n": i as i64, "text": "some text that stays the same" }
 }
 
 fn single(i: u64) -> RawDocumentBuf {
     rawdoc! {
         "lsid": { "id": uuid(1), "uid": Binary { subtype: BinarySubtype::Generic, bytes: vec![2; 32] } },
         "txnNumber": i as i64, "op": "i", "ns": "shop.orders", "ui": uuid(3),
-        "o": document(i), "o2": { "_id": ObjectId::new() }, "stmtId": 0,
+        "o": document(i), "o2": { "_id": id(i) }, "stmtId": 0,
         "ts": bson::Timestamp { time: 1, increment: i as u32 }, "t": 1i64, "v": 2i64,
         "wall": bson::DateTime::from_millis(1_700_000_000_000 + i as i64),
         "prevOpTime": { "ts": bson::Timestamp { time: 0, increment: 0 }, "t": -1i64 },
@@ -33,7 +39,7 @@ fn single(i: u64) -> RawDocumentBuf {
 fn vectored(i: u64, per: u64) -> RawDocumentBuf {
     let mut ops = RawArrayBuf::new();
     for k in 0..per {
-        ops.push(rawdoc! { "op": "i", "ns": "shop.orders", "ui": uuid(3), "o": document(i * per + k), "o2": { "_id": ObjectId::new() } });
+        ops.push(rawdoc! { "op": "i", "ns": "shop.orders", "ui": uuid(3), "o": document(i * per + k), "o2": { "_id": id(i * per + k) } });
     }
     rawdoc! {
         "op": "c", "ns": "admin.$cmd", "o": { "applyOps": ops },
