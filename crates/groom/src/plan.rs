@@ -18,6 +18,8 @@ pub struct PackFacts {
     pub living: u64,
     /// When it was written, by the store's clock.
     pub written: UnixMillis,
+    /// When its living blocks were recorded to be elsewhere too.
+    pub moved: Option<UnixMillis>,
 }
 
 /// When to do what.
@@ -34,8 +36,11 @@ pub struct Limits {
 pub struct Plan {
     /// Dead long enough: delete.
     pub delete: Vec<PackId>,
-    /// Mostly dead: move the living blocks, then treat the pack as dead.
+    /// Mostly dead: copy the living blocks elsewhere and record where. The pack stays for the delay: whoever
+    /// opened a snapshot before it expired reads the others in it.
     pub rewrite: Vec<PackId>,
+    /// Recorded long enough: delete.
+    pub replaced: Vec<PackId>,
     /// Relocation records that nothing followed long enough: delete.
     pub forget: Vec<PackId>,
     /// All dead packs and unfollowed records that stay for now, and since when they are known to be dead.
@@ -58,7 +63,12 @@ pub fn plan(
         if facts.living > 0 {
             let old = now.since(facts.written) >= limits.delay;
             if old && (facts.living as f64) < facts.stored as f64 * limits.rewrite_below {
-                plan.rewrite.push(facts.pack);
+                if facts.moved.is_none() {
+                    plan.rewrite.push(facts.pack);
+                }
+                if now.since(facts.moved.unwrap_or(now)) >= limits.delay {
+                    plan.replaced.push(facts.pack);
+                }
             }
             continue;
         }
@@ -114,6 +124,7 @@ impl Plan {
         for pack in self.delete.drain(..).chain(self.forget.drain(..)) {
             self.dead.insert(pack, dead_since.get(&pack).copied().unwrap_or(now));
         }
+        self.replaced.clear();
         self.waiting += std::mem::take(&mut self.freed);
     }
 }
@@ -131,6 +142,7 @@ mod tests {
             stored: 100,
             living,
             written: UnixMillis(written),
+            moved: None,
         }
     }
 
@@ -158,6 +170,25 @@ mod tests {
         let packs = [pack(1, 49, 0), pack(2, 50, 0), pack(3, 49, 9_500)];
         let plan = plan(&packs, &BTreeMap::new(), &LIMITS, UnixMillis(10_000));
         assert_eq!(plan.rewrite, vec![PackId([1; 16])]);
+    }
+
+    #[test]
+    fn a_rewritten_pack_stays_for_the_delay_and_while_somebody_reads() {
+        let facts = |moved| PackFacts { moved, ..pack(1, 10, 0) };
+        let now = UnixMillis(10_000);
+        let at = |moved, delay| {
+            plan(&[facts(moved)], &BTreeMap::new(), &Limits { delay, ..LIMITS }, now)
+        };
+        let one = vec![PackId([1; 16])];
+        let first = at(None, 1000);
+        assert_eq!((&first.rewrite, first.replaced.len()), (&one, 0));
+        assert_eq!(at(Some(UnixMillis(9_500)), 1000), Plan::default());
+        let mut due = at(Some(UnixMillis(9_000)), 1000);
+        assert_eq!((due.rewrite.len(), &due.replaced), (0, &one));
+        due.hold_back(&BTreeMap::new(), now);
+        assert_eq!(due, Plan::default());
+        let at_once = at(None, 0);
+        assert_eq!((&at_once.rewrite, &at_once.replaced), (&one, &one));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A groom: mark, plan, sweep.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bygone_base::{ByteSize, ErrorKind, PackId, Result, UnixMillis};
 use bygone_blockstore::{
@@ -130,8 +130,10 @@ async fn sweep(
     for pack in &todo.delete {
         repo.store().delete(&names::pack(*pack)).await?;
     }
-    for pack in &todo.rewrite {
-        rewrite(reader, living, *pack).await?;
+    for pack in
+        todo.rewrite.iter().chain(todo.replaced.iter().filter(|p| !todo.rewrite.contains(p)))
+    {
+        rewrite(reader, living, *pack, todo.replaced.contains(pack)).await?;
     }
     for pack in &todo.forget {
         repo.store().delete(&names::moved(*pack)).await?;
@@ -142,6 +144,9 @@ async fn sweep(
 }
 
 async fn facts(reader: &BlockReader, living: &Living) -> Result<Vec<PackFacts>> {
+    let records = reader.repo().store().list(names::MOVED, None).await?;
+    let records: HashMap<PackId, UnixMillis> =
+        records.iter().filter_map(|o| Some((parse_moved(&o.name)?, o.modified))).collect();
     let mut facts = Vec::new();
     for object in reader.repo().store().list(names::PACKS, None).await? {
         let Some(pack) = names::parse_pack(&object.name) else { continue };
@@ -156,8 +161,8 @@ async fn facts(reader: &BlockReader, living: &Living) -> Result<Vec<PackFacts>> 
                 Err(e) => return Err(e),
             },
         };
-        let (bytes, written) = (object.size, object.modified);
-        facts.push(PackFacts { pack, bytes, stored, living: alive, written });
+        let (bytes, written, moved) = (object.size, object.modified, records.get(&pack).copied());
+        facts.push(PackFacts { pack, bytes, stored, living: alive, written, moved });
     }
     Ok(facts)
 }
@@ -184,10 +189,12 @@ async fn unfollowed(repo: &Repository, living: &Living) -> Result<Vec<(PackId, U
     Ok(found)
 }
 
-/// Moves the living blocks of a pack and deletes it. A reader in the middle of it finds the relocation.
-async fn rewrite(reader: &BlockReader, living: &Living, pack: PackId) -> Result<()> {
+/// Sees to it that the living blocks of a pack are elsewhere, and deletes it when that is due. A reader in the
+/// middle of it finds the relocation.
+async fn rewrite(reader: &BlockReader, living: &Living, pack: PackId, delete: bool) -> Result<()> {
     let Some(alive) = living.of(pack) else { return Ok(()) };
     match move_blocks(reader, alive, pack).await {
+        Ok(_) if !delete => Ok(()),
         Ok(true) => reader.repo().store().delete(&names::pack(pack)).await,
         Ok(false) => Ok(()),
         // Of a pack that is damaged nothing is given away; verify reports it.
