@@ -22,11 +22,16 @@ pub async fn check(world: &World, part: &PartStore) -> Result<Vec<String>> {
                 if let Some(other) = all.insert(at.ts, entry)
                     && other != entry
                 {
-                    broken.push(format!("timeline {}: {at} and {} are both stored", timeline.id, other.0));
+                    broken.push(format!(
+                        "timeline {}: {at} and {} are both stored",
+                        timeline.id, other.0
+                    ));
                 }
                 match world.set.committed(at) {
                     None => broken.push(format!("{at} is stored, but never had a majority")),
-                    Some(there) if *there != *raw => broken.push(format!("{at} is stored with other bytes")),
+                    Some(there) if *there != *raw => {
+                        broken.push(format!("{at} is stored with other bytes"))
+                    }
                     Some(_) => {}
                 }
             }
@@ -35,7 +40,10 @@ pub async fn check(world: &World, part: &PartStore) -> Result<Vec<String>> {
         let Some((start, mut reached)) = ends.first().copied() else { continue };
         for (prev, last) in ends {
             if prev > reached {
-                broken.push(format!("timeline {}: nothing between {reached} and {prev}", timeline.id));
+                broken.push(format!(
+                    "timeline {}: nothing between {reached} and {prev}",
+                    timeline.id
+                ));
             }
             reached = reached.max(last);
         }
@@ -62,5 +70,6 @@ fn complete(
 
 /// Agents leave no-ops out, but for the last entry of a slice.
 fn is_noop(entry: &[u8]) -> bool {
-    bson::RawDocument::from_bytes(entry).is_ok_and(|entry| entry.get_str("op").is_ok_and(|op| op == "n"))
+    bson::RawDocument::from_bytes(entry)
+        .is_ok_and(|entry| entry.get_str("op").is_ok_and(|op| op == "n"))
 }

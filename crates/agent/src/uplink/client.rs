@@ -91,8 +91,9 @@ impl Client {
         if !status.is_success() {
             return Err(self.refused(status, &body));
         }
-        String::from_utf8(body)
-            .map_err(|e| Error::damaged(format!("the answer of {} is no text", self.base)).source(e))
+        String::from_utf8(body).map_err(|e| {
+            Error::damaged(format!("the answer of {} is no text", self.base)).source(e)
+        })
     }
 
     async fn read(&self, mut answer: Response) -> Result<Vec<u8>> {
