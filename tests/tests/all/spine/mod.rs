@@ -2,6 +2,7 @@
 //! `bygone restore` brings moments back into another, and the servers say
 //! whether they are equal.
 
+mod kill;
 mod pitr;
 
 use std::{path::PathBuf, time::Duration};
@@ -10,7 +11,7 @@ use bson::doc;
 use bygone_base::Ts;
 use bygone_tests::{
     ClusterState, Moment, ReplicaSet, Version, diff,
-    oracle::{diff_moment, differing_documents},
+    oracle::{self, diff_moment, differing_documents},
     process::{Bygone, Output, Running},
     state_at,
     wait::PATIENCE,
@@ -45,6 +46,11 @@ impl Backup {
     /// `bygone up` with an interval so short that folds and snapshots happen all the time.
     pub fn up(&self, source: &str) -> Bygone {
         self.source(self.command("up"), source).arg("--interval").arg("2s")
+    }
+
+    /// `bygone backup`
+    pub fn backup(&self, source: &str) -> Bygone {
+        self.source(self.command("backup"), source)
     }
 
     /// The URI goes by the environment: it may hold a password.
@@ -152,6 +158,12 @@ pub async fn interrupted(up: Running) -> Output {
         ended.stderr
     );
     ended
+}
+
+/// The state of a source that nobody writes to.
+pub async fn mark(client: &Client, version: Version) -> ClusterState {
+    let at = oracle::now(client).await;
+    state_at(client, version, Some(at)).await
 }
 
 /// A source and its version, to explain differences with.
