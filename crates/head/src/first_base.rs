@@ -35,10 +35,7 @@ pub(crate) async fn build(
 ) -> Result<Option<Start>> {
     let Some(end) = read(sync_part, &sync::end_name(sync)).await? else { return Ok(None) };
     let end = SyncEndRecord::from_bson(&end)?;
-    let plan = read(sync_part, &sync::plan_name(sync))
-        .await?
-        .ok_or_else(|| Error::damaged(format!("the plan of initial sync {sync} is missing")))?;
-    let plan = SyncPlan::from_bson(&plan)?;
+    let plan = plan_of(sync_part, sync).await?;
     let mut records = records(sync_part, sync).await?;
     if records.is_empty() && !plan.collections.is_empty() {
         // A groom took them away when a snapshot covered them. That snapshot is not of this history, or gone.
@@ -94,12 +91,19 @@ pub(crate) async fn build(
         runs: build.runs,
         readable_from: window_end,
     };
-    let source = SourceInfo {
-        set: plan.source.set.clone(),
-        version: plan.source.version.clone(),
-        fcv: plan.source.fcv.clone(),
-    };
+    let source = source_of(&plan);
     Ok(Some(Start { base, source, filter: plan.filter.clone(), gone, stored, taken: None }))
+}
+
+async fn plan_of(part: &PartStore, sync: SyncId) -> Result<SyncPlan> {
+    let plan = read(part, &sync::plan_name(sync)).await?;
+    let missing = || Error::damaged(format!("the plan of initial sync {sync} is missing"));
+    SyncPlan::from_bson(&plan.ok_or_else(missing)?)
+}
+
+fn source_of(plan: &SyncPlan) -> SourceInfo {
+    let source = &plan.source;
+    SourceInfo { set: source.set.clone(), version: source.version.clone(), fcv: source.fcv.clone() }
 }
 
 /// What an older snapshot holds, to use its blocks again. Where it is damaged, nothing is.

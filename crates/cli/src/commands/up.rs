@@ -29,14 +29,7 @@ pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
         groom_delay: args.keep.groom_delay,
         ..JobOptions::default()
     };
-    if args.interval >= args.keep.groom_delay {
-        output.event(
-            "warning",
-            "warning: --interval is not below --groom-delay: another process that grooms this store \
-             could delete what is written between two snapshots",
-            json!({"warning": "short groom delay"}),
-        );
-    }
+    warn_of_delay(&args, output);
     let Part { snapshots, oplog } = part;
     let location = snapshots.repository().store().location();
     output.event(
@@ -50,20 +43,11 @@ pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
     let name = key.clone();
     let (job, status) =
         Job::new(ingest.clone(), key.clone(), snapshots, oplog, clock.clone(), options);
+    let text = status_text(name, progress.clone(), status.clone());
     let server = match &args.listen {
         Some(address) => {
             let tls = args.tls_cert.zip(args.tls_key);
             let tls = tls.map(|(certificate, key)| TlsFiles { certificate, key });
-            let (agent, job) = (progress.clone(), status.clone());
-            let text = StatusText(Arc::new(move || {
-                let mut value = agent_json(&agent.borrow());
-                if let Some(object) = value.as_object_mut() {
-                    object.insert("job".into(), name.job.as_str().into());
-                    object.insert("part".into(), name.part.as_str().into());
-                    object.insert("backup".into(), job_json(&job.borrow()));
-                }
-                value.to_string()
-            }));
             Some(super::status::serve(address, tls, ingest, clock.clone(), text).await?)
         }
         None => None,
@@ -105,6 +89,34 @@ pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
         json!({"chain": chain.ts.to_string()}),
     );
     Ok(ExitCode::SUCCESS)
+}
+
+fn warn_of_delay(args: &UpArgs, output: &Output) {
+    if args.interval >= args.keep.groom_delay {
+        output.event(
+            "warning",
+            "warning: --interval is not below --groom-delay: another process that grooms this store \
+             could delete what is written between two snapshots",
+            json!({"warning": "short groom delay"}),
+        );
+    }
+}
+
+/// What `status --server` is told.
+fn status_text(
+    key: PartKey,
+    agent: watch::Receiver<Progress>,
+    job: watch::Receiver<JobStatus>,
+) -> StatusText {
+    StatusText(Arc::new(move || {
+        let mut value = agent_json(&agent.borrow());
+        if let Some(object) = value.as_object_mut() {
+            object.insert("job".into(), key.job.as_str().into());
+            object.insert("part".into(), key.part.as_str().into());
+            object.insert("backup".into(), job_json(&job.borrow()));
+        }
+        value.to_string()
+    }))
 }
 
 /// Hands the job's wish for a resync to the agent; gives the error when that refuses.
