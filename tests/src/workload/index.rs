@@ -26,7 +26,11 @@ impl Runner<'_> {
             index.insert("name", name);
             indexes.push(index);
         }
-        let command = doc! {"createIndexes": &known.name, "indexes": indexes};
+        // By default a build waits for every voting member, also for one that was killed.
+        let quorum = *self.dice.pick(&["majority", "majority", "votingMembers"]);
+        let quorum = if self.tolerant { "majority" } else { quorum };
+        let command =
+            doc! {"createIndexes": &known.name, "indexes": indexes, "commitQuorum": quorum};
         self.command(&known.db, command).await;
     }
 

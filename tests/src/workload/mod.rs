@@ -105,7 +105,8 @@ impl Workload {
         let place =
             format!("seed {} on {}, step {}, {kind:?}", self.seed, self.version, self.steps);
         let version = self.version;
-        let mut runner = Runner::new(client, version, &mut self.dice, &mut self.world);
+        let mut runner =
+            Runner::new(client, version, &mut self.dice, &mut self.world, self.tolerant);
         let limit = version.patience(PATIENCE * 3);
         let done = tokio::time::timeout(limit, runner.perform(kind)).await;
         assert!(done.is_ok(), "{place}: no answer after {limit:?}");

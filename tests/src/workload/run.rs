@@ -53,6 +53,8 @@ pub(super) struct Runner<'a> {
     pub(super) version: Version,
     pub(super) dice: &'a mut Dice,
     pub(super) world: &'a mut World,
+    /// Members may be down.
+    pub(super) tolerant: bool,
     outcome: Outcome,
 }
 
@@ -62,8 +64,9 @@ impl<'a> Runner<'a> {
         version: Version,
         dice: &'a mut Dice,
         world: &'a mut World,
+        tolerant: bool,
     ) -> Runner<'a> {
-        Runner { client, version, dice, world, outcome: Outcome::default() }
+        Runner { client, version, dice, world, tolerant, outcome: Outcome::default() }
     }
 
     pub(super) fn outcome(&mut self) -> &mut Outcome {

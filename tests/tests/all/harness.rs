@@ -52,7 +52,10 @@ async fn every_kind_works(version: Version) {
     let set = ReplicaSet::single(version).await;
     let client = set.client().await;
     let mut workload = Workload::new(11, version);
-    workload.run(&client, 60).await;
+    // Enough that every kind of collection is among them.
+    for _ in 0..60 {
+        workload.perform(&client, Kind::Create).await;
+    }
     for _ in 0..12 {
         for kind in Kind::ALL.iter().filter(|kind| kind.since() <= version) {
             workload.perform(&client, *kind).await;
@@ -174,4 +177,32 @@ async fn seaweedfs_keeps_its_data_when_it_is_killed() {
     weed.restart().await;
     assert!(weed.url("p").starts_with("s3://backups/p?endpoint=http://127.0.0.1:"));
     assert!(TcpStream::connect(weed.address()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_tolerant_workload_lives_through_elections() {
+    let version = Version::V8_2;
+    let mut set = ReplicaSet::start(Options::new(version).members(3)).await;
+    let client = set.client().await;
+    let workloads = (21..=22).map(|seed| Workload::new(seed, version).tolerant());
+    let mut traffic = Traffic::start(&client, version, workloads, Duration::ZERO);
+    traffic.go_on(60).await;
+    set.step_down().await;
+    traffic.go_on(60).await;
+    let primary = set.primary().await;
+    set.members[primary].kill();
+    traffic.go_on(60).await;
+    set.restart(primary).await;
+    set.healthy().await;
+    let mark = traffic.mark().await;
+    traffic.stop().await;
+    set.replicated().await;
+    for member in 0..3 {
+        let client = set.member_client(member).await;
+        let there = state_at(&client, version, mark.at).await;
+        // Writers went on for at most a step after the mark, and the data is that of the mark.
+        let documents = |d: &String| d.contains("documents differ");
+        let differences: Vec<_> = diff(&mark, &there).into_iter().filter(documents).collect();
+        assert_eq!(differences, Vec::<String>::new(), "member {member}");
+    }
 }
