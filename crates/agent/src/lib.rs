@@ -16,9 +16,10 @@
 //!    a range goes on after the last acknowledged document, on any member.
 //! 4. A collection counts as gone only as a claim that the oplog has to confirm.
 //! 5. Slices are never empty, and an entry is never split.
-//! 6. Memory: a scanner holds at most one slice (10 MiB compressed), the leaf being filled (0.5 MiB and one
-//!    document) and three replies (1 MiB each, at most 16 MiB with large documents); the tail one slice (10 MiB raw and
-//!    one entry) and three replies. With two scanners about 60 MiB, and 200 MiB when every document has 16 MiB.
+//! 6. Memory: a scanner holds at most two slices (10 MiB compressed each: one being filled, one being handed
+//!    over), the leaf being filled (0.5 MiB and one document) and three replies (1 MiB each, at most 16 MiB with
+//!    large documents); the tail one slice (10 MiB raw and one entry) and three replies. With two scanners about
+//!    80 MiB, and 220 MiB when every document has 16 MiB.
 //! 7. No password is printed; nothing is written to the source but no-ops in its oplog.
 //!
 //! Not here: applying oplog entries, storing, checking slices (crates oplog, ingest, head).

@@ -4,10 +4,10 @@
 use std::ops::Range;
 
 use bygone_base::{CollectionId, Error, Result, Ts};
+use bygone_blockstore::compress_block;
 use bygone_document::{Doc, id_key_into};
 use bygone_oplog::uplink::SyncBlock;
 use bygone_tree::{LeafBuilder, OpKind, Position, RunOp, cutter::Cutter, run::RunLeafBuilder};
-use bytes::Bytes;
 
 /// Operations per slice of runs. Positions of slice `seq` begin at `seq << 16`,
 /// so that a scan that starts again gives higher positions without knowing the old ones.
@@ -136,15 +136,14 @@ impl Packer {
     }
 
     fn add_block(&mut self, raw: &[u8], items: usize, first_key: Vec<u8>) -> Result<()> {
-        let zstd = zstd::bulk::compress(raw, self.level)
-            .map_err(|e| Error::io("compressing a block", e))?;
+        let zstd = compress_block(self.level, raw)?;
         let small = |n: usize| u32::try_from(n).map_err(|_| Error::internal("block too large"));
         self.ready.bytes += zstd.len();
         self.ready.blocks.push(SyncBlock {
             raw_len: small(raw.len())?,
             items: small(items)?,
             first_key,
-            zstd: Bytes::from(zstd),
+            zstd,
         });
         Ok(())
     }

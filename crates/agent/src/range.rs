@@ -14,6 +14,7 @@ use bygone_base::{Error, ErrorKind, OpTime, Result, SyncId, Ts};
 use bygone_document::id_key;
 use bygone_oplog::uplink::{SessionRef, SyncPlan, SyncSlice};
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -76,37 +77,13 @@ pub(crate) struct RangeAt {
     pub(crate) resume: Option<Vec<u8>>,
 }
 
-/// Scans a range to its end.
+/// Scans a range to its end. Whatever ends it, a slice that is being handed over is handed over first.
 pub(crate) async fn scan_range(job: &ScanJob, at: RangeAt) -> Result<()> {
     let coll = at.coll;
     let mut run = RangeRun::new(job, at)?;
-    let mut attempts = 0;
-    loop {
-        let before = run.documents;
-        match run.pass().await {
-            Ok(()) => {
-                run.send(true, false).await?;
-                break;
-            }
-            Err(SourceError { fault: Fault::Gone, .. }) => {
-                run.packer.clear();
-                run.send(true, true).await?;
-                break;
-            }
-            Err(SourceError { fault: Fault::Other, error }) => return Err(error),
-            Err(SourceError { error, .. }) => {
-                // A scan that starts again makes no progress by being long.
-                attempts =
-                    if run.documents > before && run.method.resumes() { 0 } else { attempts + 1 };
-                if attempts >= ATTEMPTS {
-                    return Err(error.within("the scan is interrupted again and again"));
-                }
-                tracing::debug!(%error, "a scan is opened again");
-                run.reopen();
-                job.env.clock.sleep(AGAIN).await;
-            }
-        }
-    }
+    let scanned = run.scan().await;
+    let stored = run.handed_over().await;
+    scanned.and(stored)?;
     job.range_is_done(coll);
     Ok(())
 }
@@ -123,6 +100,9 @@ struct RangeRun<'a> {
     request: Scan,
     documents: u64,
     valid_from: Ts,
+    /// The slice that is being handed over while the next one is filled: storing it waits for the disk or
+    /// the network, scanning does not. At most one, so that the slices of a range stay in order.
+    upload: JoinSet<Result<u64>>,
 }
 
 impl<'a> RangeRun<'a> {
@@ -154,7 +134,36 @@ impl<'a> RangeRun<'a> {
             after: job.start.ts,
             batch: crate::plan::batch_docs(size, options.batch.0),
         };
-        Ok(RangeRun { job, at, method, packer, request, documents: 0, valid_from: job.start.ts })
+        let (valid_from, upload) = (job.start.ts, JoinSet::new());
+        Ok(RangeRun { job, at, method, packer, request, documents: 0, valid_from, upload })
+    }
+
+    /// Cursor after cursor, until one reaches the end of the range.
+    async fn scan(&mut self) -> Result<()> {
+        let job = self.job;
+        let mut attempts = 0;
+        loop {
+            let before = self.documents;
+            match self.pass().await {
+                Ok(()) => return self.send(true, false).await,
+                Err(SourceError { fault: Fault::Gone, .. }) => {
+                    self.packer.clear();
+                    return self.send(true, true).await;
+                }
+                Err(SourceError { fault: Fault::Other, error }) => return Err(error),
+                Err(SourceError { error, .. }) => {
+                    // A scan that starts again makes no progress by being long.
+                    let forward = self.documents > before && self.method.resumes();
+                    attempts = if forward { 0 } else { attempts + 1 };
+                    if attempts >= ATTEMPTS {
+                        return Err(error.within("the scan is interrupted again and again"));
+                    }
+                    tracing::debug!(%error, "a scan is opened again");
+                    self.reopen();
+                    job.env.clock.sleep(AGAIN).await;
+                }
+            }
+        }
     }
 
     /// One cursor, to the end of the range.
@@ -243,10 +252,20 @@ impl<'a> RangeRun<'a> {
             gone,
             blocks: packed.blocks,
         };
-        job.env.uplink.sync_slice(&job.session, slice).await?;
+        self.handed_over().await?;
+        let (uplink, session) = (Arc::clone(&job.env.uplink), job.session.clone());
+        self.upload.spawn(async move { uplink.sync_slice(&session, slice).await.map(|_| bytes) });
         self.at.seq =
             self.at.seq.checked_add(1).ok_or_else(|| Error::internal("too many slices"))?;
-        job.env.progress.change(|p| p.sent += bytes);
+        Ok(())
+    }
+
+    /// Waits until the slice under way is stored.
+    async fn handed_over(&mut self) -> Result<()> {
+        while let Some(ended) = self.upload.join_next().await {
+            let bytes = ended.map_err(|e| Error::internal("a hand-over failed").source(e))??;
+            self.job.env.progress.change(|p| p.sent += bytes);
+        }
         Ok(())
     }
 }

@@ -134,6 +134,13 @@ impl Tail {
             return Ok(end);
         }
         loop {
+            if self.goal.is_some_and(|goal| gather.at().ts >= goal) {
+                // Nothing more is wanted: there is nothing to wait for.
+                self.flush(gather).await?;
+            }
+            if self.reached() {
+                return Ok(TailEnd::Reached);
+            }
             let due = gather.due(options.flush);
             let wait = due.map_or(options.flush, |due| due.saturating_sub(clock.monotonic()));
             let batch = tokio::select! {
@@ -156,9 +163,6 @@ impl Tail {
             }
             if gather.due(options.flush).is_some_and(|due| due <= clock.monotonic()) {
                 self.flush(gather).await?;
-            }
-            if self.reached() {
-                return Ok(TailEnd::Reached);
             }
         }
     }

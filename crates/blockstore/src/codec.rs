@@ -26,7 +26,9 @@ thread_local! {
 /// Compresses the raw content of a block for
 /// [`put_compressed`](crate::BlockWriter::put_compressed).
 pub fn compress_block(level: i32, raw: &[u8]) -> Result<Bytes> {
-    compress(level, raw).map(Bytes::from)
+    // Exactly as long as the frame: what zstd writes into has room for the raw size, and many blocks are
+    // held at once.
+    compress(level, raw).map(|frame| Bytes::copy_from_slice(&frame))
 }
 
 /// Decompresses a block; anything but exactly `raw_len` bytes is damage.

@@ -2,6 +2,7 @@
 
 use bson::rawdoc;
 use bygone_tree::{Leaf, cutter::cut_for, run::RunLeaf};
+use bytes::Bytes;
 
 use super::*;
 

@@ -2,7 +2,7 @@
 //! that passes here is a block as docs/format.md section 6 says, in its place.
 
 use bygone_base::{BlockId, CollectionId, Error, PackId, Result, Ts};
-use bygone_blockstore::{BlockRef, Repository};
+use bygone_blockstore::{BlockRef, Repository, decompress_block};
 use bygone_document::{key, walk};
 use bygone_oplog::uplink::SyncBlock;
 use bygone_tree::{
@@ -10,9 +10,6 @@ use bygone_tree::{
     run::{RunLeaf, RunOp},
 };
 use bytes::Bytes;
-
-/// Largest raw block of the store format.
-const MAX_RAW_BLOCK: u32 = 33 << 20;
 
 /// What the plan and the slices before say about a slice.
 #[derive(Debug, Clone)]
@@ -79,19 +76,8 @@ pub(crate) fn block_ids(repository: &Repository, blocks: &[SyncBlock]) -> Result
 }
 
 fn decompress(block: &SyncBlock) -> Result<Bytes> {
-    if block.raw_len > MAX_RAW_BLOCK {
-        return Err(Error::damaged(format!("a raw block of {} bytes is too long", block.raw_len)));
-    }
-    let expected = block.raw_len as usize;
-    let raw = zstd::bulk::decompress(&block.zstd, expected)
-        .map_err(|e| Error::damaged("the block cannot be decompressed").source(e))?;
-    if raw.len() != expected {
-        return Err(Error::damaged(format!(
-            "the block has {} bytes and should have {expected}",
-            raw.len()
-        )));
-    }
-    Ok(raw.into())
+    decompress_block(block.raw_len, &block.zstd)
+        .map_err(|e| e.within("the block cannot be decompressed"))
 }
 
 /// Documents: whole BSON, in strictly ascending key order, within the range.
