@@ -1,0 +1,280 @@
+//! A job over a store in memory, with slices put straight into it.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test")]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bson::{Binary, RawDocumentBuf, Timestamp, rawdoc, spec::BinarySubtype};
+use bygone_base::{Clock, OpTime, SeededRng, SyncId, TimelineId, Ts, UnixMillis};
+use bygone_blockstore::{MemoryStore, ObjectKind, Repository, Store as _};
+use bygone_daemon::{Job, JobOptions, JobPhase, JobStatus, keep, resynced_lately};
+use bygone_ingest::{Ingest, Options, Stores};
+use bygone_oplog::{
+    filter::Filter,
+    names::SliceName,
+    slice::SliceBuilder,
+    uplink::{PartKey, Source, SyncPlan},
+};
+use bygone_snapshot::{
+    PartStore, Policy, Timeline,
+    sync::{SyncEndRecord, end_name, plan_name},
+};
+use bytes::Bytes;
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// Time passes only when somebody sleeps.
+#[derive(Debug, Default)]
+struct TestClock(AtomicU64);
+
+#[async_trait]
+impl Clock for TestClock {
+    fn now(&self) -> UnixMillis {
+        UnixMillis(1_795_150_800_000 + self.monotonic().as_millis() as i64)
+    }
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.0.load(Relaxed))
+    }
+    async fn sleep(&self, time: Duration) {
+        tokio::task::yield_now().await;
+        self.0.fetch_add(time.as_millis() as u64, Relaxed);
+    }
+}
+
+const START: OpTime = OpTime { ts: Ts((1_000 << 32) + 1), term: 1 };
+
+fn at(secs: u32) -> OpTime {
+    OpTime::new(Ts::new(secs, 1), 1)
+}
+
+struct World {
+    clock: Arc<TestClock>,
+    store: MemoryStore,
+    part: PartStore,
+    ingest: Arc<Ingest>,
+    key: PartKey,
+}
+
+impl World {
+    async fn new() -> World {
+        let clock = Arc::new(TestClock::default());
+        let store = MemoryStore::new(clock.clone());
+        let rng = Arc::new(SeededRng::new(1));
+        let created =
+            Repository::create(Arc::new(store.clone()), None, rng.clone(), clock.as_ref()).await;
+        let repo = created.unwrap();
+        let key = PartKey { job: "job".parse().unwrap(), part: "rs0".parse().unwrap() };
+        let part = PartStore::new(repo.clone(), key.job.clone(), key.part.clone());
+        let stores = Stores::one(repo);
+        let ingest = Arc::new(Ingest::new(stores, clock.clone(), rng, Options::default()));
+        let world = World { clock, store, part, ingest, key };
+        world.history(1, START, "initial sync").await;
+        world
+    }
+
+    async fn put(&self, kind: ObjectKind, name: &str, plain: &[u8]) {
+        self.part.repository().put_object(kind, &self.part.name(name), plain).await.unwrap();
+    }
+
+    /// A timeline whose initial sync found nothing.
+    async fn history(&self, id: u32, start: OpTime, reason: &str) {
+        let sync = SyncId([id as u8; 8]);
+        let timeline = Timeline {
+            id: TimelineId(id),
+            start,
+            parent: (id > 1).then(|| (TimelineId(id - 1), start)),
+            reason: reason.into(),
+            sync: Some(sync),
+            created: self.clock.now(),
+        };
+        let source = Source { set: "rs0".into(), version: "8.2.0".into(), fcv: "8.2".into() };
+        let (collections, views, filter) = (Vec::new(), Vec::new(), Filter::all());
+        let plan = SyncPlan { sync, start, collections, views, filter, source };
+        let end = SyncEndRecord { end: start, listed: Vec::new() };
+        self.put(ObjectKind::Sync, &plan_name(sync), plan.to_bson().as_bytes()).await;
+        self.put(ObjectKind::Sync, &end_name(sync), &end.to_bson()).await;
+        self.put(ObjectKind::Timeline, &format!("timelines/{id:08}"), &timeline.to_bson()).await;
+    }
+
+    async fn slice(&self, timeline: u32, prev: OpTime, last: OpTime, entry: RawDocumentBuf) {
+        let mut entry = entry;
+        let uuid = Binary { subtype: BinarySubtype::Uuid, bytes: vec![1; 16] };
+        entry.append(bson::cstr!("ui"), uuid);
+        let ts = Timestamp { time: last.ts.secs(), increment: last.ts.inc() };
+        entry.append(bson::cstr!("ts"), ts);
+        entry.append(bson::cstr!("t"), last.term);
+        entry.append(bson::cstr!("v"), 2_i64);
+        let mut builder = SliceBuilder::new(prev);
+        builder.push(entry.as_bytes(), last).unwrap();
+        let name = SliceName { timeline: TimelineId(timeline), prev, last: None };
+        let object = name.object(self.part.job(), self.part.part());
+        let slice = builder.finish(1).unwrap();
+        self.part.repository().put_object(ObjectKind::Slice, &object, &slice).await.unwrap();
+    }
+
+    fn job(&self, interval: u64) -> (Job, watch::Receiver<JobStatus>) {
+        let options =
+            JobOptions { interval: Duration::from_secs(interval), ..JobOptions::default() };
+        let (ingest, key, part) = (self.ingest.clone(), self.key.clone(), self.part.clone());
+        Job::new(ingest, key, part.clone(), part, self.clock.clone(), options)
+    }
+
+    /// Runs the job until its status is as wanted, then stops it; what it ended with.
+    async fn run_until(
+        &self,
+        interval: u64,
+        wanted: impl Fn(&JobStatus) -> bool,
+    ) -> (JobStatus, bygone_base::Result<()>) {
+        let (job, mut status) = self.job(interval);
+        let shutdown = CancellationToken::new();
+        let (mut tasks, stop) = (JoinSet::new(), shutdown.clone());
+        tasks.spawn(async move { job.run(&stop).await });
+        let seen = status.wait_for(wanted).await.unwrap().clone();
+        shutdown.cancel();
+        (seen, tasks.join_next().await.unwrap().unwrap())
+    }
+
+    async fn snapshots(&self) -> usize {
+        self.part.snapshot_ids().await.unwrap().len()
+    }
+}
+
+fn create() -> RawDocumentBuf {
+    rawdoc! { "op": "c", "ns": "d.$cmd", "o": { "create": "c" } }
+}
+
+fn insert(id: i32) -> RawDocumentBuf {
+    rawdoc! { "op": "i", "ns": "d.c", "o": { "_id": id } }
+}
+
+#[tokio::test]
+async fn a_first_snapshot_at_once_and_the_next_after_the_interval() {
+    let world = World::new().await;
+    world.slice(1, START, at(1010), create()).await;
+    let (status, ended) = world.run_until(3600, |s| s.taken == 1).await;
+    assert_eq!((status.phase, status.position), (JobPhase::Complete, at(1010)));
+    ended.unwrap();
+    let began = world.clock.monotonic();
+    let (_, ended) = world.run_until(3600, |s| s.taken == 1).await;
+    ended.unwrap();
+    let waited = world.clock.monotonic() - began;
+    assert!(
+        waited > Duration::from_secs(3500),
+        "a restart does not shift the schedule: {waited:?}"
+    );
+    assert_eq!(world.snapshots().await, 2);
+}
+
+#[tokio::test]
+async fn a_first_snapshot_of_a_new_history_does_not_wait() {
+    let world = World::new().await;
+    let (_, ended) = world.run_until(360_000, |s| s.taken == 1).await;
+    ended.unwrap();
+    // At the very moment of the old history's snapshot: nothing happened since.
+    world.history(2, START, "resync").await;
+    let began = world.clock.monotonic();
+    let (_, ended) = world.run_until(360_000, |s| s.taken == 1).await;
+    ended.unwrap();
+    assert!(world.clock.monotonic() - began < Duration::from_secs(60));
+}
+
+#[tokio::test]
+async fn a_resync_is_asked_for_once_an_hour() {
+    let world = World::new().await;
+    world.slice(1, START, at(1010), insert(1)).await;
+    let (status, ended) = world.run_until(3600, |s| s.resync.is_some()).await;
+    assert_eq!(status.phase, JobPhase::Stopped);
+    assert!(status.resync.unwrap().contains("does not have"));
+    assert_eq!(ended.unwrap_err().kind(), bygone_base::ErrorKind::ResyncRequired);
+    // The resync did not help.
+    world.history(2, at(1020), "resync").await;
+    world.slice(2, at(1020), at(1030), insert(1)).await;
+    let (status, _) = world.run_until(3600, |s| s.failure.is_some()).await;
+    assert_eq!(status.resync, None);
+    assert!(status.message.contains("did not help"), "{}", status.message);
+    assert!(resynced_lately(&world.part, world.clock.now()).await.is_some());
+    // It tries on, and an hour later asks again.
+    let (status, _) = world.run_until(3600, |s| s.resync.is_some()).await;
+    assert!(status.failure.is_some());
+    assert!(resynced_lately(&world.part, world.clock.now()).await.is_none());
+}
+
+#[tokio::test]
+async fn an_old_failure_does_not_make_a_clean_stop_fail() {
+    let world = World::new().await;
+    world.slice(1, START, at(1010), create()).await;
+    // A hole, until somebody brings the object back.
+    world.slice(1, at(1020), at(1030), insert(2)).await;
+    let (job, mut status) = world.job(3600);
+    let shutdown = CancellationToken::new();
+    let (mut tasks, stop) = (JoinSet::new(), shutdown.clone());
+    tasks.spawn(async move { job.run(&stop).await });
+    let failed = status.wait_for(|s| s.failure.is_some()).await.unwrap().clone();
+    assert!(failed.message.contains("hole"), "{}", failed.message);
+    world.slice(1, at(1010), at(1020), insert(1)).await;
+    status.wait_for(|s| s.taken > 0 && s.position == at(1030)).await.unwrap();
+    shutdown.cancel();
+    tasks.join_next().await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_be_freed_takes_nothing_from_the_backup() {
+    let world = World::new().await;
+    world.slice(1, START, at(1010), create()).await;
+    let bad = world.part.name("snapshots/20200101T000000Z-00000000");
+    world.store.put_new(&bad, Bytes::from_static(b"nonsense")).await.unwrap();
+    let (status, ended) = world.run_until(10, |s| s.taken == 3).await;
+    ended.unwrap();
+    assert_eq!(status.failure, None);
+    assert_eq!(world.snapshots().await, 4);
+}
+
+#[tokio::test]
+async fn once_is_done_when_it_returns_and_checks_no_listing_of_long_ago() {
+    let world = World::new().await;
+    for n in 0..3 {
+        let secs = 1010 + n * 10;
+        let prev = if n == 0 { START } else { at(secs - 10) };
+        let entry = if n == 0 { create() } else { insert(n as i32) };
+        world.slice(1, prev, at(secs), entry).await;
+        let (job, _) = world.job(3600);
+        assert_eq!(job.once().await.unwrap().at, at(secs));
+    }
+    assert_eq!(world.snapshots().await, 3);
+}
+
+#[tokio::test]
+async fn keeping_respects_what_a_resync_ended() {
+    let world = World::new().await;
+    world.slice(1, START, at(1010), create()).await;
+    for secs in [1020, 1030, 1040] {
+        world.slice(1, at(secs - 10), at(secs), insert(secs as i32)).await;
+        let (job, _) = world.job(3600);
+        job.once().await.unwrap();
+    }
+    world.slice(1, at(1040), at(1045), insert(1)).await;
+    world.history(2, at(1050), "resync").await;
+    world.slice(2, at(1050), at(1060), create()).await;
+    let (job, _) = world.job(3600);
+    job.once().await.unwrap();
+    world.clock.sleep(Duration::from_secs(600)).await;
+    let expire = async |window_secs: u64| {
+        let policy = Policy { keep_last: Some(1), keep_within_secs: None, window_secs };
+        let World { ingest, key, part, .. } = &world;
+        keep(ingest, key, part, part, &policy, at(1060).ts).await.unwrap();
+        let moments = part.manifests().await.unwrap().iter().map(|m| m.at.ts.secs()).collect();
+        let old = world.store.list("jobs/job/rs0/oplog/00000001/", None).await.unwrap();
+        (moments, old.len())
+    };
+    let (kept, slices): (Vec<u32>, usize) = expire(30).await;
+    assert_eq!((kept, slices), (vec![1030, 1060], 2));
+    let (kept, slices): (Vec<u32>, usize) = expire(5).await;
+    assert_eq!((kept, slices), (vec![1060], 0));
+}
