@@ -5,13 +5,15 @@
 //! - a sub-diff of a missing field does nothing, of a value of another type
 //!   makes it null;
 //! - names are never split at dots;
-//! - of duplicate names all occurrences are changed.
+//! - of duplicate names all occurrences are changed;
+//! - `_id` stands first afterwards, wherever the diff puts it, and cannot be taken away: `$replaceWith`
+//!   without `_id` is logged with it in `d`. Its value may only become an equal one of another type.
 
 use super::{
     Applied, Copier, array, bad_field, deeper,
     table::{Action, Table},
 };
-use crate::{Doc, Element, Error, Result, tag, write};
+use crate::{Doc, Element, Error, Result, key::id_key, tag, write};
 
 /// The subtype of time-series columns.
 const COLUMN: u8 = 7;
@@ -23,11 +25,17 @@ pub(super) fn apply(
     applied: &mut Applied,
 ) -> Result<()> {
     let table = Table::new(diff)?;
-    // Servers answer `_id` in a diff in different ways, and never log one.
-    if table.entries().iter().any(|entry| entry.name == b"_id") {
-        return Err(Error::bad_update("a diff that changes _id"));
+    if !table.entries().iter().any(|entry| entry.name == b"_id") {
+        return object(pre, table, out, applied, 0);
     }
-    object(pre, table, out, applied, 0)
+    let mut changed = Vec::with_capacity(pre.bytes().len());
+    object(pre, table, &mut changed, applied, 0)?;
+    let start = out.len();
+    super::replace(pre.bytes(), Doc::new(&changed)?, out)?;
+    if id_key(out.get(start..).unwrap_or_default())? != id_key(pre.bytes())? {
+        return Err(Error::bad_update("a diff that changes _id to another value"));
+    }
+    Ok(())
 }
 
 fn object(

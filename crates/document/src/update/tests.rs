@@ -97,6 +97,25 @@ fn fields_are_deleted_updated_and_inserted() {
     assert!(!applied.is_anomalous());
 }
 
+/// As 5.0 and 8.2 log and store what pipelines do to `_id`.
+#[test]
+fn an_id_stays_in_front_and_may_change_its_type() {
+    let pre = doc! {"_id": 5, "a": 1, "b": 2};
+    let without = doc! {"d": {"_id": false}, "u": {"b": 6}};
+    expect(&pre, &v2(without), &doc! {"_id": 5, "a": 1, "b": 6});
+    let moved = doc! {"i": {"a": 1, "_id": 5.0}};
+    expect(&pre, &v2(moved), &doc! {"_id": 5.0, "b": 2, "a": 1});
+    let typed = doc! {"u": {"_id": 5_i64, "a": 3}};
+    expect(&pre, &v2(typed), &doc! {"_id": 5_i64, "a": 3, "b": 2});
+    let inside = doc! {"s_id": {"u": {"y": 2.0}}};
+    let pre = doc! {"_id": {"x": 1, "y": 2}, "a": 1};
+    expect(&pre, &v2(inside), &doc! {"_id": {"x": 1, "y": 2.0}, "a": 1});
+    for other in [doc! {"u": {"_id": 7}}, doc! {"i": {"_id": "x"}}, doc! {"s_id": {"u": {"y": 3}}}] {
+        let error = refused(&pre, &v2(other));
+        assert!(error.to_string().contains("_id to another value"), "{error}");
+    }
+}
+
 #[test]
 fn names_of_diffs_are_never_split() {
     let pre = doc! {"a.b": 1, "": 2, "$x": 3, "0": 4};
@@ -207,8 +226,6 @@ fn diffs_that_no_server_applies_are_refused() {
         doc! {"i": {"c": 1}, "u": {"a": 9}},
         doc! {"so": {"u": {"a": 4}}, "u": {"a": 9}},
         doc! {"u": {"a": 1}, "i": {"a": 2}},
-        doc! {"u": {"_id": 7}},
-        doc! {"d": {"_id": false}},
         doc! {"sx": {"a": false, "u1": 8}},
         doc! {"sx": {"a": true, "l": -1}},
         doc! {"sx": {"a": true, "u4": 9, "u1": 8}},

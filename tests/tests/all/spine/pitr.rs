@@ -1,7 +1,11 @@
 //! Any moment of a source that many write to all the while.
 
 use bygone_base::{Rng as _, SeededRng, Ts};
-use bygone_tests::{ClusterState, ReplicaSet, Traffic, Version, Workload, oracle, wait::PATIENCE};
+use bygone_tests::{
+    ClusterState, ReplicaSet, Traffic, Version, Workload, oracle,
+    process::Running,
+    wait::{self, PATIENCE},
+};
 
 use super::{Backup, PACE, complete, interrupted, number};
 
@@ -50,7 +54,7 @@ pub async fn any_moment(version: Version, scale: Scale) {
     traffic.stop().await;
     let end = oracle::now(&client).await;
     backup.wait_for(end).await;
-    snapshots_are_taken(&backup, 2).await;
+    snapshots_are_taken(&backup, &up, 2).await;
     interrupted(up).await;
     backup.verify().await;
 
@@ -92,14 +96,13 @@ fn chosen<'a, T>(rng: &mut SeededRng, of: &'a [T], n: usize) -> Vec<&'a T> {
 }
 
 /// Waits until the store has so many snapshots.
-async fn snapshots_are_taken(backup: &Backup, n: usize) {
-    let limit = PATIENCE * 2;
-    bygone_tests::wait::until(format!("{n} snapshots"), limit, async || {
+async fn snapshots_are_taken(backup: &Backup, up: &Running, n: usize) {
+    let taken = wait::within(PATIENCE, async || {
         let list = backup.command("snapshots").arg("--json").run().await.expect_code(0);
         let list: serde_json::Value = serde_json::from_str(&list.stdout).unwrap();
         (list["snapshots"].as_array().unwrap().len() >= n).then_some(())
-    })
-    .await;
+    });
+    assert!(taken.await.is_some(), "not {n} snapshots:\n{}", up.stderr());
 }
 
 #[tokio::test]
