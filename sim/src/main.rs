@@ -22,7 +22,12 @@ fn main() -> ExitCode {
         if !quiet {
             outcome.lines.iter().for_each(|line| println!("{line}"));
         }
-        println!("seed {seed}: {} events, {}, {}", outcome.events, &outcome.hash.to_hex()[..16], outcome.summary);
+        println!(
+            "seed {seed}: {} events, {}, {}",
+            outcome.events,
+            &outcome.hash.to_hex()[..16],
+            outcome.summary
+        );
         if !outcome.findings.is_empty() {
             failed += 1;
             println!("{}", outcome.complaint());

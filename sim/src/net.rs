@@ -57,7 +57,13 @@ fn lost(what: &str) -> Error {
 
 impl Net {
     /// A way to nowhere yet.
-    pub fn new(ledger: Arc<Ledger>, clock: Arc<SimClock>, dice: Dice, trace: Trace, who: &str) -> Arc<Net> {
+    pub fn new(
+        ledger: Arc<Ledger>,
+        clock: Arc<SimClock>,
+        dice: Dice,
+        trace: Trace,
+        who: &str,
+    ) -> Arc<Net> {
         Arc::new(Net {
             server: Mutex::default(),
             lose_one_of: AtomicU64::new(0),
@@ -85,7 +91,12 @@ impl Net {
     }
 
     /// One call; what comes of it is noted whether or not the reply arrives.
-    async fn call<T, F>(&self, what: &str, call: impl FnOnce(Arc<Ingest>) -> F, note: impl FnOnce(&T)) -> Result<T>
+    async fn call<T, F>(
+        &self,
+        what: &str,
+        call: impl FnOnce(Arc<Ingest>) -> F,
+        note: impl FnOnce(&T),
+    ) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send,
     {
@@ -114,7 +125,10 @@ impl Net {
 impl Uplink for Net {
     async fn open(&self, hello: Hello) -> Result<Session> {
         let note = |session: &Session| {
-            self.trace.say(&self.who, format_args!("session {} timeline {}", session.epoch, session.timeline));
+            self.trace.say(
+                &self.who,
+                format_args!("session {} timeline {}", session.epoch, session.timeline),
+            );
             let mut promises = self.ledger.lock();
             if promises.epochs.insert(session.epoch.0, self.clock.monotonic()).is_some() {
                 let epoch = session.epoch;
@@ -124,7 +138,12 @@ impl Uplink for Net {
         self.call("open", |ingest| async move { ingest.open(hello).await }, note).await
     }
 
-    async fn begin_sync(&self, s: &SessionRef, start: OpTime, reason: TimelineReason) -> Result<(TimelineId, SyncId)> {
+    async fn begin_sync(
+        &self,
+        s: &SessionRef,
+        start: OpTime,
+        reason: TimelineReason,
+    ) -> Result<(TimelineId, SyncId)> {
         let note = |(timeline, _): &(TimelineId, SyncId)| {
             self.trace.say(&self.who, format_args!("sync begins: {timeline} {}", reason.as_str()));
         };
@@ -145,7 +164,10 @@ impl Uplink for Net {
     async fn end_sync(&self, s: &SessionRef, end: SyncEnd) -> Result<()> {
         let at = end.end;
         let call = |ingest: Arc<Ingest>| async move { ingest.end_sync(s, end).await };
-        self.call("end_sync", call, |()| self.trace.say(&self.who, format_args!("sync ends at {at}"))).await
+        self.call("end_sync", call, |()| {
+            self.trace.say(&self.who, format_args!("sync ends at {at}"))
+        })
+        .await
     }
 
     async fn oplog_slice(&self, s: &SessionRef, slice: Bytes) -> Result<Ack> {

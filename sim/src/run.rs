@@ -175,8 +175,20 @@ async fn disturb(world: &mut World) {
 fn store(world: &World, dice: &Dice) {
     let plan = match dice.below(5) {
         0 | 1 => FaultPlan::default(),
-        2 => FaultPlan { before: 30, lost_reply: 30, slow: 200, latency: Duration::from_secs(3), ..FaultPlan::default() },
-        3 => FaultPlan { before: 300, lost_reply: 100, slow: 500, latency: Duration::from_secs(40), ..FaultPlan::default() },
+        2 => FaultPlan {
+            before: 30,
+            lost_reply: 30,
+            slow: 200,
+            latency: Duration::from_secs(3),
+            ..FaultPlan::default()
+        },
+        3 => FaultPlan {
+            before: 300,
+            lost_reply: 100,
+            slow: 500,
+            latency: Duration::from_secs(40),
+            ..FaultPlan::default()
+        },
         _ => FaultPlan { full_after: Some(dice.below(2_000_000)), ..FaultPlan::default() },
     };
     world.trace.say("world", format_args!("store: {plan:?}"));

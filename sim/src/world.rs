@@ -144,6 +144,11 @@ impl World {
             trace: self.trace.clone(),
             dice: dice(4),
             findings: Arc::clone(&self.findings),
+            // Processes of one site share what the job wishes.
+            resync: match self.processes.last() {
+                Some(last) if self.plan.shape == Shape::Apart => last.site.resync.clone(),
+                _ => tokio::sync::watch::channel(None).0,
+            },
         };
         self.processes.push(Process::new(site, roles));
     }
@@ -186,6 +191,12 @@ impl World {
     /// Everything works again: no faults, every member up, every process running.
     pub fn heal(&mut self) {
         self.trace.say("world", "heals");
+        // Two that take over from each other for ever never get to anything.
+        if self.plan.shape == Shape::Rivals
+            && let Some(mut rival) = self.processes.pop()
+        {
+            rival.kill();
+        }
         self.faulty.iter().for_each(|faulty| faulty.set_plan(FaultPlan::default()));
         for net in &self.nets {
             net.lose_one_of.store(0, Relaxed);

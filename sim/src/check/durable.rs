@@ -1,7 +1,10 @@
 //! Acknowledged is durable: what was acknowledged and is still needed is stored, byte for byte.
 
 use bygone_base::{OpTime, Result};
-use bygone_snapshot::{PartStore, retention::{Candidate, plan}};
+use bygone_snapshot::{
+    PartStore,
+    retention::{Candidate, plan},
+};
 
 use super::{current, entries, manifests};
 use crate::world::World;
@@ -11,10 +14,17 @@ pub async fn check(world: &World, part: &PartStore) -> Result<Vec<String>> {
     let history = current(part).await?;
     let Some(first) = history.first() else { return Ok(Vec::new()) };
     let kept = manifests(part, &history).await?;
-    let end = world.ledger.lock().entries.values().filter_map(|of| of.keys().next_back().copied()).max();
+    let end =
+        world.ledger.lock().entries.values().filter_map(|of| of.keys().next_back().copied()).max();
     let candidates: Vec<Candidate> = kept
         .iter()
-        .map(|m| Candidate { id: m.id.clone(), at: m.at.ts, replay_from: m.replay_from, pinned: false, history: Some(0) })
+        .map(|m| Candidate {
+            id: m.id.clone(),
+            at: m.at.ts,
+            replay_from: m.replay_from,
+            pinned: false,
+            history: Some(0),
+        })
         .collect();
     let from: OpTime = plan(&candidates, &[None], &world.plan.job.policy, end.unwrap_or_default())
         .slices_before
@@ -34,7 +44,10 @@ pub async fn check(world: &World, part: &PartStore) -> Result<Vec<String>> {
             match stored.binary_search_by_key(ts, |(at, _)| at.ts) {
                 Ok(i) if stored[i] == (*at, *hash) => {}
                 Ok(i) => broken.push(format!("{at} was acknowledged, {} is stored", stored[i].0)),
-                Err(_) => broken.push(format!("{at} of timeline {} was acknowledged and is not stored", stretch.timeline)),
+                Err(_) => broken.push(format!(
+                    "{at} of timeline {} was acknowledged and is not stored",
+                    stretch.timeline
+                )),
             }
         }
     }

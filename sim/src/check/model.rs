@@ -31,7 +31,8 @@ pub async fn compare(view: &View, truth: &Moment) -> Result<Vec<String>> {
     if ours != theirs {
         broken.push(format!("collections are {ours:?}, not {theirs:?}"));
     }
-    let views: BTreeMap<&String, &RawDocumentBuf> = catalogue.views.iter().map(|(id, v)| (id, &v.doc)).collect();
+    let views: BTreeMap<&String, &RawDocumentBuf> =
+        catalogue.views.iter().map(|(id, v)| (id, &v.doc)).collect();
     if !views.iter().map(|(id, doc)| (*id, *doc)).eq(truth.views.iter()) {
         broken.push(format!("views are {:?}, not {:?}", views.keys(), truth.views.keys()));
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bygone_base::{Clock, Result, When};
-use bygone_head::{View, ViewOptions, choose};
+use bygone_head::{Choice, View, ViewOptions, choose};
 use bygone_snapshot::PartStore;
 use bygone_tree::KeyRange;
 use tokio::task::JoinSet;
@@ -41,26 +41,36 @@ impl Readers {
     }
 
     fn report(&self, world: &World) {
-        let broken = std::mem::take(&mut *self.broken.lock().unwrap_or_else(PoisonError::into_inner));
+        let broken =
+            std::mem::take(&mut *self.broken.lock().unwrap_or_else(PoisonError::into_inner));
         broken.into_iter().for_each(|what| world.find(format!("reader: {what}")));
     }
 
     async fn start(&mut self, world: &World, part: PartStore) {
         let clock = Arc::clone(&world.clock);
-        let lease = bygone_groom::lease::hold(part.repository(), clock.clone(), "a simulated restore").await;
+        let lease =
+            bygone_groom::lease::hold(part.repository(), clock.clone(), "a simulated restore")
+                .await;
         let Ok(choice) = choose(&part, &part, &When::Latest).await else {
             if let Ok(Some(lease)) = lease {
                 let _ = lease.release().await;
             }
             return;
         };
-        let Ok(Some(truth)) = truth(world, &part, &choice).await else { return };
-        let at = choice.at;
+        let again = choice.clone();
         // A cache of nothing: every block is read from the store when it is needed.
         let options = ViewOptions { cache: 1, ..ViewOptions::default() };
-        world.trace.say("reader", format_args!("opens {at} of snapshot {}", choice.manifest.id));
-        let view = View::of(&part, &part, choice, options, clock.clone()).await;
-        let (broken, pause) = (Arc::clone(&self.broken), Duration::from_millis(world.dice.between(100, 20_000)));
+        world
+            .trace
+            .say("reader", format_args!("opens {} of snapshot {}", choice.at, choice.manifest.id));
+        let (at, view) = match View::of(&part, &part, choice, options, clock.clone()).await {
+            Ok(view) => (view.at, Ok(view)),
+            Err(e) => (again.at, Err(e)),
+        };
+        // The newest moment may be undecided: the view says which one it shows.
+        let Ok(Some(truth)) = truth(world, &part, &Choice { at, ..again }).await else { return };
+        let (broken, pause) =
+            (Arc::clone(&self.broken), Duration::from_millis(world.dice.between(100, 20_000)));
         let trace = world.trace.clone();
         self.tasks.spawn(async move {
             let done = match view {
@@ -72,7 +82,10 @@ impl Readers {
             }
             trace.say("reader", format_args!("ends with {at}: {}", done.is_ok()));
             if let Err(e) = done {
-                broken.lock().unwrap_or_else(PoisonError::into_inner).push(format!("at {at}: {:?} {e}", e.kind()));
+                broken
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(format!("at {at}: {:?} {e}", e.kind()));
             }
         });
     }
@@ -89,7 +102,12 @@ async fn read(view: &View, truth: &Moment, clock: &SimClock, pause: Duration) ->
         }
         let same = docs.iter().map(Vec::as_slice).eq(held.docs.iter().map(|doc| &**doc));
         if !same && !held.meta.capped() {
-            let what = format!("{}: {} documents are not the {} there were", held.meta.ns(), docs.len(), held.docs.len());
+            let what = format!(
+                "{}: {} documents are not the {} there were",
+                held.meta.ns(),
+                docs.len(),
+                held.docs.len()
+            );
             return Err(bygone_base::Error::internal(what));
         }
     }

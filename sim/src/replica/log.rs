@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use bson::{Binary, RawArrayBuf, RawBson, RawDocumentBuf, Timestamp, cstr, rawdoc, spec::BinarySubtype};
+use bson::{
+    Binary, RawArrayBuf, RawBson, RawDocumentBuf, Timestamp, cstr, rawdoc, spec::BinarySubtype,
+};
 use bygone_base::{CollectionId, OpTime, Ts};
 
 use super::model::{Coll, Meta, Model, Place, Version, id_of, key_of};
@@ -212,7 +214,13 @@ impl Log {
     }
 
     /// The entries of a transaction, in `parts`; the last one says `more`.
-    fn parts(&mut self, secs: u32, writes: &[Write], parts: usize, prepare: bool) -> (OpTime, OpTime, i32, i64) {
+    fn parts(
+        &mut self,
+        secs: u32,
+        writes: &[Write],
+        parts: usize,
+        prepare: bool,
+    ) -> (OpTime, OpTime, i32, i64) {
         let (mut session, number) = self.session();
         while self.prepared.iter().any(|p| p.decided.is_none() && p.session == session) {
             session += 7;
@@ -266,7 +274,11 @@ impl Log {
     pub fn commit(&mut self, secs: u32, index: usize, commit: Ts) -> OpTime {
         let Some(of) = self.prepared.get(index).cloned() else { return self.last() };
         let commit = commit.clamp(of.at.ts, self.last().ts);
-        let at = self.decide(secs, index, rawdoc! { "commitTransaction": 1_i32, "commitTimestamp": stamp(commit) });
+        let at = self.decide(
+            secs,
+            index,
+            rawdoc! { "commitTransaction": 1_i32, "commitTimestamp": stamp(commit) },
+        );
         for (n, write) in of.writes.iter().enumerate() {
             self.note(write, (commit, n as u32), at.ts);
         }
@@ -302,7 +314,13 @@ impl Log {
         self.append(at, rawdoc! { "op": "n", "ns": "", "o": { "msg": what } })
     }
 
-    fn command(&mut self, secs: u32, db: &str, ui: Option<CollectionId>, o: RawDocumentBuf) -> OpTime {
+    fn command(
+        &mut self,
+        secs: u32,
+        db: &str,
+        ui: Option<CollectionId>,
+        o: RawDocumentBuf,
+    ) -> OpTime {
         let at = self.next(secs);
         let mut entry = rawdoc! { "op": "c", "ns": format!("{db}.$cmd") };
         if let Some(ui) = ui {
@@ -313,7 +331,14 @@ impl Log {
     }
 
     /// Creates a collection.
-    pub fn create(&mut self, secs: u32, id: CollectionId, db: &str, name: &str, options: RawDocumentBuf) {
+    pub fn create(
+        &mut self,
+        secs: u32,
+        id: CollectionId,
+        db: &str,
+        name: &str,
+        options: RawDocumentBuf,
+    ) {
         let mut o = rawdoc! { "create": name };
         extend(&mut o, &options);
         o.append(cstr!("idIndex"), id_index());
@@ -330,7 +355,8 @@ impl Log {
     }
 
     fn meta(&self, id: CollectionId) -> Meta {
-        let none = Meta { db: String::new(), name: String::new(), options: rawdoc! {}, indexes: vec![] };
+        let none =
+            Meta { db: String::new(), name: String::new(), options: rawdoc! {}, indexes: vec![] };
         self.model.colls.get(&id).and_then(Coll::now).cloned().unwrap_or(none)
     }
 
@@ -348,7 +374,13 @@ impl Log {
                 self.drop_coll(secs, id);
             }
         }
-        let views: Vec<String> = self.model.views.keys().filter(|id| id.starts_with(&format!("{db}."))).cloned().collect();
+        let views: Vec<String> = self
+            .model
+            .views
+            .keys()
+            .filter(|id| id.starts_with(&format!("{db}.")))
+            .cloned()
+            .collect();
         if !views.is_empty() {
             let at = self.command(secs, db, None, rawdoc! { "drop": "system.views" });
             for id in views {
@@ -472,8 +504,12 @@ impl Log {
         });
         let key = rawdoc! { "_id": id.as_str() };
         let entry = match (&doc, there) {
-            (Some(doc), true) => rawdoc! { "op": "u", "ns": ns, "ui": ui, "o": doc.clone(), "o2": key },
-            (Some(doc), false) => rawdoc! { "op": "i", "ns": ns, "ui": ui, "o": doc.clone(), "o2": key },
+            (Some(doc), true) => {
+                rawdoc! { "op": "u", "ns": ns, "ui": ui, "o": doc.clone(), "o2": key }
+            }
+            (Some(doc), false) => {
+                rawdoc! { "op": "i", "ns": ns, "ui": ui, "o": doc.clone(), "o2": key }
+            }
             (None, true) => rawdoc! { "op": "d", "ns": ns, "ui": ui, "o": key },
             (None, false) => return,
         };

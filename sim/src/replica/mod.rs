@@ -191,7 +191,8 @@ impl ReplicaSet {
                 continue;
             }
             let lacks = (len - member.applied) as u64;
-            member.applied += if self.dice.hits(700) { lacks } else { self.dice.below(lacks + 1) } as usize;
+            member.applied +=
+                if self.dice.hits(700) { lacks } else { self.dice.below(lacks + 1) } as usize;
         }
         state.settle();
     }
@@ -225,7 +226,8 @@ impl ReplicaSet {
             }
             member.cursors += u64::from(i == primary || member.state == MemberState::Primary);
             if member.state != MemberState::Unreadable {
-                member.state = if i == primary { MemberState::Primary } else { MemberState::Secondary };
+                member.state =
+                    if i == primary { MemberState::Primary } else { MemberState::Secondary };
             }
         }
         state.highest_term += 1;
@@ -287,8 +289,14 @@ impl ReplicaSet {
         let open = state.log.undecided();
         let oldest = open.iter().map(|i| state.log.prepared[*i].first.ts).min();
         let entries = &state.log.entries;
-        let bound = oldest.map_or(entries.len(), |ts| entries.partition_point(|e| e.at.ts < ts).saturating_sub(1));
-        let first = entries.len().saturating_sub(keep.max(1)).min(bound).min(state.majority.saturating_sub(1));
+        let bound = oldest.map_or(entries.len(), |ts| {
+            entries.partition_point(|e| e.at.ts < ts).saturating_sub(1)
+        });
+        let first = entries
+            .len()
+            .saturating_sub(keep.max(1))
+            .min(bound)
+            .min(state.majority.saturating_sub(1));
         state.log.first = state.log.first.max(first);
     }
 

@@ -204,7 +204,13 @@ impl Member for Fake {
         Ok(CollectionSize { docs: docs.len() as u64, bytes })
     }
 
-    async fn sample(&self, db: &str, coll: &str, _: CollectionSize, n: u32) -> Result<Vec<Vec<u8>>> {
+    async fn sample(
+        &self,
+        db: &str,
+        coll: &str,
+        _: CollectionSize,
+        n: u32,
+    ) -> Result<Vec<Vec<u8>>> {
         self.up()?;
         let docs = self.find(db, coll);
         let step = (docs.len() / n.max(1) as usize).max(1);
@@ -246,9 +252,11 @@ impl Member for Fake {
     async fn oldest_transaction(&self) -> Result<Option<OpTime>> {
         let at = self.up()?.majority.ts;
         let state = self.set.lock();
-        let open = state.log.prepared.iter().filter(|p| {
-            p.at.ts <= at && p.decided.is_none_or(|decided| decided > at)
-        });
+        let open = state
+            .log
+            .prepared
+            .iter()
+            .filter(|p| p.at.ts <= at && p.decided.is_none_or(|decided| decided > at));
         Ok(open.map(|p| p.first).min())
     }
 
@@ -279,7 +287,8 @@ struct ScanCursor {
 
 impl ScanCursor {
     fn natural(&mut self, docs: Vec<(Place, Vec<u8>, Arc<[u8]>)>) -> SourceResult<Vec<Vec<u8>>> {
-        let lost = || SourceError::new(Fault::PositionLost, ErrorKind::Unavailable, "position lost");
+        let lost =
+            || SourceError::new(Fault::PositionLost, ErrorKind::Unavailable, "position lost");
         if let Some(after) = self.after {
             let mut state = self.fake.set.lock();
             let capped = state.log.model.colls.get(&self.coll);
@@ -303,9 +312,7 @@ impl ScanCursor {
 
     fn sorted(&mut self, docs: Vec<(Place, Vec<u8>, Arc<[u8]>)>) -> Vec<Vec<u8>> {
         let mut docs = docs;
-        docs.retain(|(_, key, _)| {
-            *key >= self.from && self.to.as_ref().is_none_or(|to| key < to)
-        });
+        docs.retain(|(_, key, _)| *key >= self.from && self.to.as_ref().is_none_or(|to| key < to));
         docs.truncate(self.batch);
         if let Some((_, key, _)) = docs.last() {
             // Just after it: no key is a prefix of another one.

@@ -184,7 +184,12 @@ impl Traffic {
             0 => log.drop_coll(secs, id),
             1 | 2 => rename(log, secs, dice, id),
             3 => log.coll_mod(secs, id, ["off", "moderate", "strict"][dice.below(3) as usize]),
-            4 | 5 => log.create_index(secs, id, ["v", "w", "sub.x"][dice.below(3) as usize], dice.hits(500)),
+            4 | 5 => log.create_index(
+                secs,
+                id,
+                ["v", "w", "sub.x"][dice.below(3) as usize],
+                dice.hits(500),
+            ),
             6 => log.drop_index(secs, id),
             _ if capped => log.empty_capped(secs, id),
             _ => {}
@@ -204,7 +209,11 @@ impl Traffic {
 
 fn options(dice: &Dice, capped: bool) -> RawDocumentBuf {
     if !capped {
-        return if dice.hits(200) { rawdoc! { "validationLevel": "off" } } else { rawdoc! {} };
+        return if dice.hits(200) {
+            rawdoc! { "validationLevel": "off" }
+        } else {
+            rawdoc! {}
+        };
     }
     let size = dice.between(4, 40) as i64 * 1000;
     if dice.hits(500) {
@@ -221,7 +230,8 @@ fn decide(log: &mut Log, secs: u32, dice: &Dice, open: &[usize]) {
         return;
     }
     let (from, to) = (log.prepared[index].at.ts, log.last().ts);
-    let between: Vec<_> = log.entries.iter().rev().map(|e| e.at.ts).take_while(|ts| *ts >= from).collect();
+    let between: Vec<_> =
+        log.entries.iter().rev().map(|e| e.at.ts).take_while(|ts| *ts >= from).collect();
     let commit = if dice.hits(400) { from } else { dice.pick(&between).copied().unwrap_or(to) };
     log.commit(secs, index, commit);
 }
