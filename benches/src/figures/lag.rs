@@ -68,7 +68,7 @@ async fn watch(
     let mut newest = OpTime::default();
     while !stop.is_cancelled() {
         let names = oplog::names(&part, timeline).await.expect("names");
-        let last = names.iter().filter(|name| name.last.is_none()).next_back();
+        let last = names.iter().rfind(|name| name.last.is_none());
         if let Some(name) = last.filter(|name| name.prev > newest) {
             newest = name.prev;
             if let Some(slice) = oplog::read(&part, name).await.expect("slice") {

@@ -40,6 +40,9 @@ fn host(i: usize) -> String {
     format!("m{i}:1")
 }
 
+/// A document with its place in natural order and its key.
+type Placed = (Place, Vec<u8>, Arc<[u8]>);
+
 impl ReplicaSet {
     /// What a member says of itself; `None` when it does not answer.
     fn info(&self, i: usize) -> Option<MemberInfo> {
@@ -127,7 +130,7 @@ impl Fake {
         Ok(read(state.log.entries.get(state.log.first..end).unwrap_or(&[])))
     }
 
-    fn read(&self, at: usize, coll: CollectionId) -> Result<Vec<(Place, Vec<u8>, Arc<[u8]>)>> {
+    fn read(&self, at: usize, coll: CollectionId) -> Result<Vec<Placed>> {
         let state = self.set.lock();
         let ts = state.entry(at).ts;
         let Some(coll) = state.log.model.colls.get(&coll) else { return Ok(Vec::new()) };
@@ -262,7 +265,7 @@ impl Member for Fake {
 
     async fn entry_before(&self, ts: Ts, inclusive: bool) -> Result<Option<OpTime>> {
         let fits = |at: &OpTime| at.ts < ts || (inclusive && at.ts == ts);
-        Ok(self.entries(|all| all.iter().map(|e| e.at).filter(fits).next_back())?)
+        Ok(self.entries(|all| all.iter().map(|e| e.at).rfind(fits))?)
     }
 
     async fn entry_at(&self, ts: Ts) -> Result<Option<OpTime>> {

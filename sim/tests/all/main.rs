@@ -1,5 +1,7 @@
 //! Seeds, the traces they give, and the sequences that a first design got wrong.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails should stop")]
+
 mod seeds;
 mod sequences;
 mod soak;

@@ -110,7 +110,8 @@ fn an_id_stays_in_front_and_may_change_its_type() {
     let inside = doc! {"s_id": {"u": {"y": 2.0}}};
     let pre = doc! {"_id": {"x": 1, "y": 2}, "a": 1};
     expect(&pre, &v2(inside), &doc! {"_id": {"x": 1, "y": 2.0}, "a": 1});
-    for other in [doc! {"u": {"_id": 7}}, doc! {"i": {"_id": "x"}}, doc! {"s_id": {"u": {"y": 3}}}] {
+    for other in [doc! {"u": {"_id": 7}}, doc! {"i": {"_id": "x"}}, doc! {"s_id": {"u": {"y": 3}}}]
+    {
         let error = refused(&pre, &v2(other));
         assert!(error.to_string().contains("_id to another value"), "{error}");
     }

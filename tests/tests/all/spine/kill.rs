@@ -59,7 +59,7 @@ pub async fn up_is_killed(version: Version, rounds: u64) {
     for round in 0..rounds {
         let mut up = backup.up(&set.uri()).start();
         // Some rounds end in the initial sync, most of them later.
-        if round >= 3 && rng.next_u64() % 3 > 0 {
+        if round >= 3 && !rng.next_u64().is_multiple_of(3) {
             up.line(PATIENCE * 3, |line| line.starts_with("agent: tailing")).await;
         }
         traffic.go_on(1 + rng.next_u64() % 60).await;
