@@ -51,6 +51,8 @@ pub struct World {
     pub trace: Trace,
     /// The world's choices.
     pub dice: Dice,
+    /// Randomness of those who look at the store.
+    pub looking: Dice,
     /// What must not have happened.
     pub findings: Arc<Mutex<Vec<String>>>,
     /// The repository's key.
@@ -86,6 +88,7 @@ impl World {
             ledger: Arc::default(),
             trace,
             dice: Dice::new(seed, 4),
+            looking: Dice::new(seed, 9),
             findings: Arc::default(),
             secret,
             key: part_key(),
@@ -156,7 +159,7 @@ impl World {
     /// The part as it lies in the store, read without faults; `None` before there is a repository.
     pub async fn part(&self) -> Option<PartStore> {
         let store: Arc<dyn Store> = self.store.clone();
-        let rng = Dice::new(self.seed, 9).rng();
+        let rng = self.looking.rng();
         let repo = Repository::open(store, self.secret.as_deref(), rng).await.ok()?;
         Some(PartStore::new(repo, self.key.job.clone(), self.key.part.clone()))
     }

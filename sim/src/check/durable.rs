@@ -14,6 +14,10 @@ pub async fn check(world: &World, part: &PartStore) -> Result<Vec<String>> {
     let history = current(part).await?;
     let Some(first) = history.first() else { return Ok(Vec::new()) };
     let kept = manifests(part, &history).await?;
+    if kept.is_empty() && !part.manifests().await?.is_empty() {
+        // The source went back before every snapshot: a resync follows.
+        return Ok(Vec::new());
+    }
     let end =
         world.ledger.lock().entries.values().filter_map(|of| of.keys().next_back().copied()).max();
     let candidates: Vec<Candidate> = kept

@@ -53,7 +53,7 @@ impl Readers {
                 .await;
         let Ok(choice) = choose(&part, &part, &When::Latest).await else {
             if let Ok(Some(lease)) = lease {
-                let _ = lease.release().await;
+                lease.release().await;
             }
             return;
         };
@@ -78,7 +78,7 @@ impl Readers {
                 Err(e) => Err(e),
             };
             if let Ok(Some(lease)) = lease {
-                let _ = lease.release().await;
+                lease.release().await;
             }
             trace.say("reader", format_args!("ends with {at}: {}", done.is_ok()));
             if let Err(e) = done {

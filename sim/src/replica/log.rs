@@ -68,6 +68,8 @@ pub struct Log {
     pub model: Model,
     /// Prepared transactions, decided ones too.
     pub prepared: Vec<Prepared>,
+    /// First and last entry of transactions that took several.
+    pub chains: Vec<(OpTime, OpTime)>,
     /// Servers before 5.0: `$v: 1`, and what capped collections lose is not logged.
     pub old: bool,
     /// Sessions that were used.
@@ -245,7 +247,9 @@ impl Log {
             prev = self.append(at, entry);
             first.get_or_insert(at);
         }
-        (first.unwrap_or_default(), prev, session, number)
+        let first = first.unwrap_or_default();
+        self.chains.push((first, prev));
+        (first, prev, session, number)
     }
 
     /// A transaction in `parts` entries, committed with the last.
@@ -523,6 +527,7 @@ impl Log {
         self.entries.truncate(keep);
         let last = self.last().ts;
         self.model.roll_back(last);
+        self.chains.retain(|(_, end)| end.ts <= last);
         self.prepared.retain(|p| p.at.ts <= last);
         for prepared in &mut self.prepared {
             prepared.decided = prepared.decided.filter(|at| *at <= last);

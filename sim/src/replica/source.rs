@@ -260,7 +260,8 @@ impl Member for Fake {
             .prepared
             .iter()
             .filter(|p| p.at.ts <= at && p.decided.is_none_or(|decided| decided > at));
-        Ok(open.map(|p| p.first).min())
+        let halves = state.log.chains.iter().filter(|(first, last)| first.ts <= at && at < last.ts);
+        Ok(open.map(|p| p.first).chain(halves.map(|(first, _)| *first)).min())
     }
 
     async fn entry_before(&self, ts: Ts, inclusive: bool) -> Result<Option<OpTime>> {

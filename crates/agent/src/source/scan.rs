@@ -1,5 +1,6 @@
 //! Scans of collections, their sizes and samples.
 
+use async_trait::async_trait;
 use bson::{
     Binary, Document, RawDocument, RawDocumentBuf, Timestamp, cstr, doc, rawdoc,
     spec::BinarySubtype,
@@ -7,7 +8,9 @@ use bson::{
 use bygone_base::{CollectionId, Error, ErrorKind, Result, Ts};
 
 use super::{
-    Batches, CollectionSize, Scan, ScanBy, SourceResult, cursor::Reading, mongo::MongoMember,
+    Batch, Batches, CollectionSize, Scan, ScanBy, SourceResult,
+    cursor::{Pumped, Reading},
+    mongo::MongoMember,
 };
 
 pub(super) fn timestamp(ts: Ts) -> Timestamp {
@@ -60,6 +63,57 @@ fn find_command(scan: &Scan) -> Result<RawDocumentBuf> {
     Ok(command)
 }
 
+/// Whether `_id: MaxKey` needs a look of its own.
+#[derive(Debug, PartialEq, Eq)]
+enum OpenEnd {
+    None,
+    /// The scan has a lower bound and no upper one: the server then ends *before* MaxKey.
+    Beside,
+    /// MaxKey is the lower bound, which the server refuses (51175).
+    Only,
+}
+
+fn open_end(scan: &Scan) -> OpenEnd {
+    let is_max = |min: &Vec<u8>| {
+        RawDocument::from_bytes(min)
+            .is_ok_and(|d| matches!(d.get("_id"), Ok(Some(bson::RawBsonRef::MaxKey))))
+    };
+    match (scan.by, &scan.min, &scan.max) {
+        (ScanBy::IdIndex, Some(min), None) if is_max(min) => OpenEnd::Only,
+        (ScanBy::IdIndex, Some(_), None) => OpenEnd::Beside,
+        _ => OpenEnd::None,
+    }
+}
+
+fn find_max_key(scan: &Scan) -> RawDocumentBuf {
+    rawdoc! {
+        "find": uuid(scan.coll),
+        "filter": { "_id": bson::RawBson::MaxKey },
+        "hint": { "_id": 1 },
+        "batchSize": 2,
+        "readConcern": { "level": "majority" },
+    }
+}
+
+/// One cursor after the other.
+struct Chained {
+    first: Option<Pumped>,
+    last: Pumped,
+}
+
+#[async_trait]
+impl Batches for Chained {
+    async fn next(&mut self) -> SourceResult<Option<Batch>> {
+        if let Some(first) = &mut self.first {
+            if let Some(batch) = first.next().await? {
+                return Ok(Some(batch));
+            }
+            self.first = None;
+        }
+        self.last.next().await
+    }
+}
+
 fn number(doc: &Document, name: &str) -> u64 {
     match doc.get(name) {
         Some(bson::Bson::Int32(n)) => u64::try_from(*n).unwrap_or(0),
@@ -80,9 +134,19 @@ fn only_an_estimate(error: Error) -> Result<()> {
 impl MongoMember {
     pub(super) async fn open_scan(&self, scan: &Scan) -> SourceResult<Box<dyn Batches>> {
         self.wait_for_majority(scan.after).await?;
-        let command = find_command(scan)?;
-        let cursor = self.cursor(&scan.db, command, Reading::plain("scan", scan.batch)).await?;
-        Ok(Box::new(cursor))
+        let reading = || Reading::plain("scan", scan.batch);
+        let last = match open_end(scan) {
+            OpenEnd::None => None,
+            OpenEnd::Beside => Some(self.cursor(&scan.db, find_max_key(scan), reading()).await?),
+            OpenEnd::Only => {
+                return Ok(Box::new(self.cursor(&scan.db, find_max_key(scan), reading()).await?));
+            }
+        };
+        let first = self.cursor(&scan.db, find_command(scan)?, reading()).await?;
+        Ok(match last {
+            None => Box::new(first),
+            Some(last) => Box::new(Chained { first: Some(first), last }),
+        })
     }
 
     /// Nothing says that the majority point of `hello` is not ahead of the
@@ -153,6 +217,17 @@ mod tests {
             after: Ts::new(5, 6),
             batch: 100,
         }
+    }
+
+    #[test]
+    fn the_open_end_of_a_range_looks_for_max_key() {
+        let open = Scan { max: None, ..scan(ScanBy::IdIndex) };
+        assert_eq!(open_end(&open), OpenEnd::Beside);
+        let max_key = rawdoc! { "_id": bson::RawBson::MaxKey }.into_bytes();
+        assert_eq!(open_end(&Scan { min: Some(max_key), ..open }), OpenEnd::Only);
+        assert_eq!(open_end(&scan(ScanBy::IdIndex)), OpenEnd::None);
+        let whole = Scan { min: None, max: None, ..scan(ScanBy::IdIndex) };
+        assert_eq!(open_end(&whole), OpenEnd::None, "without bounds the server reads everything");
     }
 
     #[test]

@@ -76,9 +76,7 @@ fn place(text: &str, variables: &[(&str, &str)]) -> Result<Place> {
         "s3" => s3(&url, variables).map(Place::Remote),
         "gs" => gcs(&url, variables).map(Place::Remote),
         "az" => azure(&url, variables).map(Place::Remote),
-        scheme => {
-            Err(Error::unsupported(format!("{scheme}:// is not a kind of store")).hint(FORMS))
-        }
+        scheme => Err(Error::usage(format!("{scheme}:// is not a kind of store")).hint(FORMS)),
     }
 }
 
@@ -243,7 +241,7 @@ mod tests {
             let error = refusal(url).await;
             assert!(error.hint_text().is_some(), "{url}: {error}");
         }
-        assert_eq!(refusal("mongodb://h/db").await.kind(), ErrorKind::Unsupported);
+        assert_eq!(refusal("mongodb://h/db").await.kind(), ErrorKind::Usage);
     }
 
     #[tokio::test]

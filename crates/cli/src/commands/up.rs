@@ -32,14 +32,7 @@ pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
     warn_of_delay(&args, output);
     let Part { snapshots, oplog } = part;
     let location = snapshots.repository().store().location();
-    output.event(
-        "up",
-        format!(
-            "backing up {} to {location} as job {}; Ctrl-C stops, the next start resumes",
-            key.part, key.job
-        ),
-        json!({"part": key.part.as_str(), "job": key.job.as_str(), "store": location}),
-    );
+    greet(output, &key, &location);
     let name = key.clone();
     let (job, status) =
         Job::new(ingest.clone(), key.clone(), snapshots, oplog, clock.clone(), options);
@@ -89,6 +82,17 @@ pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
         json!({"chain": chain.ts.to_string()}),
     );
     Ok(ExitCode::SUCCESS)
+}
+
+fn greet(output: &Output, key: &PartKey, location: &str) {
+    let (part, job) = (key.part.as_str(), key.job.as_str());
+    output.event(
+        "up",
+        format!(
+            "backing up {part} to {location} as job {job}; Ctrl-C stops, the next start resumes"
+        ),
+        json!({"part": part, "job": job, "store": location}),
+    );
 }
 
 fn warn_of_delay(args: &UpArgs, output: &Output) {

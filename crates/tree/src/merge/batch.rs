@@ -63,6 +63,10 @@ impl DocsBatch {
     }
 
     pub(super) fn push(&mut self, key: &[u8], doc: &[u8], position: Position) {
+        if self.docs.is_empty() {
+            // All at once: a buffer that doubles copies every byte once more.
+            self.docs.reserve(FULL + doc.len());
+        }
         self.docs.extend_from_slice(doc);
         self.keys.extend_from_slice(key);
         self.items.push(Item { end: self.docs.len(), key_end: self.keys.len(), position });
