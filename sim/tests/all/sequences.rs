@@ -277,7 +277,11 @@ fn two_servers_on_one_bucket() {
 #[test]
 fn a_restore_running_while_snapshots_expire_and_packs_are_groomed() {
     for lease in [true, false] {
-        simulate(calm(Shape::Together), async |world| {
+        let mut plan = calm(Shape::Together);
+        if !lease {
+            plan.job.groom_delay = Duration::from_secs(7200);
+        }
+        simulate(plan, async |world| {
             fill(world, 1200, 900, bson::rawdoc! {});
             first_snapshot(world).await;
             world.processes[0].kill();

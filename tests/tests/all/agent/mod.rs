@@ -285,44 +285,6 @@ async fn a_stopped_sync_is_resumed_by_the_next_agent() {
     assert_eq!(seen.reasons.len(), 1);
 }
 
-/// The oplog of a small set rolls over while nobody reads it.
-#[tokio::test]
-async fn a_real_roll_over_asks_for_a_resync() {
-    let set = ReplicaSet::start(Options::new(Version::V4_4).oplog_mb(990)).await;
-    let client = set.client().await;
-    fill(&client, "a", 100, 10).await;
-    let recorder = Recorder::new().await;
-    let mut agent_options = options();
-    recorder.backup(&set.uri(), agent_options.clone()).await.unwrap();
-    roll_over(&client).await;
-    agent_options.resync = bygone_agent::Resync::Stop;
-    let error = recorder.backup(&set.uri(), agent_options.clone()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ResyncRequired, "{error}");
-    assert!(error.message().contains("entries are lost"), "{error}");
-    agent_options.resync = bygone_agent::Resync::Automatic;
-    recorder.backup(&set.uri(), agent_options).await.unwrap();
-    let seen = recorder.seen.lock().unwrap();
-    assert_eq!(seen.reasons, [TimelineReason::InitialSync, TimelineReason::RollOver]);
-}
-
-/// Writes until the oldest entry of the oplog has changed twice. The smallest
-/// oplog is 990 MB, so large documents are updated whole.
-async fn roll_over(client: &Client) {
-    let oplog = client.database("local").collection::<Document>("oplog.rs");
-    let oldest = async || oplog.find_one(doc! {}).await.unwrap().unwrap();
-    let coll = client.database("big").collection::<Document>("churn");
-    let first = oldest().await.get_timestamp("ts").unwrap();
-    let pads: Vec<String> = ["a", "b"].map(|c| c.repeat(15 << 20)).to_vec();
-    for round in 0..200 {
-        let whole = doc! { "pad": &pads[round % 2] };
-        coll.replace_one(doc! { "_id": 1 }, whole).upsert(true).await.unwrap();
-        if oldest().await.get_timestamp("ts").unwrap() != first {
-            return;
-        }
-    }
-    panic!("the oplog did not roll over");
-}
-
 /// Shared by the module's tests that only need some recorder.
 async fn refused(uri: &str) -> bygone_base::Error {
     let recorder: Arc<Recorder> = Recorder::new().await;
