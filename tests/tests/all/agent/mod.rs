@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bson::{Document, doc, rawdoc};
 use bygone_agent::{AgentOptions, ScanOrder};
-use bygone_base::{ByteSize, ErrorKind, Ts};
+use bygone_base::{ByteSize, Ts};
 use bygone_document::id_key;
 use bygone_oplog::uplink::{CollectionPlan, TimelineReason};
 use bygone_tests::{Options, ReplicaSet, Version, Workload, server::Prepared, wait};
