@@ -21,7 +21,7 @@ use crate::{
     options::{AgentOptions, Resync},
     progress::{Phase, Progress, Tracker},
     source::{Member, Server, Source},
-    sync::{Sync, pin_start},
+    sync::{Sync, pin},
     tail::{Acked, Tail, TailEnd},
 };
 
@@ -362,7 +362,7 @@ impl Agent {
                 (plan.map(|plan| *plan), sync, start, chain, progress)
             }
             _ => {
-                let start = pin_start(chosen.member.as_ref()).await?;
+                let start = pin(chosen.member.as_ref()).await?.start;
                 let (timeline, sync) = env.uplink.begin_sync(&at, start, reason).await?;
                 at.timeline = timeline;
                 self.memory().resync = None;

@@ -50,24 +50,38 @@ pub(crate) struct Sync {
     pub(crate) stored: Vec<RangeProgress>,
 }
 
-/// Where the oplog has to be read from: the entry before the first one of any
-/// transaction that is not decided at the majority point read between two looks.
-pub(crate) async fn pin_start(member: &dyn Member) -> Result<OpTime> {
-    let before = member.oldest_transaction().await?;
+/// Where a sync begins.
+pub(crate) struct Pinned {
+    /// The oplog has to be read from after this entry.
+    pub(crate) start: OpTime,
+    /// As [`SyncPlan::settled`].
+    pub(crate) settled: Ts,
+}
+
+/// Pins a sync. Every transaction that is undecided at `settled` begins after `start`: either the look at the
+/// open ones, made between the two majority points, shows it, or it began after that look and so after the
+/// first of them.
+pub(crate) async fn pin(member: &dyn Member) -> Result<Pinned> {
     let majority = member.describe().await?.majority;
     member.reach(majority.ts).await?;
-    let after = member.oldest_transaction().await?;
-    let oldest = [before, after].into_iter().flatten().filter(|t| t.ts <= majority.ts).min();
-    let host = member.host();
-    let Some(oldest) = oldest else {
-        return match member.entry_at(majority.ts).await? {
-            Some(entry) => Ok(entry),
-            None => Err(Error::new(
-                ErrorKind::Unavailable,
-                format!("{host} does not show its majority point {majority} in the oplog"),
-            )),
-        };
+    let oldest = member.oldest_transaction().await?.filter(|first| first.ts <= majority.ts);
+    let start = match oldest {
+        Some(oldest) => before(member, oldest).await?,
+        None => member.entry_at(majority.ts).await?.ok_or_else(|| {
+            let host = member.host();
+            let message =
+                format!("{host} does not show its majority point {majority} in the oplog");
+            Error::new(ErrorKind::Unavailable, message)
+        })?,
     };
+    let settled = member.describe().await?.majority.ts;
+    member.reach(settled).await?;
+    Ok(Pinned { start, settled })
+}
+
+/// The entry before the first one of a transaction.
+async fn before(member: &dyn Member, oldest: OpTime) -> Result<OpTime> {
+    let host = member.host();
     member.entry_before(oldest.ts, false).await?.ok_or_else(|| {
         let message =
             format!("the oplog of {host} begins after its oldest open transaction, {oldest}");
@@ -132,6 +146,8 @@ impl Sync {
                 plan
             }
         };
+        // It may go on with another member than it began with.
+        self.member.reach(plan.settled.max(self.chain.ts)).await?;
         let (job, queue) = self.job(plan, stop.clone()).await?;
         env.progress.phase(Phase::Transferring);
         env.report(&self.session).await;
@@ -187,6 +203,14 @@ impl Sync {
 
     async fn make_plan(&self) -> Result<SyncPlan> {
         let options = &self.env.options;
+        let pinned = pin(self.member.as_ref()).await?;
+        if pinned.start.ts < self.start.ts {
+            // Only a member that is behind the one where the sync was begun can show that.
+            let host = self.member.host();
+            let message =
+                format!("{host} has not reached the beginning of the sync, {}", self.start);
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
         let listing = self.member.catalogue(&options.filter).await?;
         let mut collections = Vec::with_capacity(listing.collections.len());
         for listed in listing.collections {
@@ -195,6 +219,7 @@ impl Sync {
         Ok(SyncPlan {
             sync: self.sync,
             start: self.start,
+            settled: pinned.settled,
             collections,
             views: listing.views,
             filter: options.filter.clone(),

@@ -96,7 +96,7 @@ impl World {
         };
         let source = Source { set: "rs0".into(), version: "8.2.0".into(), fcv: "8.2".into() };
         let (collections, views, filter) = (Vec::new(), Vec::new(), Filter::all());
-        let plan = SyncPlan { sync, start, collections, views, filter, source };
+        let plan = SyncPlan { sync, start, settled: start.ts, collections, views, filter, source };
         let end = SyncEndRecord { end: start, listed: Vec::new() };
         self.put(ObjectKind::Sync, &plan_name(sync), plan.to_bson().as_bytes()).await;
         self.put(ObjectKind::Sync, &end_name(sync), &end.to_bson()).await;

@@ -12,6 +12,10 @@ pub struct Base {
     pub at: Ts,
     /// Slices after this entry go on from here.
     pub replay_from: OpTime,
+    /// Transactions decided by entries up to here are in it, whole (as [`SyncPlan::settled`]).
+    ///
+    /// [`SyncPlan::settled`]: bygone_oplog::uplink::SyncPlan::settled
+    pub settled: Ts,
     /// Collections with their trees.
     pub catalogue: Catalogue,
     /// The catalogue's own tree, for sharing with the next.
@@ -42,6 +46,7 @@ impl Base {
             .collect();
         Ok(Base {
             at: manifest.at.ts,
+            settled: manifest.at.ts,
             replay_from: manifest.replay_from,
             readable_from: catalogue.readable_from(),
             catalogue,

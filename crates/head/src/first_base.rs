@@ -85,6 +85,7 @@ pub(crate) async fn build(
     let stored = build.new.stored(reader).await?;
     let base = Base {
         at: plan.start.ts,
+        settled: plan.settled,
         replay_from: plan.start,
         catalogue,
         catalogue_root: None,

@@ -129,7 +129,8 @@ impl Head {
     ) -> Head {
         let reader = BlockReader::new(part.repository().clone(), options.cache);
         let Start { base, source, filter, gone, stored, taken } = start;
-        let assembler = Assembler::resume(base.replay_from, base.at, filter.clone());
+        let assembler =
+            Assembler::resume(base.replay_from, base.at, filter.clone()).settled(base.settled);
         let fuzzy_until = base.at.max(base.readable_from);
         let gatherer = Gatherer::new(assembler, base.catalogue.clone(), base.at, fuzzy_until);
         let spilled = Vec::new();

@@ -62,6 +62,7 @@ impl Head {
         };
         let base = Base {
             at: at.ts,
+            settled: at.ts,
             replay_from,
             readable_from: self.base.readable_from,
             catalogue,

@@ -55,6 +55,8 @@ pub struct Assembler {
     filter: Filter,
     /// Operations decided up to here are not delivered: the reader has them.
     known: Ts,
+    /// Of transactions that an entry up to here decided the reader has everything.
+    settled: Ts,
     last: OpTime,
     /// Undecided transactions by raw session id; a session has one at a time.
     open: HashMap<Box<[u8]>, Transaction>,
@@ -88,7 +90,15 @@ impl Assembler {
     /// what [`replay_from`](Self::replay_from) said for it. Delivers only what was decided after `known`.
     pub fn resume(from: OpTime, known: Ts, filter: Filter) -> Self {
         let (open, decided) = (HashMap::new(), Vec::new());
-        Assembler { filter, known, last: from, open, buffered: 0, decided, ended: None }
+        let (last, settled) = (from, known);
+        Assembler { filter, known, settled, last, open, buffered: 0, decided, ended: None }
+    }
+
+    /// For a reader whose state shows whatever an entry up to `settled` decided, among other things (an initial
+    /// sync): a transaction decided by then may have begun before the beginning.
+    #[must_use]
+    pub fn settled(self, settled: Ts) -> Self {
+        Assembler { settled, ..self }
     }
 
     /// The last entry fed.
@@ -247,7 +257,7 @@ impl Assembler {
 
     /// A transaction whose first entries were not read is decided at `at`.
     fn headless(&self, entry: &Entry<'_>, at: Ts) -> Result<()> {
-        if at <= self.known {
+        if at <= self.known || entry.op_time.ts <= self.settled {
             return Ok(());
         }
         Err(needs_resync(entry, "the first entries of the transaction lie before the beginning"))

@@ -1,26 +1,35 @@
 //! Loads a capped collection in the order in which its documents entered it:
 //! one connection, ordered inserts, so that natural order on the target is the source's.
 //!
-//! Documents come in key order. A first pass takes their positions and sizes (16 bytes each) and
-//! decides what the limits let stay: the oldest go, as on the source, whose
-//! log does not always say so. Then documents are taken in stretches of
-//! positions that fit in memory, one pass over the collection for each.
+//! Documents come in key order. A first pass takes their positions and sizes (16 bytes each). Where the
+//! source's log does not say what the limits cost, the oldest go, as they did there; where it does, all stay:
+//! a collection holds more than its limits after a collMod or an update that grew, until something is
+//! inserted. Then documents are taken in stretches of positions that fit in memory, one pass over the
+//! collection for each.
 
 use bygone_base::{Error, Result};
 use bytes::Bytes;
 
 use crate::{
     batch::Cutter,
+    create::Command,
     hash::StreamHash,
     insert::{self, Into},
     load::{self, Loaded, Shared},
     model::{Chunk, Position},
+    names::Namespace,
     plan::{CappedLimits, CollectionPlan},
-    raw,
+    raw::{self, Build},
+    version::ServerVersion,
 };
 
 /// Bytes of documents that are sorted at once.
 const STRETCH: u64 = 64 << 20;
+
+/// `cappedMax` of a collection without one.
+const NO_LIMIT: i64 = -1;
+/// The BSON type of a 64-bit integer.
+const INT64: u8 = 0x12;
 
 /// Where documents stand and how large they are.
 type Entry = (Position, u32);
@@ -38,7 +47,13 @@ pub(crate) async fn load(
     })
     .await?;
     entries.sort_unstable();
-    let kept = trim(&entries, limits);
+    let within = trim(&entries, limits);
+    let more = limits.exact && within.len() < entries.len();
+    let kept = if limits.exact { &entries[..] } else { within };
+    if more {
+        let bytes = kept.iter().map(|(_, size)| u64::from(*size)).sum();
+        resize(shared, plan, bytes, limits.documents.map(|_| NO_LIMIT)).await?;
+    }
     let mut hash = shared.hash.then(|| StreamHash::new(plan.method));
     let mut loaded = Loaded::default();
     for (first, last) in stretches(kept, STRETCH) {
@@ -65,8 +80,38 @@ pub(crate) async fn load(
             load::inserted(shared, &batch);
         }
     }
+    if more {
+        let documents = limits.documents.map(|max| i64::try_from(max).unwrap_or(NO_LIMIT));
+        resize(shared, plan, limits.bytes, documents).await?;
+    }
     loaded.hash = hash.map(StreamHash::finish);
     Ok(loaded)
+}
+
+/// Sets other limits. It drops nothing by itself: that comes with the next insert.
+async fn resize(
+    shared: &Shared,
+    plan: &CollectionPlan,
+    bytes: u64,
+    documents: Option<i64>,
+) -> Result<()> {
+    let Namespace { db, coll } = &plan.target;
+    if shared.version < ServerVersion::new(6, 0) {
+        return Err(Error::unsupported(format!(
+            "{} held more than its capped size; servers before 6.0 cannot load that",
+            plan.source
+        ))
+        .hint("restore to a newer server, or leave it out with --ns-exclude"));
+    }
+    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX).to_le_bytes();
+    let mut body = Build::new().str("collMod", coll).element(INT64, b"cappedSize", &bytes);
+    if let Some(documents) = documents {
+        body = body.element(INT64, b"cappedMax", &documents.to_le_bytes());
+    }
+    let body = body.majority().finish();
+    let what = format!("set the limits of {}", plan.target);
+    shared.target.run(&what, &Command { db: db.clone(), body }).await?;
+    Ok(())
 }
 
 /// Passes over all documents with their positions.
@@ -126,18 +171,22 @@ mod tests {
         sizes.iter().enumerate().map(|(i, n)| ((i as u64, 0), *n)).collect()
     }
 
+    fn limits(bytes: u64, documents: Option<u64>) -> CappedLimits {
+        CappedLimits { bytes, documents, exact: false }
+    }
+
     #[test]
     fn the_oldest_go_first() {
         let all = entries(&[10, 10, 10, 10]);
-        let kept = |bytes, documents| trim(&all, CappedLimits { bytes, documents }).len();
+        let kept = |bytes, documents| trim(&all, limits(bytes, documents)).len();
         assert_eq!(kept(u64::MAX, None), 4);
         assert_eq!(kept(35, None), 3);
         assert_eq!(kept(30, None), 3);
         assert_eq!(kept(100, Some(2)), 2);
         assert_eq!(kept(5, None), 1);
-        let kept = trim(&all, CappedLimits { bytes: 20, documents: None });
+        let kept = trim(&all, limits(20, None));
         assert_eq!(kept, &all[2..]);
-        assert!(trim(&[], CappedLimits { bytes: 1, documents: None }).is_empty());
+        assert!(trim(&[], limits(1, None)).is_empty());
     }
 
     #[test]

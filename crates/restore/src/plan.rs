@@ -73,6 +73,9 @@ pub struct CappedLimits {
     pub bytes: u64,
     /// Documents, if limited.
     pub documents: Option<u64>,
+    /// The source's log says what the limits cost (feature compatibility version 5.0 and later): what is
+    /// there stays, also where it is more than the limits allow.
+    pub exact: bool,
 }
 
 /// Something that is not restored, and why.
@@ -179,7 +182,11 @@ pub fn plan(
     for (collection, target) in &chosen {
         let series = collection.name.without_buckets();
         let alone = series != collection.name && !views.contains(&series);
-        plan.collections.push(collection_plan(collection, target, alone, facts.version)?);
+        let mut planned = collection_plan(collection, target, alone, facts.version)?;
+        if let Some(limits) = &mut planned.capped {
+            limits.exact = contents.source.fcv >= ServerVersion::new(5, 0);
+        }
+        plan.collections.push(planned);
     }
     plan.collections.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.source.cmp(&b.source)));
     let views = chosen_views(contents, options, &mut plan)?;
@@ -203,6 +210,7 @@ fn collection_plan(
     let capped = source.capped.then(|| CappedLimits {
         bytes: limit("size").map_or(u64::MAX, |n| n as u64),
         documents: limit("max").map(|n| n as u64),
+        exact: false,
     });
     // Server-facts: natural order on 8.2, _id order on 4.4 and 5.0; others were not seen.
     let method = match (source.capped, create::default_collation(options)) {

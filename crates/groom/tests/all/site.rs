@@ -203,7 +203,8 @@ async fn begin(part: &PartStore) {
     };
     let source = Source { set: "rs0".into(), version: "8.2.0".into(), fcv: "8.2".into() };
     let (collections, views, filter) = (Vec::new(), Vec::new(), Filter::all());
-    let plan = SyncPlan { sync, start: START, collections, views, filter, source };
+    let plan =
+        SyncPlan { sync, start: START, settled: START.ts, collections, views, filter, source };
     let end = SyncEndRecord { end: START, listed: Vec::new() };
     let objects = [
         (ObjectKind::Timeline, "timelines/00000001".to_owned(), timeline.to_bson()),

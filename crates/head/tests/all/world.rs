@@ -90,7 +90,7 @@ impl World {
         .await;
         let source = PlanSource { set: "rs0".into(), version: format!("{fcv}.0"), fcv: fcv.into() };
         let (collections, views, filter) = (Vec::new(), Vec::new(), Filter::all());
-        let plan = SyncPlan { sync, start, collections, views, filter, source };
+        let plan = SyncPlan { sync, start, settled: start.ts, collections, views, filter, source };
         self.put(ObjectKind::Sync, &plan_name(sync), plan.to_bson().as_bytes()).await;
         let end = SyncEndRecord { end: start, listed: Vec::new() };
         self.put(ObjectKind::Sync, &end_name(sync), &end.to_bson()).await;

@@ -62,6 +62,7 @@ fn plan(sync: SyncId) -> SyncPlan {
     SyncPlan {
         sync,
         start: at(0),
+        settled: at(0).ts,
         collections: vec![CollectionPlan {
             coll: COLL,
             db: "db".to_owned(),

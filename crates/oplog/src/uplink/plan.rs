@@ -1,7 +1,7 @@
 //! The plan of an initial sync, and its BSON form: docs/format.md section 9.
 
 use bson::{Binary, RawArrayBuf, RawDocumentBuf, cstr, spec::BinarySubtype};
-use bygone_base::{CollectionId, Error, OpTime, Result, SyncId};
+use bygone_base::{CollectionId, Error, OpTime, Result, SyncId, Ts};
 
 use super::wire::read::Reader;
 use crate::filter::Filter;
@@ -24,6 +24,9 @@ pub struct SyncPlan {
     pub sync: SyncId,
     /// The entry that its oplog continues from.
     pub start: OpTime,
+    /// Every scan shows at least the state of this moment: transactions that an entry up to here decided are in
+    /// it, whole, also where they began before `start`.
+    pub settled: Ts,
     /// Collections.
     pub collections: Vec<CollectionPlan>,
     /// Views, as documents of `system.views`.
@@ -139,6 +142,7 @@ impl SyncPlan {
         doc.append(cstr!("sync"), binary(&self.sync.0));
         doc.append(cstr!("start_ts"), timestamp(self.start.ts));
         doc.append(cstr!("start_term"), self.start.term);
+        doc.append(cstr!("settled"), timestamp(self.settled));
         doc.append(cstr!("collections"), array(self.collections.iter().map(|c| c.to_bson())));
         doc.append(cstr!("views"), array(self.views.iter().cloned()));
         doc.append(cstr!("filter"), self.filter.to_bson());
@@ -158,6 +162,7 @@ impl SyncPlan {
         Ok(SyncPlan {
             sync: SyncId(doc.id("sync")?),
             start: doc.op_time("start_ts", "start_term")?,
+            settled: doc.ts("settled")?,
             collections: doc.each("collections", |c| CollectionPlan::read(&c))?,
             views: doc.docs("views")?,
             filter: Filter::from_bson(doc.doc("filter")?.bytes())?,

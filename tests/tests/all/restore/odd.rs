@@ -215,3 +215,38 @@ async fn an_older_target_is_refused_before_anything_is_written() {
     assert_eq!(refused.message(), expected);
     assert!(!target.databases().await.contains("odd"));
 }
+
+/// After a collMod a capped collection holds more than it may until something is inserted.
+#[tokio::test]
+async fn a_capped_collection_that_holds_more_than_it_may() {
+    let version = Version::V8_2;
+    let source = ReplicaSet::single(version).await;
+    let client = source.client().await;
+    let odd = client.database("odd");
+    for (name, create, modify) in [
+        ("max", doc! {"size": 1 << 20, "max": 40}, doc! {"cappedMax": 7}),
+        ("size", doc! {"size": 1 << 20}, doc! {"cappedSize": 300}),
+        ("both", doc! {"size": 1 << 20, "max": 40}, doc! {"cappedSize": 300, "cappedMax": 7}),
+    ] {
+        let command = |name: &str, with: Document, verb: &str| {
+            let mut command = doc! {verb: name};
+            command.extend(with);
+            command
+        };
+        let mut create = create.clone();
+        create.insert("capped", true);
+        run(&client, command(name, create, "create")).await;
+        let documents = (0..50).map(|i| doc! {"_id": i, "filler": "x".repeat(30)});
+        odd.collection::<Document>(name).insert_many(documents).await.unwrap();
+        run(&client, command(name, modify, "collMod")).await;
+    }
+    let expected = state_at(&client, version, None).await;
+    let documents = Arc::new(copy::documents(&client, version).await);
+    let target = ReplicaSet::single(version).await;
+    let restored = restore(documents, &target.uri(), proven()).await.unwrap();
+    let proof = restored.proof.unwrap();
+    assert!(proof.holds(), "{proof}");
+    assert_eq!(restored.documents, 40 + 50 + 40);
+    let found = state_at(&target.client().await, version, None).await;
+    assert_eq!(diff(&expected, &found), Vec::<String>::new());
+}

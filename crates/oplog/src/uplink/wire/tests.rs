@@ -53,6 +53,7 @@ fn plan() -> SyncPlan {
     SyncPlan {
         sync: SyncId([9; 8]),
         start: OpTime::new(Ts::new(u32::MAX, 7), -1),
+        settled: Ts::new(u32::MAX, 9),
         collections: vec![collection],
         views: vec![rawdoc! { "_id": "d.v", "viewOn": "c", "pipeline": [] }],
         filter: Filter::all(),
