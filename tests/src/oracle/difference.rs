@@ -85,11 +85,18 @@ fn pairs<'a, A, B>(
     names.into_iter().map(|name| (name, a.get(name), b.get(name)))
 }
 
-/// The fields of a document regardless of their order; values byte for byte.
+/// The fields of a document regardless of their order; values byte for byte. A number of seconds alone may
+/// have another type: collMod leaves an int64 where createIndexes has an int32 (4.4).
 fn fields(document: &RawDocument) -> BTreeMap<String, String> {
     let field = |field: Result<(&bson::raw::CStr, bson::RawBsonRef<'_>), _>| {
         let (name, value) = field.expect("a listed document");
-        (name.as_str().to_owned(), format!("{value:?}"))
+        let shown = match value {
+            bson::RawBsonRef::Int64(n) if name.as_str() == "expireAfterSeconds" => {
+                format!("{:?}", i32::try_from(n).map_or(value, bson::RawBsonRef::Int32))
+            }
+            _ => format!("{value:?}"),
+        };
+        (name.as_str().to_owned(), shown)
     };
     document.iter().map(field).collect()
 }

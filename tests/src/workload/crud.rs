@@ -13,7 +13,9 @@ use crate::{Version, server};
 
 impl Runner<'_> {
     pub(super) async fn insert(&mut self, kind: Kind) {
-        let Some(known) = self.writable() else { return };
+        let plain = matches!(kind, Kind::InsertOne | Kind::InsertMany);
+        let known = if plain { self.insertable() } else { self.writable() };
+        let Some(known) = known else { return };
         let collection = self.collection(&known);
         match kind {
             Kind::InsertOne => {

@@ -12,7 +12,13 @@ use crate::{Version, server::says};
 
 impl Runner<'_> {
     pub(super) async fn create_indexes(&mut self) {
-        let known = self.world.pick(self.dice, |known| known.nature != Nature::View);
+        let capped = self.capped_keeps_step();
+        let known = self.world.pick(self.dice, |known| match known.nature {
+            Nature::View => false,
+            // An index may refuse an insert.
+            Nature::Capped => capped,
+            _ => true,
+        });
         let Some(known) = self.or_skip(known) else { return };
         let mut indexes = Vec::new();
         for _ in 0..1 + self.dice.below(2) {

@@ -115,11 +115,29 @@ impl<'a> Runner<'a> {
 
     /// A collection to write ordinary documents to.
     pub(super) fn writable(&mut self) -> Option<Known> {
+        let capped = self.capped_keeps_step();
+        self.pick_writable(capped)
+    }
+
+    /// The same for an insert that the server has no reason to refuse.
+    pub(super) fn insertable(&mut self) -> Option<Known> {
+        self.pick_writable(true)
+    }
+
+    fn pick_writable(&mut self, capped: bool) -> Option<Known> {
         use super::world::Nature;
-        let found = self.world.pick(self.dice, |known| {
-            matches!(known.nature, Nature::Plain | Nature::Clustered | Nature::Capped)
+        let found = self.world.pick(self.dice, |known| match known.nature {
+            Nature::Plain | Nature::Clustered => true,
+            Nature::Capped => capped,
+            _ => false,
         });
         self.or_skip(found)
+    }
+
+    /// Below 5.0 a refused insert (a duplicate) makes room in a capped collection all the same, and nothing
+    /// tells: neither the oplog nor another member.
+    pub(super) fn capped_keeps_step(&self) -> bool {
+        self.version >= Version::V5_0
     }
 
     /// Counts as skipped when there is nothing to work on.
@@ -137,7 +155,12 @@ impl<'a> Runner<'a> {
 
     /// A fresh document as raw bytes with its `{_id: ..}`, remembered as written.
     pub(super) fn fresh(&mut self, known: &Known, oddness: Oddness) -> RawDocumentBuf {
-        let id = super::values::id(self.dice, self.serial());
+        let id = match known.nature {
+            super::world::Nature::Capped if !self.capped_keeps_step() => {
+                super::values::new_id(self.dice)
+            }
+            _ => super::values::id(self.dice, self.serial()),
+        };
         self.remember(known, &id);
         raw(super::values::document(self.dice, &id, oddness))
     }

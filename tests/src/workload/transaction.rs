@@ -83,7 +83,10 @@ impl Runner<'_> {
         let Some(other) = self.transactional() else { return };
         let begun = Prepared::begin(self.client).await;
         let Some(mut prepared) = self.count(begun) else { return };
-        for (db, command) in self.transaction_commands(&known, &other) {
+        // It may meet a document that another prepared transaction holds.
+        let limit = 5_000 * i64::from(self.version.slowness());
+        for (db, mut command) in self.transaction_commands(&known, &other) {
+            command.insert("maxTimeMS", limit);
             let done = prepared.run(&db, command).await;
             if self.count(done).is_none() {
                 let _ = prepared.abort().await;

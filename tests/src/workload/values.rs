@@ -305,6 +305,11 @@ pub fn id(dice: &Dice, serial: u64) -> Value {
     }
 }
 
+/// An `_id` that nobody has.
+pub fn new_id(dice: &Dice) -> Value {
+    (0x07, dice.bytes(12))
+}
+
 /// The same number in one of the four numeric types; servers take them for equal.
 pub fn renumbered(dice: &Dice, n: i64) -> Value {
     match dice.below(4) {
