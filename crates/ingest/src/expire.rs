@@ -40,14 +40,15 @@ impl Ingest {
         let part = self.part(key);
         let mut done = Expired::default();
         let timelines = part.files.timelines().await?;
-        for (at, timeline) in timelines.iter().enumerate() {
+        'timelines: for (at, timeline) in timelines.iter().enumerate() {
             let Some(before) = before(timeline.id) else { continue };
             let slices = part.files.slices(timeline.id).await?;
             let newest = at + 1 == timelines.len();
             let now = self.clock.now();
             for slice in due(&part.files, &slices, before, newest).await? {
                 if now.since(slice.modified) < MIN_AGE {
-                    break;
+                    // A later timeline goes on from this one: what is left must have no hole between them.
+                    break 'timelines;
                 }
                 part.files.delete_slice(&slice.name).await?;
                 done.slices += 1;

@@ -107,5 +107,7 @@ pub async fn truth(world: &World, part: &PartStore, choice: &Choice) -> Result<O
         None if world.set.lock().left.is_empty() || from.ts == choice.at => from,
         None => return Ok(None),
     };
-    Ok(world.set.log_with(entry).map(|log| log.model.at(choice.at)))
+    // An entry after the moment may have decided it: the history is the one that holds all that is stored.
+    let newest = stored.last().map_or(entry, |(at, _)| (*at).max(entry));
+    Ok(world.set.log_with(newest).map(|log| log.model.at(choice.at)))
 }
