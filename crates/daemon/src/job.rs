@@ -248,24 +248,37 @@ impl Job {
                     return Ok(());
                 }
                 if header.prev > head.position() {
-                    head.catch_up().await?;
-                } else {
-                    let at = head.position();
-                    let decoded = Slice::parse(bytes)?.decode()?;
-                    head.apply(&Portion::new(decoded, at)?).await?;
+                    return self.catch_up(run).await;
                 }
+                let at = head.position();
+                let decoded = Slice::parse(bytes)?.decode()?;
+                head.apply(&Portion::new(decoded, at)?).await?;
                 self.progress(head);
             }
             Event::Timeline { .. } | Event::SyncEnded => self.reopen(run).await?,
-            Event::Lagged => match &mut run.head {
+            Event::Lagged => match &run.head {
                 // What was dropped may have been another history.
                 Some(head) if self.newest_timeline().await? == Some(head.timeline()) => {
-                    head.catch_up().await?;
-                    self.progress(head);
+                    self.catch_up(run).await?;
                 }
                 _ => self.reopen(run).await?,
             },
             Event::SyncProgress => {}
+        }
+        Ok(())
+    }
+
+    /// Reads what was missed. Where a rival let expire what a head that stood still needs, its newer snapshot
+    /// is what to go on from.
+    async fn catch_up(&self, run: &mut Running) -> Result<()> {
+        let Some(head) = &mut run.head else { return Ok(()) };
+        match head.catch_up().await {
+            Ok(_) => self.progress(head),
+            Err(error) if error.kind() == ErrorKind::Damaged => {
+                tracing::info!(%error, "opening the head anew");
+                return self.reopen(run).await;
+            }
+            Err(error) => return Err(error),
         }
         Ok(())
     }
@@ -291,6 +304,10 @@ impl Job {
         let Some(head) = &mut run.head else { return Ok(()) };
         if head.safe_point().is_none() {
             return Ok(());
+        }
+        let work = now >= run.next_validate || run.next_snapshot.is_some_and(|due| now >= due);
+        if work && !head.stands().await? {
+            return self.reopen(run).await;
         }
         if now >= run.next_validate {
             run.next_validate = now + VALIDATE_EVERY;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bygone_base::{
-    CollectionId, Error, ErrorKind, OpTime, Result, TimelineId, Ts, UnixMillis, work,
+    CollectionId, Error, ErrorKind, OpTime, Result, SnapshotId, TimelineId, Ts, UnixMillis, work,
 };
 use bygone_blockstore::{BlockReader, BlockWriter, WriterOptions};
 use bygone_oplog::{assemble::Assembler, filter::Filter};
@@ -71,8 +71,8 @@ pub struct Head {
     /// Blocks and bytes stored since the base was published (by the initial sync, as runs), which the next
     /// snapshot counts.
     pub(crate) stored: (u64, u64),
-    /// When the snapshot was taken that the head goes on from; `None` when that is an initial sync.
-    pub(crate) taken: Option<UnixMillis>,
+    /// The snapshot that the head goes on from and when it was taken; `None` when that is an initial sync.
+    pub(crate) taken: Option<(SnapshotId, UnixMillis)>,
     /// Something failed half way that cannot be taken back: what is in memory is not whole.
     spent: bool,
 }
@@ -170,7 +170,16 @@ impl Head {
 
     /// When the newest snapshot of the history was taken; `None` when it has none yet.
     pub fn taken(&self) -> Option<UnixMillis> {
-        self.taken
+        self.taken.as_ref().map(|(_, at)| *at)
+    }
+
+    /// Whether the snapshot that the head goes on from is still there. A rival on the same store may have
+    /// taken a newer one and let it expire, and then a groom its blocks: the head must be opened anew.
+    pub async fn stands(&self) -> Result<bool> {
+        match &self.taken {
+            Some((id, _)) => Ok(self.part.snapshot_ids().await?.contains(id)),
+            None => Ok(true),
+        }
     }
 
     /// The end of the initial sync's window: no snapshot can be taken before the oplog reaches it.
@@ -347,8 +356,8 @@ pub(crate) struct Start {
     pub gone: Vec<CollectionId>,
     /// Blocks and bytes that the initial sync stored; they count in the first snapshot.
     pub stored: (u64, u64),
-    /// When the snapshot was taken, if it is one.
-    pub taken: Option<UnixMillis>,
+    /// The snapshot and when it was taken, if it is one.
+    pub taken: Option<(SnapshotId, UnixMillis)>,
 }
 
 /// Whether something stored is bad, rather than not to be reached.
@@ -364,7 +373,7 @@ async fn start_at_manifest(manifest: &Manifest, reader: &BlockReader) -> Result<
         filter: Filter::from_bson(manifest.filter.as_bytes())?,
         gone: Vec::new(),
         stored: (0, 0),
-        taken: Some(manifest.created),
+        taken: Some((manifest.id.clone(), manifest.created)),
     })
 }
 

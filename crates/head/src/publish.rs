@@ -130,7 +130,7 @@ impl Head {
     /// Goes on from a published base.
     fn adopt(&mut self, base: Base, manifest: &Manifest, later: Vec<RunRoot>) {
         self.source = manifest.source.clone();
-        self.taken = Some(manifest.created);
+        self.taken = Some((manifest.id.clone(), manifest.created));
         self.gatherer.rebase(base.at);
         self.gatherer.adopt_trees(&base.catalogue);
         self.spilled = later;

@@ -114,7 +114,7 @@ impl View {
         let head_options =
             HeadOptions { memory: options.memory, level: 1, ..HeadOptions::default() };
         let filter = Filter::from_bson(manifest.filter.as_bytes())?;
-        let (gone, taken) = (Vec::new(), Some(manifest.created));
+        let (gone, taken) = (Vec::new(), Some((manifest.id.clone(), manifest.created)));
         let start = Start { base, source, filter, gone, stored: (0, 0), taken };
         let mut head =
             Head::assemble(scratch_part, oplog_part.clone(), head_options, history, start);
