@@ -8,7 +8,9 @@
 )]
 
 mod agent;
+mod hard_cases;
 mod harness;
 mod restore;
+mod rollback;
 mod s3;
 mod spine;

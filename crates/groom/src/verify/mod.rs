@@ -21,7 +21,8 @@ use bygone_blockstore::{
 };
 use bygone_head::{Choice, View, ViewOptions, choose, describe};
 use bygone_snapshot::{
-    Manifest, PartStore, histories, list::Found, ranges::restorable, timeline::includes,
+    Manifest, PartStore, histories, list::Found, oplog::voids, ranges::restorable,
+    timeline::includes,
 };
 use bygone_tree::{KeyRange, density::density};
 
@@ -269,7 +270,8 @@ impl Run {
                 .filter(|m| self.report.good.contains(&m.id))
                 .map(|m| (m.at, m.replay_from))
                 .collect();
-            let ranges = restorable(&segments, &good);
+            let voids = voids(&self.oplog_part, &history).await?;
+            let ranges = restorable(&segments, &good, &voids);
             self.report.ranges.extend(ranges.iter().map(describe));
         }
         Ok(())

@@ -2,7 +2,7 @@
 //! `bygone restore` brings moments back into another, and the servers say
 //! whether they are equal.
 
-mod kill;
+pub mod kill;
 mod pitr;
 
 use std::{path::PathBuf, time::Duration};
