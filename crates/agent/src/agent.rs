@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bygone_base::{Clock, Error, ErrorKind, OpTime, PartName, Result, Rng, Ts};
+use bygone_base::{Clock, Error, ErrorKind, OpTime, PartName, Result, Rng, TimelineId, Ts};
 use bygone_oplog::uplink::{
     Hello, PartKey, PartState, Session, SessionRef, TimelineReason, Uplink,
 };
@@ -269,6 +269,12 @@ impl Agent {
             return self.sync(chosen, at, None, reason, catch_up, shutdown).await;
         }
         match session.state {
+            // Something is stored, but nothing that could be gone on with.
+            PartState::Empty if at.timeline != TimelineId(0) => {
+                self.say_resync(&"other namespaces are to be backed up than so far");
+                let reason = TimelineReason::Resync;
+                self.sync(chosen, at, None, reason, catch_up, shutdown).await
+            }
             PartState::Empty => {
                 let reason = TimelineReason::InitialSync;
                 self.sync(chosen, at, None, reason, catch_up, shutdown).await

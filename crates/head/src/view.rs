@@ -349,7 +349,8 @@ impl Head {
         let mut walk = OplogWalk::new(self.oplog_part.clone(), self.history(), self.position())?;
         while let Some(portion) = walk.next().await? {
             self.apply_until(&portion, at).await?;
-            if self.is_decided(at) {
+            // What of this portion is at or before `at` was read.
+            if self.is_decided(at) || self.nothing_open(portion.last().ts, at) {
                 return Ok(at);
             }
         }
