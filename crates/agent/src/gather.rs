@@ -71,7 +71,7 @@ impl Gather {
             return Err(Error::damaged(message));
         }
         if let Kind::Command(command) = &entry.kind {
-            if let Some(why) = self.into_coverage(command) {
+            if let Some(why) = self.enters_coverage(command) {
                 return Ok(Taken::IntoCoverage(why));
             }
             match command.name {
@@ -93,7 +93,7 @@ impl Gather {
         Ok(Taken::Plain)
     }
 
-    fn into_coverage(&self, command: &Command<'_>) -> Option<String> {
+    fn enters_coverage(&self, command: &Command<'_>) -> Option<String> {
         if command.name != "renameCollection" {
             return None;
         }

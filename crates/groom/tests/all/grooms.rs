@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bygone_base::PackId;
 use bygone_blockstore::{
-    BlockReader, BlockRef, BlockWriter, WriterOptions, names, relocation::Relocation,
+    BlockReader, BlockRef, BlockWriter, Store as _, WriterOptions, names, relocation::Relocation,
 };
 use bygone_groom::{Stores, groom_in, lease};
 use bygone_snapshot::{Manifest, catalogue};
