@@ -136,9 +136,8 @@ async fn capped(client: &Client, n: i32) {
 /// Case 19.
 async fn capped_is_overrun(client: &Client, n: i32) {
     let coll = client.database(DB).collection::<Document>(&name(n));
-    for id in 1000..1060 {
-        coll.insert_one(doc! {"_id": -id, "pad": "q".repeat(id as usize % 300)}).await.unwrap();
-    }
+    let documents = (0..150).map(|id| doc! {"_id": -id, "pad": "q".repeat(id as usize * 7 % 300)});
+    coll.insert_many(documents).await.unwrap();
 }
 
 /// Case 11: what has no documents is a collection all the same; and case 10: ids of every type.

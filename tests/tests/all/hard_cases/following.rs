@@ -116,7 +116,7 @@ async fn coll_mod(client: &Client, version: Version) {
         command.extend(what);
         run(client, DB, command).await;
     };
-    change("c", doc! {"index": {"name": "t", "expireAfterSeconds": 2_000_000_i64}}).await;
+    change("c", doc! {"index": {"name": "t", "expireAfterSeconds": 2_000_000}}).await;
     change("c", doc! {"index": {"keyPattern": {"u": 1}, "hidden": true}}).await;
     change("c", doc! {"index": {"name": "u", "hidden": false}}).await;
     change("c", doc! {"index": {"name": "s", "hidden": true}}).await;

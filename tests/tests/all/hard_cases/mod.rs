@@ -41,7 +41,7 @@ async fn while_it_copies(
     // Something to copy beside them, so that the copy takes its time.
     fill(&client, "ballast", "b", 9000, 1500).await;
     let backup = Backup::new();
-    let mut up = backup.up(&set.uri()).arg("--throttle").arg("5").start();
+    let mut up = backup.up(&set.uri()).arg("--throttle").arg("2").start();
     up.line(Duration::from_secs(60), |line| line.contains("transferring")).await;
     let clock = SystemClock::new();
     let mut changed = 0;

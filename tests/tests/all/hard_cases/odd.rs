@@ -29,7 +29,7 @@ async fn names(client: &Client) {
     let odd = [
         "new\nline",
         "a/b",
-        "..",
+        "a..b",
         "100%2F",
         "with space",
         "dot.s",

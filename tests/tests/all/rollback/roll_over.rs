@@ -119,8 +119,9 @@ async fn a_backup_after_a_roll_over_is_a_full_copy_and_says_so() {
     let now = quiet(&client, version).await;
     let _ = backup.backup(&set.uri()).run().await.expect_code(0);
     restores(&backup, version, &now).await;
-    let old = backup.restored(version, &id).await.target.client().await;
-    let told = old.database("told").collection::<Document>("by");
+    let old = backup.restored(version, &id).await;
+    let there = old.target.client().await;
+    let told = there.database("told").collection::<Document>("by");
     assert_eq!(told.count_documents(doc! {"who": "before"}).await.unwrap(), 50);
     backup.verify().await;
 }
