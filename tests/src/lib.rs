@@ -7,6 +7,7 @@
 //!  traffic   several workloads at once, pausing at marks
 //!  oracle    ClusterState at a moment, and the difference of two of them
 //!  s3        a real S3 server          proxy  a network that can be cut
+//!  disk      a file system that can be full or read-only
 //!  process   the real `bygone` binary  wait   conditions, polled   ports   free ports
 //! ```
 //!
@@ -27,6 +28,7 @@
     reason = "a test harness fails by panicking"
 )]
 
+pub mod disk;
 pub mod oracle;
 pub mod ports;
 pub mod process;

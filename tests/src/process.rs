@@ -21,6 +21,7 @@ use crate::wait;
 /// A command line of `bygone`, to be run or started.
 #[derive(Debug, Clone)]
 pub struct Bygone {
+    by: Vec<OsString>,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     input: Vec<u8>,
@@ -52,7 +53,8 @@ impl Bygone {
     /// `bygone arguments..`
     pub fn new<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Bygone {
         let arguments = arguments.into_iter().map(|a| a.as_ref().to_owned()).collect();
-        Bygone { arguments, environment: Vec::new(), input: Vec::new(), limit: wait::PATIENCE * 5 }
+        let limit = wait::PATIENCE * 5;
+        Bygone { by: Vec::new(), arguments, environment: Vec::new(), input: Vec::new(), limit }
     }
 
     /// With one more argument.
@@ -66,6 +68,13 @@ impl Bygone {
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Bygone {
         self.environment.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Started by another command, which must become it (`exec`).
+    #[must_use]
+    pub(crate) fn by(mut self, command: Vec<OsString>) -> Bygone {
+        self.by = command;
         self
     }
 
@@ -91,8 +100,9 @@ impl Bygone {
 
     /// Starts it.
     pub fn start(self) -> Running {
-        let mut command = Command::new(binary());
-        command.args(&self.arguments).envs(self.environment).kill_on_drop(true);
+        let mut words = self.by.iter().cloned().chain([binary().into_os_string()]);
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words).args(&self.arguments).envs(self.environment).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("start bygone");
         let stdout = Arc::new(Lines::default());

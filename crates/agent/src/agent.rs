@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bygone_base::{Clock, Error, ErrorKind, OpTime, PartName, Result, Rng, Ts};
+use bygone_base::{Clock, Error, ErrorKind, OpTime, PartName, Result, Rng, TimelineId, Ts};
 use bygone_oplog::uplink::{
     Hello, PartKey, PartState, Session, SessionRef, TimelineReason, Uplink,
 };
@@ -109,11 +109,16 @@ impl Agent {
         }
         let mut memory = self.memory();
         if memory.resync.is_none() {
-            tracing::warn!(reason, "backup requires a resync: it begins now");
+            self.say_resync(&reason);
             memory.resync = Some(TimelineReason::Resync);
             memory.attempt.cancel();
         }
         Ok(())
+    }
+
+    fn say_resync(&self, why: &dyn std::fmt::Display) {
+        let text = format!("backup requires a resync, which begins now: {why}");
+        self.env.progress.notice(text);
     }
 
     fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
@@ -185,7 +190,7 @@ impl Agent {
                     return Err(error);
                 }
                 memory.resync.get_or_insert(TimelineReason::Resync);
-                tracing::warn!(%error, "backup requires a resync: it begins now");
+                self.say_resync(&error);
                 Ok(error.to_string())
             }
             ErrorKind::Unavailable => {
@@ -264,6 +269,12 @@ impl Agent {
             return self.sync(chosen, at, None, reason, catch_up, shutdown).await;
         }
         match session.state {
+            // Something is stored, but nothing that could be gone on with.
+            PartState::Empty if at.timeline != TimelineId(0) => {
+                self.say_resync(&"other namespaces are to be backed up than so far");
+                let reason = TimelineReason::Resync;
+                self.sync(chosen, at, None, reason, catch_up, shutdown).await
+            }
             PartState::Empty => {
                 let reason = TimelineReason::InitialSync;
                 self.sync(chosen, at, None, reason, catch_up, shutdown).await
@@ -321,9 +332,9 @@ impl Agent {
             Verdict::Fork(common) => {
                 let message =
                     format!("the history of {host} went back: a new timeline from {common}");
-                tracing::warn!("{message}");
                 at.timeline = self.env.uplink.fork(at, common).await?;
-                self.env.progress.change(|p| (p.message, p.chain) = (Some(message), common));
+                self.env.progress.change(|p| p.chain = common);
+                self.env.progress.notice(message);
                 return Ok(Some(common));
             }
             Verdict::RolledOver { oldest } => (
@@ -342,7 +353,7 @@ impl Agent {
         if self.env.options.resync == Resync::Stop {
             return Err(error);
         }
-        tracing::warn!(%error, "backup requires a resync: it begins now");
+        self.say_resync(&error);
         self.memory().resync = Some(reason);
         Ok(None)
     }

@@ -15,8 +15,8 @@ use bygone_oplog::{
 pub(crate) enum Taken {
     /// Nothing.
     Plain,
-    /// A collection that is not covered was renamed into coverage: its
-    /// documents were never scanned.
+    /// A collection that is not covered was renamed into coverage: its documents were never scanned. The
+    /// entry is not taken, so that what is stored ends before it and restores to its end.
     IntoCoverage(String),
 }
 
@@ -70,12 +70,18 @@ impl Gather {
             let message = format!("the oplog goes from {} to {at}", self.at);
             return Err(Error::damaged(message));
         }
+        if let Kind::Command(command) = &entry.kind {
+            if let Some(why) = self.enters_coverage(command) {
+                return Ok(Taken::IntoCoverage(why));
+            }
+            match command.name {
+                "commitTransaction" | "abortTransaction" => {}
+                "applyOps" if !(self.deep && holds_commands(command.o)) => {}
+                _ => self.last_ddl = at.ts,
+            }
+        }
         self.at = at;
         self.since.get_or_insert(now);
-        let taken = match &entry.kind {
-            Kind::Command(command) => self.command(&entry, command),
-            _ => Taken::Plain,
-        };
         if self.filter.keeps(&entry) {
             self.left_out = None;
             self.builder.push(raw, at)?;
@@ -84,30 +90,21 @@ impl Gather {
             kept.clear();
             kept.extend_from_slice(raw);
         }
-        Ok(taken)
+        Ok(Taken::Plain)
     }
 
-    fn command(&mut self, entry: &Entry<'_>, command: &Command<'_>) -> Taken {
-        match command.name {
-            "commitTransaction" | "abortTransaction" => {}
-            "applyOps" if !(self.deep && holds_commands(command.o)) => {}
-            _ => self.last_ddl = entry.op_time.ts,
-        }
+    fn enters_coverage(&self, command: &Command<'_>) -> Option<String> {
         if command.name != "renameCollection" {
-            return Taken::Plain;
+            return None;
         }
-        let Ok(o) = RawDocument::from_bytes(command.o) else { return Taken::Plain };
-        let (Ok(from), Ok(to)) = (o.get_str("renameCollection"), o.get_str("to")) else {
-            return Taken::Plain;
-        };
+        let o = RawDocument::from_bytes(command.o).ok()?;
+        let (from, to) = (o.get_str("renameCollection").ok()?, o.get_str("to").ok()?);
         let covers = |ns: &str| {
             let ns = Ns::parse(ns);
             self.filter.covers(ns.db, ns.coll)
         };
-        if covers(from) || !covers(to) {
-            return Taken::Plain;
-        }
-        Taken::IntoCoverage(format!("{from}, which is not backed up, was renamed to {to}"))
+        let into = !covers(from) && covers(to);
+        into.then(|| format!("{from}, which is not backed up, was renamed to {to}"))
     }
 
     /// The slice of everything since the last one, `None` when nothing came.
@@ -184,7 +181,7 @@ mod tests {
             |from: &str| rawdoc! { "renameCollection": from, "to": "a.x", "stayTemp": false };
         let taken = gather.push(&entry(2, "c", "a.$cmd", rename("a.y")), Duration::ZERO).unwrap();
         assert!(matches!(taken, Taken::IntoCoverage(_)));
-        assert_eq!(gather.last_ddl(), Ts::new(1, 2));
+        assert!(gather.finish().unwrap().is_none() && gather.at() == at(1), "it is not taken");
         let temporary = rename("a.tmp.agg_out.5f3c0000-0000-0000-0000-000000000000");
         let taken = gather.push(&entry(3, "c", "a.$cmd", temporary), Duration::ZERO).unwrap();
         assert_eq!(taken, Taken::Plain);

@@ -1,6 +1,6 @@
 //! What the agent is doing, for people and for ingest.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use bygone_base::{Clock, OpTime, Ts};
 use tokio::sync::watch;
@@ -69,12 +69,27 @@ pub struct Progress {
     pub newest: Ts,
     /// Why the agent waits, or what it decided last.
     pub message: Option<String>,
+    /// What people must learn of even when it is over by the time that they look: a resync, a history
+    /// that went back. The newest ones, oldest first.
+    pub notices: VecDeque<String>,
+    /// How many there were altogether.
+    pub noticed: u64,
 }
+
+/// Notices that are kept for who looks late.
+const NOTICES: usize = 16;
 
 impl Progress {
     /// How far the stored chain is behind the source, in seconds of cluster time.
     pub fn lag_secs(&self) -> u32 {
         self.newest.secs().saturating_sub(self.chain.ts.secs())
+    }
+
+    /// The notices after the first `seen` ones.
+    pub fn notices_after(&self, seen: u64) -> impl Iterator<Item = &str> {
+        let new = usize::try_from(self.noticed.saturating_sub(seen)).unwrap_or(usize::MAX);
+        let skip = self.notices.len().saturating_sub(new);
+        self.notices.iter().skip(skip).map(String::as_str)
     }
 }
 
@@ -94,6 +109,17 @@ impl Tracker {
         self.sender.send_modify(change);
     }
 
+    /// Says something that must not be missed.
+    pub(crate) fn notice(&self, text: String) {
+        self.change(|p| {
+            if p.notices.len() >= NOTICES {
+                p.notices.pop_front();
+            }
+            p.notices.push_back(text);
+            p.noticed += 1;
+        });
+    }
+
     pub(crate) fn phase(&self, phase: Phase) {
         self.change(|p| p.phase = phase);
     }
@@ -110,5 +136,27 @@ impl Tracker {
             p.bytes += bytes;
             p.bytes_per_second = (p.bytes as f64 / took) as u64;
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_notice_is_lost_to_who_looks_late() {
+        let (tracker, seen) = Tracker::new();
+        for n in 1..=3 {
+            tracker.notice(n.to_string());
+        }
+        let after = |n| seen.borrow().notices_after(n).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(after(0), ["1", "2", "3"]);
+        assert_eq!(after(2), ["3"]);
+        assert!(after(3).is_empty());
+        for n in 4..=40 {
+            tracker.notice(n.to_string());
+        }
+        assert_eq!(after(38), ["39", "40"]);
+        assert_eq!(after(0).len(), NOTICES);
     }
 }

@@ -36,6 +36,12 @@ impl Ts {
         Ts(self.0.saturating_sub(1))
     }
 
+    /// The timestamp just after this one (saturating).
+    #[must_use]
+    pub fn next(self) -> Ts {
+        Ts(self.0.saturating_add(1))
+    }
+
     /// As an RFC 3339 instant in UTC, for people.
     pub fn to_rfc3339(self) -> String {
         UnixMillis(i64::from(self.secs()) * 1000).to_rfc3339_seconds()

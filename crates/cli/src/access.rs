@@ -169,14 +169,15 @@ pub fn uri(
     file: Option<&Path>,
     password_file: Option<&Path>,
 ) -> Result<SourceUri> {
+    let parse = |text: &str| SourceUri::parse(text).map_err(|e| e.within(format!("--{what}")));
     let uri = match (file, argument) {
-        (Some(file), _) => SourceUri::parse(&first_line(file)?)?,
+        (Some(file), _) => parse(&first_line(file)?)?,
         (None, Some(text)) => {
-            let uri = SourceUri::parse(text)?;
-            let in_argv = std::env::args().any(|a| a.contains(text));
-            if uri.has_password() && in_argv {
+            let uri = parse(text)?;
+            let in_argv = std::env::args_os().any(|a| a.to_string_lossy().contains(text));
+            if uri.has_secret() && in_argv {
                 return Err(Error::usage(format!(
-                    "the {what} URI holds a password, which every user of this machine can read"
+                    "--{what} holds a password, which every user of this machine can read"
                 ))
                 .hint(format!(
                     "use --{what}-file FILE, {from_environment}, or --password-file FILE"
@@ -185,7 +186,7 @@ pub fn uri(
             uri
         }
         (None, None) => {
-            return Err(Error::usage(format!("no {what} is given"))
+            return Err(Error::usage(format!("no --{what} is given"))
                 .hint(format!("use --{what} URI, --{what}-file FILE or {from_environment}")));
         }
     };

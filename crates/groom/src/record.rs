@@ -8,14 +8,25 @@ use bygone_blockstore::{ObjectKind, Put, Repository};
 
 /// How often the clock is asked while other grooms clean up beside us.
 const CLOCK_TRIES: u32 = 8;
-const FOLDER: &str = "groom/";
+pub(crate) const FOLDER: &str = "groom/";
 const ENTRY: usize = PackId::LEN + 8;
 
-/// The newest record's number (0: none) and content.
+/// The newest record's number (0: none) and content. A damaged one counts as empty: nothing was seen dead
+/// yet, so all that is lost is the time waited; the next record takes its place.
 pub(crate) async fn read(repo: &Repository) -> Result<(u32, BTreeMap<PackId, UnixMillis>)> {
     let Some(number) = numbers(repo).await?.pop() else { return Ok((0, BTreeMap::new())) };
-    let name = name(number);
-    let bytes = repo.get_object(ObjectKind::Groom, &name).await?;
+    match parse(repo, &name(number)).await {
+        Ok(dead) => Ok((number, dead)),
+        Err(error) if error.kind() == ErrorKind::Damaged => {
+            tracing::warn!(%error, "what was found dead is found out anew");
+            Ok((number, BTreeMap::new()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn parse(repo: &Repository, name: &str) -> Result<BTreeMap<PackId, UnixMillis>> {
+    let bytes = repo.get_object(ObjectKind::Groom, name).await?;
     let bad = || Error::damaged(format!("{name} is not a groom's record"));
     let doc = RawDocument::from_bytes(&bytes).map_err(|e| bad().source(e))?;
     let dead = doc.get_binary("dead").map_err(|e| bad().source(e))?.bytes;
@@ -30,7 +41,7 @@ pub(crate) async fn read(repo: &Repository) -> Result<(u32, BTreeMap<PackId, Uni
         let since = since.try_into().map_err(|_| bad())?;
         map.insert(pack, UnixMillis(i64::from_le_bytes(since)));
     }
-    Ok((number, map))
+    Ok(map)
 }
 
 /// Writes the next record and deletes older ones. Another groom may have been faster: its record counts then.

@@ -217,12 +217,13 @@ impl Head {
         self.apply_until(portion, Ts::MAX).await
     }
 
-    /// Like [`Head::apply`], but stops when the state at `until` is decided.
+    /// Like [`Head::apply`], but stops when the state at `until` is decided, before an entry that comes later:
+    /// whatever that is, also one that stops the part, it has no say in the state asked for.
     pub(crate) async fn apply_until(&mut self, portion: &Portion, until: Ts) -> Result<u64> {
         self.sound()?;
         let mut count = 0;
         for (at, entry) in portion.entries()? {
-            if self.is_decided(until) {
+            if self.is_decided(until) || self.nothing_open(at.ts, until) {
                 break;
             }
             if at.ts <= self.position().ts {
@@ -249,6 +250,11 @@ impl Head {
     pub(crate) fn is_decided(&self, at: Ts) -> bool {
         let last = self.position().ts;
         last >= at && self.gatherer.assembler().safe(last) >= at
+    }
+
+    /// Whether the state at `at` is decided because the next entry, at `next`, comes after it.
+    pub(crate) fn nothing_open(&self, next: Ts, at: Ts) -> bool {
+        next > at && self.gatherer.assembler().safe(at) >= at
     }
 
     /// The history that is being followed.

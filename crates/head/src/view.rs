@@ -9,7 +9,7 @@ use bygone_blockstore::{BlockReader, MemoryStore, Repository, Secret, create_sto
 use bygone_oplog::filter::Filter;
 use bygone_snapshot::{
     Catalogue, Collection, Found, Manifest, PartStore, Timeline, histories,
-    oplog::{OplogWalk, covered},
+    oplog::{OplogWalk, covered, voids},
     ranges::{Range, reach, restorable, segments},
     timeline::{Stretch, includes},
 };
@@ -213,15 +213,16 @@ pub async fn choose(part: &PartStore, oplog_part: &PartStore, when: &When) -> Re
     }
     let manifests = part.find_manifests().await?.manifests;
     expect_oplog(oplog_part, &manifests)?;
-    let mut exist: Vec<Range> = Vec::new();
+    let (mut exist, mut void) = (Vec::new(), false);
     for history in histories(&oplog_part.timelines().await?) {
         let known = Known::of(oplog_part, &manifests, history).await?;
         if let Some(choice) = known.choose(when) {
             return Ok(choice);
         }
         exist.extend(known.ranges());
+        void |= known.is_void(when);
     }
-    Err(not_covered(when, &exist, part))
+    Err(not_covered(when, &exist, void, part))
 }
 
 /// What a part has, read once.
@@ -259,6 +260,7 @@ struct Known<'a> {
     history: Vec<Stretch>,
     own: Vec<&'a Manifest>,
     segments: Vec<(OpTime, OpTime)>,
+    voids: Vec<Range>,
 }
 
 impl<'a> Known<'a> {
@@ -270,25 +272,29 @@ impl<'a> Known<'a> {
         let own: Vec<&Manifest> =
             manifests.iter().filter(|m| includes(&history, m.timeline, m.at)).collect();
         // Without a snapshot nothing restores, whatever slices there are.
-        let segments = match own[..] {
-            [] => Vec::new(),
-            _ => segments(&history, &covered(oplog_part, &history).await?),
-        };
-        Ok(Known { history, own, segments })
+        if own.is_empty() {
+            return Ok(Known { history, own, segments: Vec::new(), voids: Vec::new() });
+        }
+        let segments = segments(&history, &covered(oplog_part, &history).await?);
+        let voids = voids(oplog_part, &history).await?;
+        Ok(Known { history, own, segments, voids })
     }
 
     fn ranges(&self) -> Vec<Range> {
         let moments: Vec<_> = self.own.iter().map(|m| (m.at, m.replay_from)).collect();
-        restorable(&self.segments, &moments)
+        restorable(&self.segments, &moments, &self.voids)
+    }
+
+    /// Whether the history went back at that moment.
+    fn is_void(&self, when: &When) -> bool {
+        when.bound().is_some_and(|at| self.voids.iter().any(|void| void.contains(at)))
     }
 
     fn choose(&self, when: &When) -> Option<Choice> {
         let at = match when {
-            When::Latest => self.ranges().last()?.to,
-            // Everything before the second: complete only when something at or after it is stored too.
-            When::BeforeSecond(secs) => Ts::new(*secs, 0).prev(),
-            When::Including(ts) => *ts,
             When::Snapshot(_) => return None,
+            When::Latest => self.ranges().last()?.to,
+            when => when.bound().filter(|_| !self.is_void(when))?,
         };
         let leads =
             |m: &&&Manifest| m.at.ts <= at && at <= reach(&self.segments, m.at, m.replay_from);
@@ -298,7 +304,7 @@ impl<'a> Known<'a> {
     }
 }
 
-fn not_covered(when: &When, exist: &[Range], part: &PartStore) -> Error {
+fn not_covered(when: &When, exist: &[Range], void: bool, part: &PartStore) -> Error {
     if exist.is_empty() {
         return crate::head::nothing_yet(part);
     }
@@ -310,8 +316,13 @@ fn not_covered(when: &When, exist: &[Range], part: &PartStore) -> Error {
         When::BeforeSecond(secs) => Ts::new(*secs, 0).to_rfc3339(),
         When::Including(ts) => format!("{ts} ({})", ts.to_rfc3339()),
     };
-    Error::new(ErrorKind::NotCovered, format!("{what} cannot be restored"))
-        .hint(format!("what can: {}", list.join("; ")))
+    let can = format!("what can: {}", list.join("; "));
+    if void {
+        let why = "the source's history went back, and what it held then is void";
+        return Error::new(ErrorKind::NotCovered, format!("{what} cannot be restored: {why}"))
+            .hint(format!("{can}; a snapshot taken then still restores by its id"));
+    }
+    Error::new(ErrorKind::NotCovered, format!("{what} cannot be restored")).hint(can)
 }
 
 /// A range as people read it.
@@ -338,7 +349,8 @@ impl Head {
         let mut walk = OplogWalk::new(self.oplog_part.clone(), self.history(), self.position())?;
         while let Some(portion) = walk.next().await? {
             self.apply_until(&portion, at).await?;
-            if self.is_decided(at) {
+            // What of this portion is at or before `at` was read.
+            if self.is_decided(at) || self.nothing_open(portion.last().ts, at) {
                 return Ok(at);
             }
         }

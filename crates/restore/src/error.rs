@@ -34,6 +34,8 @@ fn kind_of(code: i32) -> ErrorKind {
 
 /// A failure of the server with its code.
 pub(crate) fn server(what: &str, code: i32, message: &str) -> Error {
+    // What was to be executed follows, with sessions and signatures.
+    let message = message.split(" to execute command").next().unwrap_or(message);
     let failed = Error::new(kind_of(code), format!("{what}: {message} (code {code})"));
     if matches!(code, 18 | 8000) { failed.hint(LOGIN) } else { failed }
 }
@@ -42,12 +44,12 @@ pub(crate) fn server(what: &str, code: i32, message: &str) -> Error {
 pub(crate) fn driver(what: &str, error: &mongodb::error::Error) -> Error {
     let kind = match error.kind.as_ref() {
         Driver::Command(command) => return server(what, command.code, &command.message),
+        Driver::ServerSelection { message, .. } => return unreachable(what, message),
         Driver::Authentication { .. } => ErrorKind::Denied,
         Driver::InvalidArgument { .. } | Driver::InvalidTlsConfig { .. } => ErrorKind::Usage,
-        Driver::DnsResolve { .. }
-        | Driver::Io(_)
-        | Driver::ConnectionPoolCleared { .. }
-        | Driver::ServerSelection { .. } => ErrorKind::Unavailable,
+        Driver::DnsResolve { .. } | Driver::Io(_) | Driver::ConnectionPoolCleared { .. } => {
+            ErrorKind::Unavailable
+        }
         Driver::IncompatibleServer { .. } | Driver::SessionsNotSupported => ErrorKind::Unsupported,
         _ => ErrorKind::Internal,
     };
@@ -60,10 +62,48 @@ pub(crate) fn driver(what: &str, error: &mongodb::error::Error) -> Error {
     }
 }
 
+/// The driver's message holds the whole topology; people need one server and its cause.
+fn unreachable(what: &str, message: &str) -> Error {
+    let between = |start: &str, end: &str| message.split_once(start)?.1.split(end).next();
+    let cause = between("Error: ", ", labels").map(|cause| cause.trim_start_matches("Kind: "));
+    let cause = cause.unwrap_or_else(|| message.split(" Topology").next().unwrap_or(message));
+    if cause.contains("SCRAM failure") || cause.contains("Authentication failed") {
+        return Error::new(ErrorKind::Denied, format!("{what}: {cause}")).hint(LOGIN);
+    }
+    let address = between("Address: ", ",").map_or(String::new(), |host| format!(" {host}"));
+    Error::new(ErrorKind::Unavailable, format!("{what}: cannot reach{address}: {cause}"))
+}
+
 /// The server's code, if the server answered.
 pub(crate) fn code(error: &mongodb::error::Error) -> Option<i32> {
     match error.kind.as_ref() {
         Driver::Command(command) => Some(command.code),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_server_and_its_cause_are_enough() {
+        let message = "Server selection timeout: No available servers. Topology: { Type: Unknown, \
+             Servers: [ { Address: 127.0.0.1:1, Type: Unknown, Error: Kind: I/O error: Connection \
+             refused (os error 111), labels: {\"RetryableError\"}, source: None } ] }";
+        let error = unreachable("hello", message);
+        let expected =
+            "hello: cannot reach 127.0.0.1:1: I/O error: Connection refused (os error 111)";
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Unavailable, expected));
+        let bare = unreachable("hello", "no answer");
+        assert_eq!(bare.message(), "hello: cannot reach: no answer");
+    }
+
+    #[test]
+    fn what_was_to_be_executed_is_left_out() {
+        let refused = "not authorized on admin to execute command { find: 1, lsid: { id: 5 } }";
+        let error = server("the target's find", 13, refused);
+        assert_eq!(error.message(), "the target's find: not authorized on admin (code 13)");
+        assert_eq!(error.kind(), ErrorKind::Denied);
     }
 }

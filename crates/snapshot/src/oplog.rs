@@ -1,14 +1,18 @@
 //! Reading the stored oplog of one history in order: through compacted and small
 //! slices, across forks, while ingest compacts and expires beside us.
 
-use bygone_base::{Error, ErrorKind, OpTime, Result, TimelineId, work};
+use bygone_base::{Error, ErrorKind, OpTime, Result, TimelineId, Ts, work};
 use bygone_blockstore::ObjectKind;
 use bygone_oplog::{
     names::SliceName,
     slice::{DecodedSlice, Slice},
 };
 
-use crate::{list::PartStore, ranges::Covered, timeline::Stretch};
+use crate::{
+    list::PartStore,
+    ranges::{Covered, Range},
+    timeline::Stretch,
+};
 
 /// A listing is repeated so often when slices vanish under the reader.
 const RELISTS: u32 = 8;
@@ -220,10 +224,41 @@ pub async fn covered(part: &PartStore, history: &[Stretch]) -> Result<Vec<Covere
     Ok(all)
 }
 
+/// The moments in which a history went back, both ends included: after a fork, as long as the older timeline
+/// had gone on, until something else was logged. What the source held then is void, and to give the state at
+/// the fork for it would be to answer another question.
+///
+/// # Errors
+/// Those of the store; a slice that cannot be read makes a stretch shorter.
+pub async fn voids(part: &PartStore, history: &[Stretch]) -> Result<Vec<Range>> {
+    let mut voids = Vec::new();
+    for (older, newer) in history.iter().zip(history.iter().skip(1)) {
+        let Some(fork) = older.until.map(|until| until.ts) else { continue };
+        let ends = covered(part, std::slice::from_ref(older)).await?;
+        let Some(end) = ends.iter().map(|slice| slice.last.ts).max() else { continue };
+        if end <= fork {
+            continue;
+        }
+        let first = match names(part, newer.timeline).await?.first() {
+            Some(name) => readable(read(part, name).await)?.map(|slice| slice.header().first),
+            None => None,
+        };
+        let to = first.map_or(end, Ts::prev);
+        if fork < to {
+            voids.push(Range { from: fork.next(), to });
+        }
+    }
+    Ok(voids)
+}
+
+/// A damaged slice is none: `verify` names it, and who needs it meets it.
+fn readable(slice: Result<Option<Slice>>) -> Result<Option<Slice>> {
+    slice.or_else(|error| if error.kind() == ErrorKind::Damaged { Ok(None) } else { Err(error) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bygone_base::Ts;
 
     fn name(prev: u64, last: Option<u64>) -> SliceName {
         SliceName { timeline: TimelineId(1), prev: OpTime::new(Ts(prev), 1), last: last.map(Ts) }

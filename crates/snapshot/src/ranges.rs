@@ -57,8 +57,13 @@ pub fn reach(segments: &[(OpTime, OpTime)], at: OpTime, replay_from: OpTime) -> 
 }
 
 /// Restorable ranges of one history, ascending, not overlapping. `snapshots` are
-/// (moment, entry after which slices are needed) of snapshots in that history.
-pub fn restorable(segments: &[(OpTime, OpTime)], snapshots: &[(OpTime, OpTime)]) -> Vec<Range> {
+/// (moment, entry after which slices are needed) of snapshots in that history; `voids` as
+/// [`crate::oplog::voids`] gives them.
+pub fn restorable(
+    segments: &[(OpTime, OpTime)],
+    snapshots: &[(OpTime, OpTime)],
+    voids: &[Range],
+) -> Vec<Range> {
     let mut ranges: Vec<Range> = snapshots
         .iter()
         .map(|(at, replay_from)| Range { from: at.ts, to: reach(segments, *at, *replay_from) })
@@ -71,7 +76,26 @@ pub fn restorable(segments: &[(OpTime, OpTime)], snapshots: &[(OpTime, OpTime)])
             _ => merged.push(range),
         }
     }
-    merged
+    voids.iter().fold(merged, |ranges, void| ranges.iter().flat_map(|r| r.without(*void)).collect())
+}
+
+impl Range {
+    /// Whether the moment lies in it.
+    pub fn contains(&self, at: Ts) -> bool {
+        self.from <= at && at <= self.to
+    }
+
+    /// What is left of it before and after another one.
+    fn without(&self, void: Range) -> impl Iterator<Item = Range> + use<> {
+        let before = Range { from: self.from, to: self.to.min(void.from.prev()) };
+        let after = Range { from: self.from.max(void.to.next()), to: self.to };
+        let parts = match void.from <= self.to && self.from <= void.to {
+            true => [before, after],
+            // An empty one falls out below.
+            false => [*self, Range { from: Ts::MAX, to: Ts::MIN }],
+        };
+        parts.into_iter().filter(|part| part.from <= part.to)
+    }
 }
 
 #[cfg(test)]
@@ -96,7 +120,8 @@ mod tests {
         let slices = [slice(1, 10, 20), slice(1, 20, 30), slice(1, 40, 50)];
         let segments = segments(&history, &slices);
         assert_eq!(segments, vec![(at(10), at(30)), (at(40), at(50))]);
-        let ranges = restorable(&segments, &[(at(15), at(15)), (at(35), at(35)), (at(45), at(42))]);
+        let ranges =
+            restorable(&segments, &[(at(15), at(15)), (at(35), at(35)), (at(45), at(42))], &[]);
         assert_eq!(
             ranges,
             vec![
@@ -112,6 +137,17 @@ mod tests {
         let history = [stretch(1, 10, Some(25)), stretch(2, 25, None)];
         let slices = [slice(1, 10, 20), slice(1, 20, 30), slice(1, 30, 90), slice(2, 25, 40)];
         assert_eq!(segments(&history, &slices), vec![(at(10), at(40))]);
+    }
+
+    #[test]
+    fn what_is_void_is_in_no_range() {
+        let range = |from, to| Range { from: Ts(from), to: Ts(to) };
+        let left = |void| restorable(&[(at(10), at(40))], &[(at(20), at(20))], &[void]);
+        assert_eq!(left(range(26, 29)), vec![range(20, 25), range(30, 40)]);
+        assert_eq!(left(range(15, 20)), vec![range(21, 40)]);
+        assert_eq!(left(range(40, 50)), vec![range(20, 39)]);
+        assert_eq!(left(range(41, 50)), vec![range(20, 40)]);
+        assert_eq!(left(range(5, 50)), vec![]);
     }
 
     #[test]

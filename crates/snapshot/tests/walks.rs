@@ -267,7 +267,7 @@ fn a_snapshot_beyond_a_hole_still_restores_itself() {
     let at = |s| OpTime::new(Ts::new(s, 0), 1);
     let segments = [(at(10), at(30))];
     assert_eq!(reach(&segments, at(40), at(40)), at(40).ts);
-    assert_eq!(restorable(&segments, &[(at(20), at(5))])[0].to, at(20).ts);
+    assert_eq!(restorable(&segments, &[(at(20), at(5))], &[])[0].to, at(20).ts);
 }
 
 #[tokio::test]

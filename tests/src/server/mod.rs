@@ -3,12 +3,14 @@
 //! `Mongod` is one process; `ReplicaSet` is members, users and clients. What
 //! they are started with is in `Options`.
 
+mod cluster;
 mod mongod;
 mod options;
 mod pki;
 mod prepared;
 mod set;
 
+pub use cluster::Cluster;
 pub use mongod::Mongod;
 pub use options::{Auth, Member, Options, Tls};
 pub use pki::Pki;

@@ -66,6 +66,15 @@ impl Mongod {
         Mongod { version, port, folder, arguments, child: None, pki, probe: OnceCell::new() }
     }
 
+    /// Without the arguments that make it a member of a set.
+    pub(super) fn alone(mut self) -> Mongod {
+        let of_a_set = |argument: &String| {
+            argument.starts_with("--replSet=") || argument.starts_with("--oplogSize=")
+        };
+        self.arguments.retain(|argument| !of_a_set(argument));
+        self
+    }
+
     /// Starts the process; it may not answer yet.
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.address());
@@ -144,6 +153,22 @@ impl Mongod {
     /// The folder of its data.
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// A copy of its data, taken while it is stopped.
+    pub fn copy_data(&self) -> TempDir {
+        assert!(self.child.is_none(), "{} runs: its data cannot be copied", self.address());
+        let copy = tempfile::Builder::new().prefix("bygone-data-").tempdir().expect("folder");
+        copy_folder(&self.data(), copy.path());
+        copy
+    }
+
+    /// Puts a copy of its data back in the place of what it has now.
+    pub fn put_back(&self, copy: &TempDir) {
+        assert!(self.child.is_none(), "{} runs: its data cannot be replaced", self.address());
+        fs::remove_dir_all(self.data()).expect("remove the data");
+        fs::create_dir(self.data()).expect("data folder");
+        copy_folder(copy.path(), &self.data());
     }
 
     /// The process id, while it runs.
@@ -229,6 +254,19 @@ impl Drop for Mongod {
             eprintln!("mongod {} had ended with {status}:\n{tail}", self.address());
         }
         self.kill();
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).expect("read a folder") {
+        let entry = entry.expect("read a folder");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("read a folder").is_dir() {
+            fs::create_dir(&target).expect("create a folder");
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), &target).expect("copy a file");
+        }
     }
 }
 

@@ -128,6 +128,20 @@ impl Options {
         self
     }
 
+    /// With a member that clients do not see.
+    #[must_use]
+    pub fn hidden_member(mut self) -> Self {
+        self.members.push(Member { hidden: true, ..Member::default() });
+        self
+    }
+
+    /// With a member that stays so many seconds behind.
+    #[must_use]
+    pub fn delayed_member(mut self, seconds: u32) -> Self {
+        self.members.push(Member { delay: seconds, ..Member::default() });
+        self
+    }
+
     /// All `--setParameter`s.
     pub(super) fn set_parameters(&self) -> Vec<String> {
         let history = self.history.as_secs();

@@ -51,6 +51,15 @@ impl ReplicaSet {
         set
     }
 
+    /// One server that belongs to no set.
+    pub async fn standalone(version: Version) -> ReplicaSet {
+        let options = Options::new(version);
+        let mut server = Mongod::new(&options, None, None).alone();
+        server.start();
+        server.answers().await;
+        ReplicaSet { members: vec![server], options, pki: None }
+    }
+
     /// The version of its servers.
     pub fn version(&self) -> Version {
         self.options.version
@@ -224,7 +233,12 @@ impl ReplicaSet {
             // A set with an arbiter or a delayed member must not wait for it here.
             "chainingAllowed": true,
         };
-        doc! {"_id": &self.options.name, "members": members, "settings": settings}
+        let name = &self.options.name;
+        let mut config = doc! {"_id": name, "members": members, "settings": settings};
+        if self.options.arguments.iter().any(|argument| argument == "--configsvr") {
+            config.insert("configsvr", true);
+        }
+        config
     }
 
     async fn create_first_user(&self) {

@@ -8,7 +8,14 @@
 )]
 
 mod agent;
+mod bad_input;
+mod damage;
+mod filters;
+mod hard_cases;
 mod harness;
 mod restore;
+mod rollback;
 mod s3;
+mod secure;
 mod spine;
+mod stores;

@@ -3,6 +3,7 @@
 //! tested on samples that break it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+mod cases;
 mod order;
 mod source;
 mod text;
@@ -54,4 +55,13 @@ fn texts_are_tidy() {
 #[test]
 fn crates_depend_only_on_crates_above_them() {
     none(order::check(&order::workspace(&root())));
+}
+
+#[test]
+fn hard_cases_name_tests_that_exist() {
+    let files = tracked();
+    let (_, document) = files.iter().find(|(name, _)| name == "docs/hard-cases.md").unwrap();
+    let rust = files.iter().filter(|(name, _)| name.ends_with(".rs"));
+    let sources: Vec<&str> = rust.map(|(_, text)| text.as_str()).collect();
+    none(cases::check(document, &sources));
 }

@@ -67,14 +67,23 @@ fn command_fault(code: i32) -> (Fault, ErrorKind) {
 }
 
 /// Turns a driver error into one clear line about `what` on `host`.
+/// What to do when the server refuses a command to the user.
+pub(super) const GRANT: &str = "grant the user the built-in role \"backup\" on the admin database";
+
 pub(crate) fn from_driver(what: &str, host: &str, error: &mongodb::error::Error) -> SourceError {
     let at = format!("{what} on {host}");
     match error.kind.as_ref() {
         Driver::Command(command) => {
             let (fault, kind) = command_fault(command.code);
             let name = &command.code_name;
-            let message = format!("{at}: {} ({name}, code {})", command.message, command.code);
-            SourceError::new(fault, kind, message)
+            // What was to be executed follows, with sessions and signatures.
+            let said = command.message.split(" to execute command").next().unwrap_or_default();
+            let message = format!("{at}: {said} ({name}, code {})", command.code);
+            let mut failed = SourceError::new(fault, kind, message);
+            if kind == ErrorKind::Denied {
+                failed.error = failed.error.hint(GRANT);
+            }
+            failed
         }
         Driver::Authentication { message, .. } => denied(host, message),
         Driver::ServerSelection { message, .. } => unreachable(host, message),

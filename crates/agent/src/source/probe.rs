@@ -4,7 +4,7 @@
 use bson::{Document, doc};
 use bygone_base::{Error, ErrorKind, Result};
 
-use super::{Server, mongo::MongoMember};
+use super::{Server, error::GRANT, mongo::MongoMember};
 
 /// What the backup role is tried for, and how that is called for people.
 fn trials() -> [(&'static str, Document, &'static str); 6] {
@@ -92,7 +92,7 @@ impl MongoMember {
                 ErrorKind::Denied,
                 format!("user {user} may not {what} on {}", self.host),
             )
-            .hint("grant it the built-in role \"backup\" on the admin database"),
+            .hint(GRANT),
             None => Error::new(
                 ErrorKind::Denied,
                 format!("{} wants a user: may not {what} without one", self.host),

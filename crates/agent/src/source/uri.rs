@@ -16,11 +16,18 @@ impl SourceUri {
     pub fn parse(text: &str) -> Result<Self> {
         let text = text.trim();
         if !text.starts_with("mongodb://") && !text.starts_with("mongodb+srv://") {
-            return Err(Error::usage("the source URI does not start with mongodb://")
+            return Err(Error::usage("the URI does not start with mongodb://")
                 .hint("for example mongodb://user@host1:27017,host2:27017/?replicaSet=rs0"));
         }
-        if parts(text).hosts.is_empty() {
-            return Err(Error::usage("the source URI names no host"));
+        let parts = parts(text);
+        if parts.hosts.is_empty() {
+            return Err(Error::usage("the URI names no host"));
+        }
+        // A password with a bare '/' or '?' ends the hosts too early: a part of it would pass for a port.
+        let path = parts.rest.split('?').next().unwrap_or_default();
+        if path.contains('@') || !parts.hosts.split(',').all(is_host) {
+            return Err(Error::usage("the URI has a host that is none")
+                .hint("write / ? : @ % in a user's name or password as %2F %3F %3A %40 %25"));
         }
         Ok(SourceUri { text: SecretString::from(text.to_owned()) })
     }
@@ -30,12 +37,25 @@ impl SourceUri {
         parts(self.text.expose_secret()).password.is_some()
     }
 
+    /// Whether the text holds anything that must not be seen: a password, or an option that is one.
+    pub fn has_secret(&self) -> bool {
+        let rest = parts(self.text.expose_secret()).rest;
+        let options = rest.split_once('?').map_or("", |(_, options)| options);
+        let secret = |option: &str| {
+            let (name, value) = option.split_once('=').unwrap_or((option, ""));
+            let name = name.to_ascii_lowercase();
+            name.ends_with("password")
+                || (name == "authmechanismproperties" && value.contains("TOKEN"))
+        };
+        self.has_password() || options.split('&').any(secret)
+    }
+
     /// The same with this password (not percent-encoded) for its user.
     pub fn with_password(&self, password: &SecretString) -> Result<Self> {
         let text = self.text.expose_secret();
         let parts = parts(text);
         let user = parts.user.ok_or_else(|| {
-            Error::usage("a password is given but the source URI names no user")
+            Error::usage("a password is given but the URI names no user")
                 .hint("write the user into the URI: mongodb://user@host:27017/")
         })?;
         let password = percent_encode(password.expose_secret());
@@ -100,6 +120,15 @@ fn parts(text: &str) -> Parts<'_> {
     Parts { scheme, user, password, hosts, rest }
 }
 
+/// `name`, `name:port`, `[address]:port` or an encoded path of a socket.
+fn is_host(host: &str) -> bool {
+    let port = match host.rsplit_once(']') {
+        Some((_, after)) => after.strip_prefix(':').unwrap_or("1"),
+        None => host.split_once(':').map_or("1", |(_, port)| port),
+    };
+    !host.is_empty() && !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit())
+}
+
 fn percent_encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -126,6 +155,28 @@ mod tests {
         assert!(!shown.contains("s3cret"), "{shown}");
         assert!(uri.has_password());
         assert_eq!(uri.to_string(), "mongodb://u:***@a:1,b:2");
+    }
+
+    #[test]
+    fn secrets_are_found_wherever_they_stand() {
+        let secret = |text: &str| SourceUri::parse(text).unwrap().has_secret();
+        assert!(secret("mongodb://u:p@a:1"));
+        assert!(secret("mongodb://a/?tls=true&TLSCertificateKeyFilePassword=p"));
+        assert!(secret("mongodb://a/?proxyPassword=p"));
+        assert!(secret("mongodb://a/?authMechanismProperties=AWS_SESSION_TOKEN:p"));
+        let open = "mongodb://u@a/?tlsCertificateKeyFile=/a@b.pem&authMechanismProperties=X:y";
+        assert!(!secret(open));
+    }
+
+    #[test]
+    fn passwords_that_break_a_uri_are_not_taken_for_hosts() {
+        for bad in ["mongodb://u:s3/cret@h:1/", "mongodb://u:s3?cret@h:1", "mongodb://u:s3"] {
+            let error = SourceUri::parse(bad).unwrap_err();
+            assert!(!error.to_string().contains("s3"), "{error}");
+            assert!(error.hint_text().is_some());
+        }
+        let good = "mongodb://[::1]:27017,[::1],a.b,c:1,%2Ftmp%2Fm.sock/db?x=y@z";
+        assert!(SourceUri::parse(good).is_ok());
     }
 
     #[test]

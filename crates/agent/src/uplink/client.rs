@@ -118,6 +118,7 @@ impl Client {
         // Its text would repeat the URL; the cause behind it says what happened.
         Error::new(ErrorKind::Unavailable, format!("the ingest server {} {what}", self.base))
             .source(error.without_url())
+            .hint("check its URL, that it runs, and that its certificate is one that is trusted")
     }
 
     /// Our servers say what is wrong; something else in between may not.

@@ -44,7 +44,6 @@ pub async fn run(args: BackupArgs, output: &Output) -> Result<ExitCode> {
                 return Err(error.within("a resync began within the last hour and did not help"));
             }
             let why = error.to_string();
-            output.event("resync", format!("backup requires a resync: {why}"), json!({"why": why}));
             agent.request_resync(&why)?;
             backup().await?
         }

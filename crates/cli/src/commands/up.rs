@@ -180,11 +180,16 @@ struct Said {
     phase: Option<Phase>,
     transfer: Duration,
     agent_message: Option<String>,
+    noticed: u64,
     job: JobStatus,
 }
 
 impl Said {
     fn agent(&mut self, output: &Output, now: &Progress, at: Duration) {
+        for notice in now.notices_after(self.noticed) {
+            output.event("notice", format!("agent: {notice}"), json!({"notice": notice}));
+        }
+        self.noticed = now.noticed;
         let changed = self.phase != Some(now.phase);
         let due = at.saturating_sub(self.transfer) >= SAY_EVERY;
         if changed || (now.phase == Phase::Transferring && due) {

@@ -21,7 +21,8 @@ use bygone_blockstore::{
 };
 use bygone_head::{Choice, View, ViewOptions, choose, describe};
 use bygone_snapshot::{
-    Manifest, PartStore, histories, list::Found, ranges::restorable, timeline::includes,
+    Manifest, PartStore, histories, list::Found, oplog::voids, ranges::restorable,
+    timeline::includes,
 };
 use bygone_tree::{KeyRange, density::density};
 
@@ -167,8 +168,13 @@ impl Run {
                 self.damage(damage.to_string());
             }
         }
-        for damage in check_keyrings(&repo).await? {
-            self.damage(damage.to_string());
+        let sync = self.oplog_part.sync().repository().clone();
+        let mut repositories = vec![repo, self.oplog_part.repository().clone(), sync];
+        repositories.dedup_by_key(|repo| repo.id());
+        for repo in repositories {
+            for damage in check_keyrings(&repo).await? {
+                self.damage(damage.to_string());
+            }
         }
         Ok(())
     }
@@ -187,6 +193,8 @@ impl Run {
             folder(oplog, ObjectKind::Epoch, "epochs/");
             folder(&sync, ObjectKind::Sync, "sync/");
             let repository = self.part.repository().clone();
+            let records = crate::record::FOLDER.to_owned();
+            folders.push((repository.clone(), ObjectKind::Groom, records));
             folders.push((repository, ObjectKind::Relocation, names::MOVED.to_owned()));
         }
         let mut all = Vec::new();
@@ -199,9 +207,12 @@ impl Run {
         for (n, (repo, kind, name)) in all.into_iter().enumerate() {
             on("objects", n as u64, total);
             self.report.objects += 1;
-            if let Some(damage) = check_object(&repo, kind, &name).await? {
-                self.damage(damage.to_string());
+            let Some(damage) = check_object(&repo, kind, &name).await? else { continue };
+            // A groom replaces its record, and may have done so since the listing.
+            if kind == ObjectKind::Groom && finding(repo.store().stat(&name).await)?.is_err() {
+                continue;
             }
+            self.damage(damage.to_string());
         }
         Ok(())
     }
@@ -269,7 +280,8 @@ impl Run {
                 .filter(|m| self.report.good.contains(&m.id))
                 .map(|m| (m.at, m.replay_from))
                 .collect();
-            let ranges = restorable(&segments, &good);
+            let voids = voids(&self.oplog_part, &history).await?;
+            let ranges = restorable(&segments, &good, &voids);
             self.report.ranges.extend(ranges.iter().map(describe));
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bygone_base::PackId;
 use bygone_blockstore::{
-    BlockReader, BlockRef, BlockWriter, WriterOptions, names, relocation::Relocation,
+    BlockReader, BlockRef, BlockWriter, Store as _, WriterOptions, names, relocation::Relocation,
 };
 use bygone_groom::{Stores, groom_in, lease};
 use bygone_snapshot::{Manifest, catalogue};
@@ -36,6 +36,30 @@ async fn what_no_snapshot_needs_goes_after_the_delay_and_nothing_else() {
     assert_eq!((after.waiting, after.deleted), (0, 0));
     assert!(site.names("groom/").await.len() == 1);
     assert!(site.names("readers/").await.is_empty());
+}
+
+/// A damaged record of what is dead costs time, not the groom: it is found out anew.
+#[tokio::test]
+async fn a_damaged_record_is_made_anew() {
+    let mut site = Site::new(3).await;
+    site.write(0..200).await;
+    let first = site.snapshot().await;
+    site.write(0..200).await;
+    site.snapshot().await;
+    site.expire(&first.id).await;
+    assert!(site.groom().await.waiting > 0);
+    let record = site.names("groom/").await.pop().unwrap();
+    let good = site.store.get(&record).await.unwrap();
+    let mut bad = good.to_vec();
+    bad[good.len() - 20] ^= 1;
+    site.store.overwrite(&record, bad.into());
+    site.clock.pass(DELAY);
+    let again = site.groom().await;
+    assert!(again.deleted == 0 && again.waiting > 0, "{again}");
+    assert!(!site.names("groom/").await.contains(&record));
+    site.clock.pass(DELAY);
+    assert!(site.groom().await.deleted > 0);
+    site.check().await;
 }
 
 /// Snapshots come and go for a long time; blocks move and move again.

@@ -71,6 +71,22 @@ async fn a_fork_before_the_oldest_snapshot_needs_a_resync_and_says_so() {
     assert_eq!((head.taken(), head.position()), (None, at(1011)));
 }
 
+/// An entry that stops the part has no say in the moments before it, also those that no entry has.
+#[tokio::test]
+async fn moments_before_an_unknown_entry_restore() {
+    let world = World::new(7, "8.2").await;
+    create(&world, START, 1010).await;
+    world.snapshot(&mut world.head(usize::MAX).await).await.unwrap();
+    let known = crud(at(1020), C, "d.c", &Crud::Insert(1, 1));
+    let unknown = command(at(1040), C, rawdoc! { "frobnicate": "c" });
+    world.slice(at(1010), &[(at(1020), known), (at(1040), unknown)]).await;
+    for moment in [at(1020), at(1030)] {
+        assert_eq!(count(&world, When::Including(moment.ts)).await, 1);
+    }
+    let error = world.state(When::Including(at(1040).ts)).await.unwrap_err();
+    assert!(error.to_string().contains("frobnicate"), "{error}");
+}
+
 #[tokio::test]
 async fn slices_that_are_gone_are_a_hole_not_the_end() {
     let world = World::new(3, "8.2").await;

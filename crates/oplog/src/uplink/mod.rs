@@ -53,7 +53,7 @@ pub struct Hello {
 pub struct Session {
     /// Fences older sessions off.
     pub epoch: Epoch,
-    /// The timeline in force.
+    /// The timeline in force, 0 when there is none yet.
     pub timeline: TimelineId,
     /// How far the part is.
     pub state: PartState,
@@ -62,7 +62,8 @@ pub struct Session {
 /// How far a part is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PartState {
-    /// Nothing is stored: begin an initial sync.
+    /// Nothing is stored, or (where there is a timeline) nothing of the namespaces that the agent's filter
+    /// covers: begin an initial sync.
     Empty,
     /// An initial sync is under way.
     Syncing {

@@ -2,7 +2,7 @@
 //! sees what is not, and bad luck on the way does no harm.
 
 mod copy;
-mod odd;
+pub mod odd;
 
 use std::{
     sync::{

@@ -22,7 +22,7 @@ async fn index(client: &Client, coll: &str, key: Document, name: &str, options: 
     run(client, doc! {"createIndexes": coll, "indexes": [spec]}).await;
 }
 
-async fn indexes(client: &Client, version: Version) {
+pub async fn indexes(client: &Client, version: Version) {
     let on = |key: Document, name: &'static str, options: Document| async move {
         index(client, "indexed", key, name, options).await;
     };
@@ -51,7 +51,7 @@ async fn indexes(client: &Client, version: Version) {
     }
 }
 
-async fn collections(client: &Client) {
+pub async fn collections(client: &Client) {
     let create = async |options: Document| run(client, options).await;
     create(doc! {"create": "indexed"}).await;
     create(doc! {"create": "collated", "collation": {"locale": "de", "strength": 2, "numericOrdering": true}}).await;
@@ -71,7 +71,7 @@ async fn collections(client: &Client) {
 }
 
 /// What only newer servers have, and views, whose collations must agree.
-async fn newer(client: &Client, version: Version) {
+pub async fn newer(client: &Client, version: Version) {
     if version.has_time_series() {
         run(
             client,
@@ -111,7 +111,7 @@ async fn newer(client: &Client, version: Version) {
 }
 
 /// Inserts, then puts the zero timestamps in by an update, which keeps them.
-async fn values(client: &Client) {
+pub async fn values(client: &Client) {
     let db = client.database("odd");
     for coll in ["indexed", "collated", "capped", "engine"] {
         let documents = (0..120).map(|i| {

@@ -2,7 +2,7 @@
 //! `bygone restore` brings moments back into another, and the servers say
 //! whether they are equal.
 
-mod kill;
+pub mod kill;
 mod pitr;
 
 use std::{path::PathBuf, time::Duration};
@@ -22,6 +22,12 @@ use tempfile::TempDir;
 /// A folder with a store in it, and the commands on it.
 pub struct Backup {
     folder: TempDir,
+    /// The URL of the store, where it is not in the folder.
+    url: Option<String>,
+    /// Arguments of every command.
+    arguments: Vec<String>,
+    /// The environment of every command.
+    environment: Vec<(String, String)>,
 }
 
 impl Backup {
@@ -29,23 +35,59 @@ impl Backup {
         let keep = std::env::var_os("BYGONE_TEST_KEEP").is_some();
         let mut folder = tempfile::Builder::new();
         folder.prefix("bygone-store-").disable_cleanup(keep);
-        Backup { folder: folder.tempdir().expect("folder") }
+        let folder = folder.tempdir().expect("folder");
+        Backup { folder, url: None, arguments: Vec::new(), environment: Vec::new() }
+    }
+
+    /// With the store somewhere else.
+    pub fn at(mut self, url: impl Into<String>) -> Backup {
+        self.url = Some(url.into());
+        self
+    }
+
+    /// With one more option for every command.
+    pub fn with(mut self, option: &str, value: impl ToString) -> Backup {
+        self.arguments.extend([option.to_owned(), value.to_string()]);
+        self
+    }
+
+    /// With a variable in the environment of every command.
+    pub fn env(mut self, name: &str, value: impl ToString) -> Backup {
+        self.environment.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// A file or folder beside the store.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The URL of the store.
+    pub fn url(&self) -> String {
+        self.url.clone().unwrap_or_else(|| format!("file://{}", self.store().display()))
     }
 
     /// The folder of the store.
     pub fn store(&self) -> PathBuf {
-        self.folder.path().join("store")
+        self.path("store")
     }
 
     /// `bygone command --store URL`
     pub fn command(&self, command: &str) -> Bygone {
-        let url = format!("file://{}", self.store().display());
-        Bygone::new([command, "--store", &url])
+        let url = self.url();
+        let words = command.split(' ').chain(["--store", &url]);
+        let command = Bygone::new(words.chain(self.arguments.iter().map(String::as_str)));
+        self.environment.iter().fold(command, |command, (name, value)| command.env(name, value))
     }
 
     /// `bygone up` with an interval so short that folds and snapshots happen all the time.
     pub fn up(&self, source: &str) -> Bygone {
-        self.source(self.command("up"), source).arg("--interval").arg("2s")
+        self.up_every("2s", source)
+    }
+
+    /// `bygone up` with another interval between snapshots.
+    pub fn up_every(&self, interval: &str, source: &str) -> Bygone {
+        self.source(self.command("up"), source).arg("--interval").arg(interval)
     }
 
     /// `bygone backup`

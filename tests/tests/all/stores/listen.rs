@@ -1,0 +1,129 @@
+//! `up --listen`: its status over HTTP and HTTPS, and an agent of another host that stores through it.
+
+use std::{fs, path::PathBuf, sync::Arc};
+
+use bygone_agent::{
+    Agent, AgentOptions, MongoSource, SourceUri,
+    uplink::{HttpUplink, HttpUplinkOptions},
+};
+use bygone_base::{SystemClock, SystemRng};
+use bygone_tests::{ReplicaSet, Version, ports::Port, process::Bygone, server::Pki};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    bad_input::{orders, says, told},
+    spine::{Backup, complete, interrupted, mark},
+};
+
+/// What agents and those who ask must know.
+const TOKEN: &str = "5f0c1d3b9a7e4c2288d1b6f0e3a59c47";
+
+fn status(server: &str) -> Bygone {
+    Bygone::new(["status", "--server", server]).env("BYGONE_AGENT_TOKEN", TOKEN)
+}
+
+#[tokio::test]
+async fn an_agent_stores_through_it() {
+    let version = Version::V8_2;
+    let (near, far) = tokio::join!(ReplicaSet::single(version), ReplicaSet::single(version));
+    let (client, there) = (near.client().await, far.client().await);
+    orders(&client, 0, 100).await;
+    orders(&there, 5000, 300).await;
+    let backup = Backup::new();
+    let port = Port::reserve();
+    let server = format!("http://{}", port.address());
+    let up = backup.up(&near.uri()).env("BYGONE_AGENT_TOKEN", TOKEN);
+    let mut up = up.arg("--listen").arg(port.address()).start();
+    complete(&mut up).await;
+    let told_status = status(&server).arg("--json").run().await.expect_code(0);
+    let value: Value = serde_json::from_str(&told_status.stdout).unwrap();
+    assert_eq!((value["job"].as_str(), value["part"].as_str()), (Some("default"), Some("rs0")));
+    assert_eq!(value["phase"], "tailing", "{value}");
+    // On this machine anybody may ask; agents must know the token.
+    let uplink = |token: &str| {
+        let options = HttpUplinkOptions::new(&server, token.to_owned().into());
+        Arc::new(HttpUplink::new(&options).unwrap())
+    };
+    let run = async |token: &str| {
+        let clock = Arc::new(SystemClock::new());
+        let uri = SourceUri::parse(&far.uri()).unwrap();
+        let source = Arc::new(MongoSource::new(uri, clock.clone()).await.unwrap());
+        let mut options = AgentOptions::new("remote".parse().unwrap());
+        // The one before has only just gone.
+        options.take_over = true;
+        let (agent, _) = Agent::new(source, uplink(token), clock, Arc::new(SystemRng), options);
+        agent.run_until_now(&CancellationToken::new()).await
+    };
+    let refused = run("another").await.unwrap_err();
+    assert_eq!(refused.kind(), bygone_base::ErrorKind::Denied, "{refused}");
+    run(TOKEN).await.unwrap();
+    orders(&there, 9000, 300).await;
+    let expected = mark(&there, version).await;
+    run(TOKEN).await.unwrap();
+    interrupted(up).await;
+    // What it stored is a backup like any other: here its first snapshot is taken.
+    let done = backup.backup(&far.uri()).arg("--name").arg("remote").run().await.expect_code(0);
+    assert!(!done.stderr.contains("transferring"), "copied again: {}", done.stderr);
+    let job = |command: Bygone| command.arg("--job").arg("remote");
+    let _ = job(backup.command("verify")).run().await.expect_code(0);
+    let target = ReplicaSet::single(version).await;
+    let restore = job(backup.restore(&target.uri(), "latest")).arg("--verify");
+    let output = restore.run().await.expect_code(0);
+    let restored = crate::spine::Restored { target, output };
+    restored.equals((&there, version), &expected).await;
+    // Two jobs: which one is meant must be said.
+    let line = told(&backup.command("status").run().await, 2);
+    says(&line, &["holds several jobs: default, remote", "--job"]);
+}
+
+#[tokio::test]
+async fn with_a_certificate_and_not_without() {
+    let set = ReplicaSet::single(Version::V8_2).await;
+    let backup = Backup::new();
+    let port = Port::reserve();
+    let listen = |address: &str| backup.up(&set.uri()).arg("--listen").arg(address);
+    let line = told(&listen("0.0.0.0:1").run().await, 2);
+    says(&line, &["without TLS", "127.0.0.1"]);
+    let line = told(&listen("nonsense").run().await, 2);
+    says(&line, &["nonsense", "ADDRESS:PORT"]);
+    let (certificate, key, ca) = pem(&backup);
+    let tls = |command: Bygone, key: &PathBuf| {
+        command.arg("--tls-cert").arg(&certificate).arg("--tls-key").arg(key)
+    };
+    let line = told(&tls(listen(&port.address()), &ca).run().await, 2);
+    says(&line, &["PEM"]);
+    let up = tls(listen(&port.address()), &key).env("BYGONE_AGENT_TOKEN", TOKEN);
+    let mut up = up.start();
+    complete(&mut up).await;
+    let server = format!("https://{}", port.address());
+    let line = told(&status(&server).run().await, 1);
+    says(&line, &[&port.address(), "certificate", "trusted"]);
+    let trusting = status(&server).arg("--json").arg("--ca-file").arg(&ca);
+    let asked = trusting.run().await.expect_code(0);
+    assert!(asked.stdout.contains("\"part\":\"rs0\""), "{}", asked.stdout);
+    let plain = status(&server.replacen("https", "http", 1));
+    let line = told(&plain.run().await, 1);
+    says(&line, &[&port.address()]);
+    // The port is taken now.
+    let other = Backup::new();
+    let second =
+        other.up(&set.uri()).arg("--name").arg("other").arg("--listen").arg(port.address());
+    let line = told(&second.run().await, 1);
+    says(&line, &["listen on", &port.address()]);
+    interrupted(up).await;
+}
+
+/// A certificate, its key, and who issued it.
+fn pem(backup: &Backup) -> (PathBuf, PathBuf, PathBuf) {
+    let pki = Pki::new();
+    let both = fs::read_to_string(pki.server()).unwrap();
+    let at = both.find("-----BEGIN PRIVATE KEY").unwrap();
+    let write = |name: &str, text: &str| {
+        let path = backup.path(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let ca = fs::read_to_string(pki.ca()).unwrap();
+    (write("cert.pem", &both[..at]), write("key.pem", &both[at..]), write("ca.pem", &ca))
+}
