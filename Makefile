@@ -38,7 +38,7 @@ test: check servers
 bench: tools
 	@scripts/get-servers 8.2 tools
 	cargo build --release --locked -p bygone -p bygone-benches
-	target/release/bygone-bench $(if $(ONLY),--only $(ONLY)) --date $$(date -u +%F)
+	target/release/bygone-bench $(if $(ONLY),--only $(ONLY)) --date $$(date -u +%F) --document docs/performance.md
 
 # Every server version to be had, 7.0 under emulation.
 matrix: tools

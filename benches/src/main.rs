@@ -64,6 +64,12 @@ fn asked(args: &[String]) -> Asked {
     let only = value("--only");
     let wanted =
         |bench: &&str| only.as_ref().is_none_or(|only| only.split(',').any(|o| o == *bench));
+    let known = ["--only", "--rounds", "--date", "--document"];
+    let strange = args.iter().step_by(2).find(|arg| !known.contains(&arg.as_str()));
+    assert!(
+        strange.is_none() && args.len() % 2 == 0,
+        "bygone-bench [--only A,B] [--rounds N] [--date D] [--document FILE]"
+    );
     for name in only.iter().flat_map(|only| only.split(',')) {
         assert!(BENCHES.contains(&name), "{name:?} is none of {BENCHES:?}");
     }

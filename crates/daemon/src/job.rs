@@ -20,8 +20,10 @@ use crate::{
     status::{JobPhase, JobStatus},
 };
 
-/// A resync is asked for at most this often.
+/// A resync is asked for at most this often after one that led to no snapshot, ...
 const RESYNC_AGAIN: Duration = Duration::from_secs(3600);
+/// ... and after one that did: what went wrong then is something else.
+const RESYNC_ANEW: Duration = Duration::from_secs(600);
 /// How often due work is looked for.
 const TICK: Duration = Duration::from_secs(1);
 /// How often small slices are compacted.
@@ -167,10 +169,10 @@ impl Job {
         let mut message = error.to_string();
         let mut resync = None;
         if error.kind() == ErrorKind::ResyncRequired {
-            match resynced_lately(&self.oplog_part, self.clock.now()).await {
+            match resynced_lately(&self.part, &self.oplog_part, self.clock.now()).await {
                 Some(when) => {
                     message += &format!(
-                        ": the resync of {} did not help, the next may begin an hour after it",
+                        ": a resync began only at {}; the next may begin an hour after it, or ten minutes if it led to a snapshot",
                         when.to_rfc3339_seconds()
                     );
                 }
@@ -402,15 +404,22 @@ async fn another_history(mut events: Events) {
     while !matches!(events.next().await, Event::Timeline { .. } | Event::Lagged) {}
 }
 
-/// When a resync began, if that was within the last hour: another one would hardly do better. A resync is
-/// remembered in the store, so restarting does not begin one after the other either.
-pub async fn resynced_lately(oplog_part: &PartStore, now: UnixMillis) -> Option<UnixMillis> {
-    // Without the list nothing is begun by mistake: the failure stays and is looked at again.
-    let timelines = match oplog_part.timelines().await {
-        Ok(timelines) => timelines,
-        Err(_) => return Some(now),
+/// When a resync began, if that is so short a time ago that another one would hardly do better: an hour, or ten
+/// minutes when it led to a snapshot. A resync is remembered in the store, so restarting does not begin one after
+/// the other either.
+pub async fn resynced_lately(
+    part: &PartStore,
+    oplog_part: &PartStore,
+    now: UnixMillis,
+) -> Option<UnixMillis> {
+    // Without the lists nothing is begun by mistake: the failure stays and is looked at again.
+    let (timelines, found) = match (oplog_part.timelines().await, part.find_manifests().await) {
+        (Ok(timelines), Ok(found)) => (timelines, found),
+        _ => return Some(now),
     };
     let resync = |t: &&Timeline| t.sync.is_some() && t.reason == TimelineReason::Resync.as_str();
-    let newest = timelines.iter().rev().find(resync)?.created;
-    (plan::age(newest.0, now.0) < RESYNC_AGAIN).then_some(newest)
+    let newest = timelines.iter().rev().find(resync)?;
+    let helped = found.manifests.iter().any(|m| m.timeline >= newest.id);
+    let again = if helped { RESYNC_ANEW } else { RESYNC_AGAIN };
+    (plan::age(newest.created.0, now.0) < again).then_some(newest.created)
 }

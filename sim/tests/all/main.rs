@@ -51,7 +51,7 @@ fn simulate(plan: Plan, script: impl AsyncFnOnce(&mut World)) {
         world.heal();
         settle(&mut world).await;
         check::now(&world).await;
-        check::end(&world).await;
+        check::end(&mut world).await;
         let trace = world.trace.lines().join("\n");
         world.processes.iter_mut().for_each(|process| process.kill());
         (!world.found().is_empty()).then(|| format!("{trace}\n{}", world.found().join("\n")))

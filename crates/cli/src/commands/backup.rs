@@ -24,8 +24,14 @@ pub async fn run(args: BackupArgs, output: &Output) -> Result<ExitCode> {
     let options =
         JobOptions { policy, groom_delay: args.keep.groom_delay, ..JobOptions::default() };
     let Part { snapshots, oplog } = part;
-    let (job, status) =
-        Job::new(ingest.clone(), key.clone(), snapshots, oplog.clone(), clock.clone(), options);
+    let (job, status) = Job::new(
+        ingest.clone(),
+        key.clone(),
+        snapshots.clone(),
+        oplog.clone(),
+        clock.clone(),
+        options,
+    );
     spawn_report(&mut tasks, *output, clock.clone(), progress, status);
     let started = clock.monotonic();
     let backup = async || {
@@ -40,8 +46,8 @@ pub async fn run(args: BackupArgs, output: &Output) -> Result<ExitCode> {
     };
     let manifest = match backup().await {
         Err(error) if error.kind() == ErrorKind::ResyncRequired => {
-            if resynced_lately(&oplog, clock.now()).await.is_some() {
-                return Err(error.within("a resync began within the last hour and did not help"));
+            if resynced_lately(&snapshots, &oplog, clock.now()).await.is_some() {
+                return Err(error.within("a resync began only lately and did not help"));
             }
             let why = error.to_string();
             agent.request_resync(&why)?;
