@@ -232,23 +232,34 @@ pub async fn covered(part: &PartStore, history: &[Stretch]) -> Result<Vec<Covere
 /// Those of the store; a slice that cannot be read makes a stretch shorter.
 pub async fn voids(part: &PartStore, history: &[Stretch]) -> Result<Vec<Range>> {
     let mut voids = Vec::new();
-    for (older, newer) in history.iter().zip(history.iter().skip(1)) {
+    for (n, older) in history.iter().enumerate() {
         let Some(fork) = older.until.map(|until| until.ts) else { continue };
         let ends = covered(part, std::slice::from_ref(older)).await?;
         let Some(end) = ends.iter().map(|slice| slice.last.ts).max() else { continue };
         if end <= fork {
             continue;
         }
-        let first = match names(part, newer.timeline).await?.first() {
-            Some(name) => readable(read(part, name).await)?.map(|slice| slice.header().first),
-            None => None,
-        };
+        let first = first_after(part, history.get(n + 1..).unwrap_or_default()).await?;
         let to = first.map_or(end, Ts::prev);
         if fork < to {
             voids.push(Range { from: fork.next(), to });
         }
     }
     Ok(voids)
+}
+
+/// The first entry of these stretches; one that went back again before it logged anything has none.
+async fn first_after(part: &PartStore, stretches: &[Stretch]) -> Result<Option<Ts>> {
+    for stretch in stretches {
+        let all = names(part, stretch.timeline).await?;
+        let Some(name) = all.first() else { continue };
+        let Some(slice) = readable(read(part, name).await)? else { continue };
+        let first = slice.header().first;
+        if stretch.until.is_none_or(|until| first <= until.ts) {
+            return Ok(Some(first));
+        }
+    }
+    Ok(None)
 }
 
 /// A damaged slice is none: `verify` names it, and who needs it meets it.
