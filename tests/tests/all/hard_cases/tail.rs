@@ -9,6 +9,8 @@ use bygone_tests::{
     wait::{self, PATIENCE},
 };
 
+use tokio::task::JoinSet;
+
 use super::run;
 use crate::spine::{Backup, complete, interrupted, kill::status, mark};
 
@@ -29,7 +31,8 @@ async fn a_hole(version: Version) {
         };
         run(&client, "admin", point("alwaysOn")).await;
         let slow = client.database("holes").collection::<Document>("slow");
-        let slow = tokio::spawn(async move { slow.insert_one(doc! {"_id": round}).await });
+        let mut hanging = JoinSet::new();
+        hanging.spawn(async move { slow.insert_one(doc! {"_id": round}).await });
         wait::until("the insert to hang", PATIENCE, async || {
             let ops = doc! {"currentOp": 1, "op": "insert", "ns": "holes.slow"};
             let ops = run(&client, "admin", ops).await;
@@ -41,7 +44,7 @@ async fn a_hole(version: Version) {
             run(&client, "holes", insert).await;
         }
         run(&client, "admin", point("off")).await;
-        slow.await.unwrap().unwrap();
+        hanging.join_next().await.unwrap().unwrap().unwrap();
     }
     let now = mark(&client, version).await;
     backup.wait_for(now.at.unwrap()).await;
