@@ -67,7 +67,7 @@ fn asked(args: &[String]) -> Asked {
     let known = ["--only", "--rounds", "--date", "--document"];
     let strange = args.iter().step_by(2).find(|arg| !known.contains(&arg.as_str()));
     assert!(
-        strange.is_none() && args.len() % 2 == 0,
+        strange.is_none() && args.len().is_multiple_of(2),
         "bygone-bench [--only A,B] [--rounds N] [--date D] [--document FILE]"
     );
     for name in only.iter().flat_map(|only| only.split(',')) {
