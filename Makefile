@@ -44,13 +44,13 @@ bench: tools
 matrix: tools
 	@scripts/get-servers 8.2 5.0 4.4 7.0 tools s3
 	cargo build --locked -p bygone
-	BYGONE_TEST_VERSIONS=$${BYGONE_TEST_VERSIONS:-8.2,7.0,5.0,4.4} $(NEXTEST) --profile matrix -E 'package(bygone-tests)'
+	$(NEXTEST) --profile matrix -E 'package(bygone-tests)'
 
 # Hours: the same tests with many rounds and long workloads.
 soak: tools
 	@scripts/get-servers 8.2 5.0 4.4 tools s3
 	cargo build --release --locked -p bygone
-	BYGONE_SOAK=1 BYGONE_KILL_ROUNDS=200 BYGONE_SIM_SEEDS=5000 BYGONE_PITR_SECS=3600 \
+	BYGONE_SIM_SEEDS=5000 BYGONE_TEST_ROUNDS=200 BYGONE_TEST_MARKS=100 BYGONE_TEST_STEPS=1000 BYGONE_TEST_RESTORES=10 \
 	  BYGONE_BIN=$$PWD/target/release/bygone \
 	  $(NEXTEST) --release --profile soak -E 'package(bygone-tests) + package(bygone-sim)'
 

@@ -19,13 +19,6 @@ impl Version {
     /// All of them.
     pub const ALL: [Version; 4] = [Version::V4_4, Version::V5_0, Version::V7_0, Version::V8_2];
 
-    /// The versions that this run is about: `BYGONE_TEST_VERSIONS`, or the newest and the oldest.
-    pub fn chosen() -> Vec<Version> {
-        let named = env::var("BYGONE_TEST_VERSIONS").unwrap_or_else(|_| "8.2,4.4".to_owned());
-        let parse = |name: &str| name.trim().parse().unwrap_or_else(|error| panic!("{error}"));
-        named.split(',').map(parse).collect()
-    }
-
     /// `8.2`
     pub fn name(self) -> &'static str {
         match self {

@@ -41,7 +41,7 @@ pub async fn run(store: Arc<dyn Store>) -> Result<()> {
     clean(&store).await
 }
 
-/// Puts, reads and races bodies of more than 64 MiB, which some stores send
+/// Puts and reads bodies of more than 64 MiB, which some stores send
 /// in parts.
 pub async fn run_large(store: Arc<dyn Store>) -> Result<()> {
     let large = body(9, (64 << 20) + 12_345);
@@ -54,6 +54,14 @@ pub async fn run_large(store: Arc<dyn Store>) -> Result<()> {
     ensure(store.put_new(name, other.clone()).await? == Put::Exists, || "large again".into())?;
     let checked = put_new_checked(store.as_ref(), name, large.clone()).await?;
     ensure(checked == Put::Exists, || "large lost reply".into())?;
+    ensure(store.list("check/", None).await?.len() == 1, || "large leftovers".into())?;
+    clean(&store).await
+}
+
+/// Races two bodies of more than 64 MiB for one name. Some S3 servers let both win; nothing that is so large is
+/// ever raced for: packs have names of their own.
+pub async fn run_large_race(store: Arc<dyn Store>) -> Result<()> {
+    let (large, other) = (body(9, (64 << 20) + 12_345), body(10, (64 << 20) + 1));
     let (one, two) = futures::future::join(
         store.put_new("check/large-race", large.clone()),
         store.put_new("check/large-race", other.clone()),
@@ -66,7 +74,6 @@ pub async fn run_large(store: Arc<dyn Store>) -> Result<()> {
     let kept = store.get("check/large-race").await?;
     let right = if won[0] == Put::Created { large } else { other };
     ensure(kept == right, || "the loser of two large puts was kept".into())?;
-    ensure(store.list("check/", None).await?.len() == 2, || "large leftovers".into())?;
     clean(&store).await
 }
 

@@ -38,6 +38,7 @@ fn retrying(inner: Arc<dyn Store>, attempts: u32) -> Arc<Retrying> {
 async fn memory_conforms() {
     conformance::run(memory()).await.unwrap();
     conformance::run_large(memory()).await.unwrap();
+    conformance::run_large_race(memory()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

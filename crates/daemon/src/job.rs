@@ -327,7 +327,10 @@ impl Job {
                 *run.next_snapshot.insert(plan::first_due(started, age, self.options.interval))
             }
         };
-        if now < due {
+        // What a snapshot shows already needs no other: with `--keep-last` it would push a real one out.
+        let shown =
+            head.taken().is_some() && head.safe_point().is_some_and(|at| at.ts <= head.base_at());
+        if now < due || shown {
             return Ok(());
         }
         self.snapshot(head).await?;

@@ -40,7 +40,8 @@ pub fn fuzz_key(bytes: &[u8]) {
     let Ok(doc) = Doc::new(bytes) else { return };
     for element in doc.elements().flatten() {
         if let Ok(key) = value_key(element) {
-            debug_assert!(!key.is_empty() && key.len() <= 2 * element.value().len() + 400);
+            // A number may take hundreds of digits to be told from its neighbours.
+            debug_assert!(!key.is_empty() && key.len() <= 48 * element.value().len() + 400);
         }
     }
 }

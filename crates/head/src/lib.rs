@@ -31,4 +31,4 @@ mod view;
 pub use base::Base;
 pub use bygone_snapshot::{Catalogue, Collection, TreeInfo, ViewDef};
 pub use head::{Head, HeadOptions, HeadProgress};
-pub use view::{Choice, Overview, View, ViewOptions, choose, describe, overview};
+pub use view::{Choice, Overview, View, ViewOptions, choose, describe, expect_oplog, overview};

@@ -249,7 +249,10 @@ pub async fn overview(part: &PartStore, oplog_part: &PartStore) -> Result<Overvi
 }
 
 /// The newest snapshot says where its slices are.
-fn expect_oplog(oplog_part: &PartStore, manifests: &[Manifest]) -> Result<()> {
+///
+/// # Errors
+/// As [`bygone_blockstore::Repository::expect_id`] when `oplog_part` is in another repository.
+pub fn expect_oplog(oplog_part: &PartStore, manifests: &[Manifest]) -> Result<()> {
     let Some(newest) = manifests.last() else { return Ok(()) };
     let expected = oplog_part.repository().expect_id(newest.oplog_repository);
     expected.map_err(|e| e.hint("name the store that holds the job's oplog with --oplog-store"))

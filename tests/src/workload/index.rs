@@ -76,7 +76,7 @@ impl Runner<'_> {
 
     /// A collection with indexes besides that of `_id`.
     async fn indexed(&mut self) -> Option<(Known, Vec<Document>)> {
-        for _ in 0..4 {
+        for _ in 0..16 {
             let known = self.world.pick(self.dice, |known| known.nature != Nature::View);
             let known = self.or_skip(known)?;
             let command = doc! {"listIndexes": &known.name};

@@ -19,7 +19,7 @@ async fn a_real_s3_server_conforms() {
     let weed = Weed::start().await;
     let store = open(&weed, "some/prefix").await;
     conformance::run(store.clone()).await.unwrap();
-    // Bodies in parts, and two of them racing for one name.
+    // Bodies in parts.
     conformance::run_large(store).await.unwrap();
 }
 

@@ -312,7 +312,8 @@ mod tests {
             let store = RemoteStore::new(remote, prefix, "memory".to_owned(), "").unwrap();
             let store: Arc<dyn Store> = Arc::new(store);
             conformance::run(store.clone()).await.unwrap();
-            conformance::run_large(store).await.unwrap();
+            conformance::run_large(store.clone()).await.unwrap();
+            conformance::run_large_race(store).await.unwrap();
         }
     }
 

@@ -19,7 +19,7 @@ use bygone_blockstore::{
     audit::{check_keyrings, check_object, check_pack},
     names,
 };
-use bygone_head::{Choice, View, ViewOptions, choose, describe};
+use bygone_head::{Choice, View, ViewOptions, choose, describe, expect_oplog};
 use bygone_snapshot::{
     Manifest, PartStore, histories, list::Found, oplog::voids, ranges::restorable,
     timeline::includes,
@@ -92,6 +92,7 @@ pub async fn verify(
     run.packs(&mut on).await?;
     run.objects(&mut on).await?;
     let manifests = run.manifests().await?;
+    expect_oplog(oplog_part, &manifests)?;
     let total = manifests.len() as u64;
     for (n, manifest) in manifests.iter().enumerate() {
         on("snapshots", n as u64, total);
@@ -271,6 +272,15 @@ impl Run {
                 return Ok(());
             }
         };
+        // These records are never deleted.
+        let named = manifests.iter().map(|m| m.timeline);
+        let named = named.chain(timelines.iter().filter_map(|t| t.parent.map(|(id, _)| id)));
+        for id in named {
+            if timelines.iter().all(|t| t.id != id) {
+                let name = self.oplog_part.name(&format!("timelines/{id}"));
+                self.damage(format!("{name} is missing"));
+            }
+        }
         for history in histories(&timelines) {
             let own: Vec<&Manifest> =
                 manifests.iter().filter(|m| includes(&history, m.timeline, m.at)).collect();

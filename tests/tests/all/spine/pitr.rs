@@ -114,3 +114,15 @@ async fn any_moment_of_a_busy_source_8_2() {
 async fn any_moment_of_a_busy_source_4_4() {
     any_moment(Version::V4_4, Scale::short()).await;
 }
+
+/// For `make matrix`.
+#[tokio::test]
+async fn any_moment_of_a_busy_source_5_0() {
+    any_moment(Version::V5_0, Scale::short()).await;
+}
+
+/// For `make matrix`: this version runs under emulation, at a tenth of the speed.
+#[tokio::test]
+async fn any_moment_of_a_busy_source_7_0() {
+    any_moment(Version::V7_0, Scale::short()).await;
+}

@@ -13,6 +13,7 @@ async fn conforms() {
     let store = Arc::new(FileStore::create(dir.path().join("new/store")).unwrap());
     conformance::run(store.clone()).await.unwrap();
     conformance::run_large(store.clone()).await.unwrap();
+    conformance::run_large_race(store.clone()).await.unwrap();
     assert_eq!(leftovers(&dir.path().join("new/store")), 0);
 }
 
