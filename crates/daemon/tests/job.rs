@@ -161,6 +161,7 @@ async fn a_first_snapshot_at_once_and_the_next_after_the_interval() {
     let (status, ended) = world.run_until(3600, |s| s.taken == 1).await;
     assert_eq!((status.phase, status.position), (JobPhase::Complete, at(1010)));
     ended.unwrap();
+    world.slice(1, at(1010), at(1020), insert(1)).await;
     let began = world.clock.monotonic();
     let (_, ended) = world.run_until(3600, |s| s.taken == 1).await;
     ended.unwrap();
@@ -230,10 +231,32 @@ async fn what_cannot_be_freed_takes_nothing_from_the_backup() {
     world.slice(1, START, at(1010), create()).await;
     let bad = world.part.name("snapshots/20200101T000000Z-00000000");
     world.store.put_new(&bad, Bytes::from_static(b"nonsense")).await.unwrap();
-    let (status, ended) = world.run_until(10, |s| s.taken == 3).await;
-    ended.unwrap();
-    assert_eq!(status.failure, None);
+    for n in 0..3 {
+        let (status, ended) = world.run_until(10, |s| s.taken == 1).await;
+        ended.unwrap();
+        assert_eq!(status.failure, None);
+        world.slice(1, at(1010 + n * 10), at(1020 + n * 10), insert(n as i32)).await;
+    }
     assert_eq!(world.snapshots().await, 4);
+}
+
+#[tokio::test]
+async fn what_a_snapshot_shows_already_is_not_taken_again() {
+    let world = World::new().await;
+    world.slice(1, START, at(1010), create()).await;
+    let (job, status) = world.job(10);
+    let shutdown = CancellationToken::new();
+    let hour = async {
+        for _ in 0..3600 {
+            world.clock.sleep(Duration::from_secs(1)).await;
+            tokio::task::yield_now().await;
+        }
+        shutdown.cancel();
+    };
+    let (ended, ()) = tokio::join!(job.run(&shutdown), hour);
+    ended.unwrap();
+    assert_eq!(status.borrow().taken, 1);
+    assert_eq!(world.snapshots().await, 1);
 }
 
 #[tokio::test]

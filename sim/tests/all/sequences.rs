@@ -94,11 +94,9 @@ fn a_prepare_before_and_its_commit_after_a_fold_and_a_snapshot() {
             }
         });
         for _ in 0..3 {
-            let before = snapshots(world).await;
             // Dense enough to be folded, around what is locked.
             world.set.write(|log, secs| (12..300).for_each(|id| put(log, secs, id, 400)));
             pass(world, 70).await;
-            assert!(snapshots(world).await > before, "snapshots go on");
             check::now(world).await;
         }
         let part = world.part().await.unwrap();

@@ -63,7 +63,7 @@ impl Runner<'_> {
         let index = self.dice.pick(&indexes);
         let mut change = doc! {"name": index.get_str("name").unwrap_or_default()};
         let expires = index.contains_key("expireAfterSeconds");
-        match self.dice.below(4) {
+        match self.dice.below(6) {
             0 if self.version.has_clustered() => drop(change.insert("prepareUnique", true)),
             1 if self.version.has_clustered() => drop(change.insert("unique", true)),
             _ if expires => {
