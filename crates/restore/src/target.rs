@@ -37,10 +37,11 @@ impl fmt::Debug for Target {
 
 /// A reply, and how it was got.
 #[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) document: Document,
+pub struct Reply {
+    /// What the server answered.
+    pub document: Document,
     /// An earlier attempt may have done its work.
-    pub(crate) repeated: bool,
+    pub repeated: bool,
 }
 
 impl Target {
@@ -83,7 +84,10 @@ impl Target {
     }
 
     /// Runs a command, again and again while the target is not there.
-    pub(crate) async fn run(&self, what: &str, command: &Command) -> Result<Reply> {
+    ///
+    /// # Errors
+    /// What the server refuses, with its code at the end of the message; Unavailable when patience ends.
+    pub async fn run(&self, what: &str, command: &Command) -> Result<Reply> {
         let body = RawDocumentBuf::from_bytes(command.body.clone())
             .map_err(|e| Error::internal(what).source(e))?;
         self.retry(what, &command.db, || Ok(body.clone())).await
@@ -211,7 +215,10 @@ impl Target {
     }
 
     /// All documents of a short cursor.
-    pub(crate) async fn cursor(
+    ///
+    /// # Errors
+    /// As the server refuses it.
+    pub async fn cursor(
         &self,
         what: &str,
         db: &str,

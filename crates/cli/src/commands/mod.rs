@@ -35,7 +35,7 @@ pub async fn run(cli: Cli, output: &Output) -> Result<ExitCode> {
 }
 
 /// Cancelled by Ctrl-C or SIGTERM; a second one ends the process at once.
-fn on_signal(tasks: &mut tokio::task::JoinSet<()>) -> CancellationToken {
+pub fn on_signal(tasks: &mut tokio::task::JoinSet<()>) -> CancellationToken {
     let token = CancellationToken::new();
     let cancelled = token.clone();
     tasks.spawn(async move {
