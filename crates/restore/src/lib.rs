@@ -24,7 +24,7 @@
 mod batch;
 mod build;
 pub mod bulk;
-mod capped;
+pub mod capped;
 pub mod create;
 mod error;
 pub mod facts;

@@ -75,6 +75,17 @@ pub struct CappedLimits {
     pub documents: Option<u64>,
 }
 
+impl CappedLimits {
+    /// As a collection's options say them.
+    pub fn of(options: &[u8]) -> CappedLimits {
+        let limit = |name| raw::get(options, name).and_then(|f| f.number()).filter(|n| *n > 0.0);
+        CappedLimits {
+            bytes: limit("size").map_or(u64::MAX, |n| n as u64),
+            documents: limit("max").map(|n| n as u64),
+        }
+    }
+}
+
 /// Something that is not restored, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
@@ -199,11 +210,7 @@ fn collection_plan(
     version: ServerVersion,
 ) -> Result<CollectionPlan> {
     let options = source.options.as_bytes();
-    let limit = |name| raw::get(options, name).and_then(|f| f.number()).filter(|n| *n > 0.0);
-    let capped = source.capped.then(|| CappedLimits {
-        bytes: limit("size").map_or(u64::MAX, |n| n as u64),
-        documents: limit("max").map(|n| n as u64),
-    });
+    let capped = source.capped.then(|| CappedLimits::of(options));
     // Server-facts: natural order on 8.2, _id order on 4.4 and 5.0; others were not seen.
     let method = match (source.capped, create::default_collation(options)) {
         (true, _) if version >= ServerVersion::new(8, 2) => Method::DbHashNatural,

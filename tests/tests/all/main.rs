@@ -8,6 +8,7 @@
 )]
 
 mod agent;
+mod dump;
 mod harness;
 mod restore;
 mod s3;

@@ -58,7 +58,7 @@ impl Found {
 }
 
 /// Whether a dump holds this collection; its time-series' name for buckets was taken before.
-fn wanted(db: &str, name: &str, selection: &Selection, listed_alone: bool) -> bool {
+pub(crate) fn wanted(db: &str, name: &str, selection: &Selection, listed_alone: bool) -> bool {
     let excluded = selection.exclude.iter().any(|e| e == name)
         || selection.exclude_prefixes.iter().any(|p| name.starts_with(p.as_str()));
     if excluded {

@@ -5,10 +5,11 @@
 //! ```
 
 mod collection;
-mod list;
+pub(crate) mod list;
 mod oplog;
 mod people;
 
+use bson::Timestamp;
 use bygone_base::{Error, Result};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -61,13 +62,18 @@ pub(crate) struct Run<'a> {
 /// Anything that could not be read or written whole.
 pub async fn run(connection: &Connection, options: &Options, log: &Log) -> Result<u64> {
     check(connection, options)?;
+    // What is made or dropped while collections are listed must be in the oplog's part.
+    let oplog = match options.oplog {
+        true => Some(oplog::start(connection, log).await?),
+        false => None,
+    };
     let found = list::list(connection, options, log).await?;
     if found.is_empty() && options.selection.collection.is_some() {
         return Ok(0);
     }
     let sink = Sink::open(&options.place, options.compression, options.threads)?;
     let run = Run { connection, options, sink, log };
-    let done = run.all(found).await?;
+    let done = run.all(found, oplog).await?;
     run.sink.finish().await?;
     Ok(done)
 }
@@ -85,12 +91,8 @@ fn check(connection: &Connection, options: &Options) -> Result<()> {
 }
 
 impl Run<'_> {
-    async fn all(&self, found: Vec<Found>) -> Result<u64> {
+    async fn all(&self, found: Vec<Found>, oplog: Option<Timestamp>) -> Result<u64> {
         let metadata = self.metadata(&found).await?;
-        let oplog = match self.options.oplog {
-            true => Some(oplog::start(self).await?),
-            false => None,
-        };
         let people = self.people();
         if self.sink.is_archive() {
             self.sink.prelude(&self.prelude(&found, &metadata, &people)).await?;

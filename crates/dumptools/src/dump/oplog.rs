@@ -4,11 +4,14 @@ use bson::{Bson, Document, RawDocument, Timestamp, rawdoc};
 use bygone_base::{Error, ErrorKind, Result};
 
 use super::Run;
-use crate::report::plural;
+use crate::{
+    connect::Connection,
+    report::{Log, plural},
+};
 
 /// The oldest entry that a restore needs: of the oldest transaction that is not decided, else the newest of all.
-pub(super) async fn start(run: &Run<'_>) -> Result<Timestamp> {
-    run.log.info("getting most recent oplog timestamp");
+pub(super) async fn start(connection: &Connection, log: &Log) -> Result<Timestamp> {
+    log.info("getting most recent oplog timestamp");
     let undecided = rawdoc! {
         "find": "transactions",
         "filter": {"state": {"$in": ["prepared", "inProgress"]}},
@@ -16,7 +19,7 @@ pub(super) async fn start(run: &Run<'_>) -> Result<Timestamp> {
         "limit": 1,
         "readConcern": {"level": "local"},
     };
-    let found = run.connection.reader.documents("config", undecided, "look for transactions").await;
+    let found = connection.reader.documents("config", undecided, "look for transactions").await;
     let found = found.map_err(Error::from)?;
     let open = found.first().and_then(|doc| {
         let doc = RawDocument::from_bytes(doc).ok()?;
@@ -24,18 +27,18 @@ pub(super) async fn start(run: &Run<'_>) -> Result<Timestamp> {
     });
     let start = match open {
         Some(start) => start,
-        None => edge(run, -1).await?,
+        None => edge(connection, -1).await?,
     };
-    covered(run, start).await?;
+    covered(connection, start).await?;
     Ok(start)
 }
 
 /// The newest (-1) or oldest (1) timestamp of the oplog.
-async fn edge(run: &Run<'_>, direction: i32) -> Result<Timestamp> {
+async fn edge(connection: &Connection, direction: i32) -> Result<Timestamp> {
     let command = rawdoc! {
         "find": "oplog.rs", "sort": {"$natural": direction}, "limit": 1, "projection": {"ts": 1},
     };
-    let found = run.connection.reader.documents("local", command, "read the oplog").await;
+    let found = connection.reader.documents("local", command, "read the oplog").await;
     let found = found.map_err(Error::from)?;
     let ts = found.first().and_then(|d| RawDocument::from_bytes(d).ok()?.get_timestamp("ts").ok());
     ts.ok_or_else(|| {
@@ -44,8 +47,8 @@ async fn edge(run: &Run<'_>, direction: i32) -> Result<Timestamp> {
 }
 
 /// The oplog must reach back to the start, or what it lost is lost to the dump.
-async fn covered(run: &Run<'_>, start: Timestamp) -> Result<()> {
-    let oldest = edge(run, 1).await?;
+async fn covered(connection: &Connection, start: Timestamp) -> Result<()> {
+    let oldest = edge(connection, 1).await?;
     if (oldest.time, oldest.increment) <= (start.time, start.increment) {
         return Ok(());
     }
@@ -58,8 +61,8 @@ async fn covered(run: &Run<'_>, start: Timestamp) -> Result<()> {
 
 /// Dumps everything from `start` to what is newest now.
 pub(super) async fn finish(run: &Run<'_>, start: Timestamp) -> Result<()> {
-    covered(run, start).await?;
-    let end = edge(run, -1).await?;
+    covered(run.connection, start).await?;
+    let end = edge(run.connection, -1).await?;
     run.log.always("writing captured oplog to ");
     let command = rawdoc! {
         "find": "oplog.rs", "filter": {"ts": {"$gte": start, "$lte": end}}, "hint": {"$natural": 1},
@@ -81,7 +84,7 @@ pub(super) async fn finish(run: &Run<'_>, start: Timestamp) -> Result<()> {
     let word = if entries == 1 { "entry" } else { "entries" };
     run.log.always(format_args!("\tdumped {entries} oplog {word}"));
     run.log.debug(plural(entries, "oplog document"));
-    covered(run, start).await
+    covered(run.connection, start).await
 }
 
 /// Refuses what no replay can repeat.

@@ -5,7 +5,7 @@
 //! reader (a thread: files one after the other, or an archive) ──pieces──▶ cut into batches ──▶ inserts (2)
 //!                                                                             │ all of a collection in
 //!                                                                             ▼
-//!                                                                     index builds (2 collections)
+//!                                                                     index builds (some collections at once)
 //! ```
 //!
 //! Memory: a few pieces of a megabyte, a batch per insert, and what a collection's open batch holds.
@@ -36,8 +36,6 @@ use crate::{
 
 /// Users and roles must fit in memory.
 const MAX_PEOPLE: usize = 64 << 20;
-/// Collections whose indexes are built at once.
-const BUILDS: usize = 2;
 
 /// What the reader gives.
 #[derive(Debug)]
@@ -295,7 +293,7 @@ impl<'r> Load<'r> {
             state.flying += 1;
             self.inserts.push(Box::pin(async move { (index, bulk.insert(&batch).await) }));
         }
-        while self.builds.len() < BUILDS {
+        while self.builds.len() < self.run.options.parallel.max(1) {
             let Some(intent) = self.waiting.pop_front().and_then(|i| self.intents.get(i)) else {
                 break;
             };

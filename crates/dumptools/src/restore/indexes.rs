@@ -95,11 +95,13 @@ impl Catalogue {
 
 /// Builds everything that waited.
 pub(super) async fn build_all(run: &Run<'_>, catalogue: &Catalogue) -> Result<()> {
+    let mut builds: Vec<BoxFuture<'_, Result<()>>> = Vec::new();
     for (name, indexes) in &catalogue.by_collection {
         let collated = catalogue.collated.get(name).copied().unwrap_or_default();
-        build(run, name, indexes, collated).await?;
+        builds.push(Box::pin(build(run, name, indexes, collated)));
     }
-    Ok(())
+    let limit = run.options.parallel.max(1);
+    stream::iter(builds).buffer_unordered(limit).try_collect::<Vec<()>>().await.map(|_| ())
 }
 
 /// Builds the indexes of one collection.
