@@ -34,6 +34,20 @@ pub struct Frames<R> {
     failed: Option<Error>,
 }
 
+impl<R: Read> Iterator for Frames<R> {
+    type Item = Result<Piece>;
+
+    /// Fails when a read does, and Damaged when a length is wrong or the input ends inside a document; then it ends.
+    fn next(&mut self) -> Option<Result<Piece>> {
+        let next = self.step().transpose();
+        if let Some(Err(_)) = next {
+            self.ended = true;
+            self.buffer.clear();
+        }
+        next
+    }
+}
+
 impl<R: Read> Frames<R> {
     /// Documents of at most `max` bytes. `closed`: each must end with its zero byte.
     pub fn new(input: R, max: usize, closed: bool) -> Self {
@@ -41,25 +55,18 @@ impl<R: Read> Frames<R> {
         Frames { input, buffer, at: 0, max, closed, ended: false, failed: None }
     }
 
-    /// The next documents; `None` at the end. Those before a damaged place come before its error.
-    ///
-    /// # Errors
-    /// A read that failed; Damaged when a length is wrong or the input ends inside a document.
-    pub fn next(&mut self) -> Result<Option<Piece>> {
-        if let Some(failed) = self.failed.take() {
-            self.ended = true;
-            self.buffer.clear();
-            return Err(failed);
-        }
+    /// The next documents; those before a damaged place come before its error.
+    fn step(&mut self) -> Result<Option<Piece>> {
         loop {
+            if let Some(failed) = self.failed.take() {
+                return Err(failed);
+            }
             self.fill(PIECE.saturating_sub(self.buffer.len()))?;
             let (documents, end, needed) = self.scan();
             if end > 0 {
                 return Ok(Some(self.take(documents, end)));
             }
             if let Some(failed) = self.failed.take() {
-                self.ended = true;
-                self.buffer.clear();
                 return Err(failed);
             }
             if self.ended {
@@ -151,18 +158,17 @@ mod tests {
     use super::*;
 
     fn all(bytes: &[u8], max: usize) -> (Vec<u8>, u64, Option<Error>) {
-        let mut frames = Frames::new(bytes, max, true);
         let (mut data, mut count) = (Vec::new(), 0);
-        loop {
-            match frames.next() {
-                Ok(Some(piece)) => {
+        for piece in Frames::new(bytes, max, true) {
+            match piece {
+                Ok(piece) => {
                     data.extend_from_slice(&piece.bytes);
                     count += piece.documents;
                 }
-                Ok(None) => return (data, count, None),
                 Err(failed) => return (data, count, Some(failed)),
             }
         }
+        (data, count, None)
     }
 
     proptest! {

@@ -18,7 +18,7 @@ pub fn fuzz_archive(bytes: &[u8]) {
     for entry in &prelude.entries {
         let _ = Metadata::parse(&entry.metadata);
     }
-    while let Ok(Some(event)) = reader.next() {
+    for event in reader.map_while(Result::ok) {
         if let Event::Documents { piece, .. } = event {
             assert!(piece.documents > 0 && piece.bytes.len() <= bytes.len());
         }
@@ -47,9 +47,9 @@ pub fn fuzz_metadata(bytes: &[u8]) {
 
 /// A file of documents.
 pub fn fuzz_frames(bytes: &[u8]) {
-    let mut frames = Frames::new(bytes, MAX, false);
+    let frames = Frames::new(bytes, MAX, false);
     let mut out = Vec::new();
-    while let Ok(Some(piece)) = frames.next() {
+    for piece in frames.map_while(Result::ok) {
         for document in bygone_document::split_stream(&piece.bytes).map_while(Result::ok) {
             out.clear();
             let _ = extjson::write(document.bytes(), Style::Pretty, &mut out);

@@ -93,6 +93,24 @@ impl Target {
         self.retry(what, &command.db, || Ok(body.clone())).await
     }
 
+    /// As [`Target::run`], but a refusal that waiting does not help against is given as the server said it.
+    ///
+    /// # Errors
+    /// Unavailable when patience ends.
+    pub async fn answer(&self, what: &str, command: &Command) -> Result<Document> {
+        let body = RawDocumentBuf::from_bytes(command.body.clone())
+            .map_err(|e| Error::internal(what).source(e))?;
+        match self.once(&command.db, body).await {
+            Ok(reply) if unacknowledged(what, &reply).is_none() => return Ok(reply),
+            Err(failed) if !error::driver(what, &failed).kind().is_transient() => {
+                let said = failed.server_response().and_then(|r| Document::try_from(r).ok());
+                return said.ok_or_else(|| error::driver(what, &failed));
+            }
+            _ => {}
+        }
+        self.run(what, command).await.map(|reply| reply.document)
+    }
+
     /// As [`Target::run`] for a body that is built for each attempt.
     pub(crate) async fn retry(
         &self,

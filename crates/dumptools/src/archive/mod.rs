@@ -112,8 +112,8 @@ mod tests {
         let mut reader = Reader::new(bytes);
         assert_eq!(reader.prelude()?, prelude());
         let mut found = [Vec::new(), Vec::new()];
-        while let Some(event) = reader.next()? {
-            if let Event::Documents { collection, piece, .. } = event {
+        for event in reader {
+            if let Event::Documents { collection, piece, .. } = event? {
                 found[usize::from(collection == "b")].extend_from_slice(&piece.bytes);
             }
         }

@@ -52,6 +52,22 @@ pub struct Reader<R> {
     ended: BTreeSet<Name>,
     /// What the prelude promised and has not ended.
     expected: BTreeSet<Name>,
+    failed: bool,
+}
+
+impl<R: Read> Iterator for Reader<R> {
+    type Item = Result<Event>;
+
+    /// Fails when a read does, and Damaged when the archive is cut, malformed, or a collection's hash is wrong;
+    /// then it ends. Without a failure it ends only when everything that was promised has come.
+    fn next(&mut self) -> Option<Result<Event>> {
+        if self.failed {
+            return None;
+        }
+        let next = self.step().transpose();
+        self.failed = matches!(next, Some(Err(_)));
+        next
+    }
 }
 
 impl<R: Read> Reader<R> {
@@ -66,6 +82,7 @@ impl<R: Read> Reader<R> {
             crcs: BTreeMap::new(),
             ended: BTreeSet::new(),
             expected: BTreeSet::new(),
+            failed: false,
         }
     }
 
@@ -174,10 +191,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// What comes next; `None` at the end, when everything that was promised has come.
-    ///
-    /// # Errors
-    /// Damaged: cut, malformed, or a collection's hash is wrong.
-    pub fn next(&mut self) -> Result<Option<Event>> {
+    fn step(&mut self) -> Result<Option<Event>> {
         loop {
             if let Some(name) = self.open.clone() {
                 match self.in_block(&name)? {
@@ -218,11 +232,11 @@ impl<R: Read> Reader<R> {
         }
         self.used += bytes.len();
         if !end {
-            self.crcs.entry(name.clone()).or_insert_with(Crc::new);
+            self.crcs.entry(name.clone()).or_default();
             self.open = Some(name);
             return Ok(None);
         }
-        let found = self.crcs.remove(&name).unwrap_or_else(Crc::new).finish();
+        let found = self.crcs.remove(&name).unwrap_or_default().finish();
         let (db, collection) = name.clone();
         if found != crc {
             return Err(self.bad(format_args!(

@@ -141,12 +141,8 @@ async fn convert_all(
 
 /// Sends the pieces of the input until it ends or nobody wants more.
 fn read(input: Box<dyn Read + Send>, pieces: &mpsc::Sender<Result<Piece>>) {
-    let mut frames = Frames::new(input, MAX_DOCUMENT, false);
-    loop {
-        let next = frames.next().transpose();
-        let Some(next) = next else { return };
-        let failed = next.is_err();
-        if pieces.blocking_send(next).is_err() || failed {
+    for piece in Frames::new(input, MAX_DOCUMENT, false) {
+        if pieces.blocking_send(piece).is_err() {
             return;
         }
     }

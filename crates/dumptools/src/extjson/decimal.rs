@@ -91,7 +91,7 @@ pub(super) fn parse(text: &str) -> Option<[u8; 16]> {
         coefficient = coefficient.checked_mul(10)?.checked_add(digit)?;
     }
     while coefficient > MAX || exponent < -BIAS {
-        if coefficient % 10 != 0 {
+        if !coefficient.is_multiple_of(10) {
             return None;
         }
         if coefficient == 0 {

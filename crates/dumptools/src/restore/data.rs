@@ -148,8 +148,8 @@ fn read_files(
             e.within(format!("{}: error restoring from {shown}: reading bson input", intent.to))
         };
         if let Some(input) = input {
-            let mut frames = Frames::new(input, MAX_DOCUMENT, true);
-            while let Some(piece) = frames.next().map_err(within)? {
+            for piece in Frames::new(input, MAX_DOCUMENT, true) {
+                let piece = piece.map_err(within)?;
                 if objcheck {
                     check(&piece).map_err(within)?;
                 }
@@ -195,13 +195,13 @@ impl Names {
 }
 
 fn read_archive(
-    mut archive: Archive,
+    archive: Archive,
     names: &Names,
     objcheck: bool,
     send: &mpsc::Sender<Result<Item>>,
 ) -> Result<()> {
-    while let Some(event) = archive.next()? {
-        let item = match event {
+    for event in archive {
+        let item = match event? {
             Event::Documents { db, collection, piece } => {
                 if objcheck {
                     check(&piece).map_err(|e| e.within(format!("{db}.{collection}")))?;

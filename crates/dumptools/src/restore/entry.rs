@@ -24,6 +24,38 @@ pub(super) struct Operation {
     pub(super) command: bool,
 }
 
+impl Operation {
+    /// `i`, `u`, `d` or `c`.
+    pub(super) fn op(&self) -> &str {
+        raw::text(&self.bytes, "op").unwrap_or_default()
+    }
+
+    /// The namespace.
+    pub(super) fn ns(&self) -> &str {
+        raw::text(&self.bytes, "ns").unwrap_or_default()
+    }
+
+    /// The `_id` that it is about: type and bytes.
+    pub(super) fn id(&self) -> Option<Vec<u8>> {
+        let holder = if self.op() == "u" { "o2" } else { "o" };
+        let id = raw::get(raw::get(&self.bytes, holder)?.doc()?, "_id")?;
+        Some([&[id.kind], id.value].concat())
+    }
+
+    /// What is gone behind it: a collection by its name, or all of a database by its name and a dot.
+    pub(super) fn removes(&self) -> Option<String> {
+        let o = raw::get(&self.bytes, "o")?.doc()?;
+        let db = self.ns().split_once('.')?.0;
+        let first = first(o)?;
+        match first.name {
+            b"drop" => Some(format!("{db}.{}", first.text()?)),
+            b"dropDatabase" => Some(format!("{db}.")),
+            b"renameCollection" => first.text().map(str::to_owned),
+            _ => None,
+        }
+    }
+}
+
 /// Follows an oplog from its first entry.
 #[derive(Debug)]
 pub(super) struct Follower {

@@ -240,7 +240,7 @@ mod tests {
     fn a_catalogue_follows_names() {
         let name = Namespace::new("a", "b");
         let mut catalogue = Catalogue::default();
-        let index = |name: &str| rawdoc! {"key": {name: 1}, "name": name}.into_bytes();
+        let index = |name: &str| rawdoc! {"key": {"a": 1}, "name": name}.into_bytes();
         for one in ["_id_", "x", "y", "x"] {
             catalogue.add(&name, index(one));
         }

@@ -58,10 +58,8 @@ pub(super) async fn replay(
             let input = files::open(path, compression)?;
             let (send, mut pieces) = mpsc::channel::<Result<Piece>>(2);
             let reader = spawn_blocking(move || {
-                let mut frames = Frames::new(input, MAX_DOCUMENT, true);
-                while let Some(piece) = frames.next().transpose() {
-                    let failed = piece.is_err();
-                    if send.blocking_send(piece).is_err() || failed {
+                for piece in Frames::new(input, MAX_DOCUMENT, true) {
+                    if send.blocking_send(piece).is_err() {
                         return;
                     }
                 }
@@ -77,7 +75,7 @@ pub(super) async fn replay(
         }
         (None, None) => {}
     }
-    player.replay.flush(run).await?;
+    player.replay.finish(run).await?;
     run.log.always(format_args!("applied {} oplog entries", player.replay.applied));
     Ok(())
 }

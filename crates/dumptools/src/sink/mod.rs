@@ -139,7 +139,7 @@ impl Sink {
                 shared: Arc::clone(shared),
                 db: db.to_owned(),
                 collection: collection.to_owned(),
-                crc: Crc::new(),
+                crc: Box::default(),
             },
             Inner::Documents => {
                 Into::Stream(self.stream(Box::new(std::io::stdout()), "stdout".to_owned()))
@@ -211,7 +211,7 @@ fn make_parent(path: &Path) -> Result<()> {
 #[derive(Debug)]
 enum Into {
     Stream(Stream),
-    Archive { shared: Arc<Mutex<Shared>>, db: String, collection: String, crc: Crc },
+    Archive { shared: Arc<Mutex<Shared>>, db: String, collection: String, crc: Box<Crc> },
 }
 
 /// The documents of one collection on their way.

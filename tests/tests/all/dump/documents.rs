@@ -59,7 +59,7 @@ async fn damaged_files_end_as_with_the_stock_tool() {
     let short = [&one[..], &[4, 0, 0, 0]].concat();
     let unknown = [&one[..], &[9, 0, 0, 0, 0x99, b'a', 0, 0, 0], &one].concat();
     let open = [&one[..], &one[..one.len() - 1], &[1], &one].concat();
-    let huge = [&one[..], &(17 << 20_i32).to_le_bytes(), &[0; 100]].concat();
+    let huge = [&one[..], &(17_i32 << 20).to_le_bytes(), &[0; 100]].concat();
     for (input, objcheck) in [(&cut, 1), (&short, 1), (&unknown, 1), (&open, 1), (&huge, 1)] {
         for arguments in [&[][..], &["--objcheck"]] {
             let ours = Tools::Ours.run("bsondump", arguments, input).await;
