@@ -172,13 +172,12 @@ impl Args {
     }
 
     fn check(&self, db: Option<&str>, target: Option<&str>) -> Result<()> {
-        let (filter, input, restore) = (&self.filter, &self.input, &self.restore);
+        let (filter, input) = (&self.filter, &self.input);
         let collection = self.namespace.collection.as_deref();
         let selects =
             db.is_some() || !filter.ns_include.is_empty() || !filter.ns_exclude.is_empty();
         let renames = !filter.ns_from.is_empty();
         let from_stdin = input.dir.as_deref() == Some("-") || target == Some("-");
-        let excludes = !filter.exclude_collection.is_empty() || !filter.exclude_prefix.is_empty();
         refuse(&[
             (
                 db.is_none() && collection.is_some(),
@@ -228,6 +227,15 @@ impl Args {
                 from_stdin && collection.is_none(),
                 "cannot restore from stdin without a specified collection",
             ),
+        ])?;
+        self.check_restore()
+    }
+
+    fn check_restore(&self) -> Result<()> {
+        let (filter, restore) = (&self.filter, &self.restore);
+        let collection = self.namespace.collection.is_some();
+        let excludes = !filter.exclude_collection.is_empty() || !filter.exclude_prefix.is_empty();
+        refuse(&[
             (
                 restore.preserve_uuid && !restore.drop,
                 "cannot specify --preserveUUID without --drop",
@@ -241,7 +249,7 @@ impl Args {
                 "cannot specify a negative number of insertion workers per collection",
             ),
             (
-                excludes && collection.is_some(),
+                excludes && collection,
                 "--collection is not allowed when --excludeCollection or --excludeCollectionsWithPrefix is specified",
             ),
         ])

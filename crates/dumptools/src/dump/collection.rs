@@ -26,7 +26,7 @@ pub(super) async fn dump(run: &Run<'_>, found: &Found) -> Result<u64> {
     }
     run.log.always(format_args!("writing {name} to {}", run.sink.shown(&found.db, &stored)));
     let mut lane = run.sink.lane(&found.db, &stored)?;
-    let batch = batch_size(run, found, &stored).await?;
+    let batch = batch_size(found);
     let command = find(run, found, &stored, batch)?;
     match run.connection.reader.open(&found.db, command, batch, "dump").await {
         Ok(mut replies) => {
@@ -48,13 +48,9 @@ pub(super) async fn dump(run: &Run<'_>, found: &Found) -> Result<u64> {
 }
 
 /// So many documents that a reply holds about a megabyte.
-async fn batch_size(run: &Run<'_>, found: &Found, stored: &str) -> Result<u32> {
-    let size = match found.uuid.is_some() || found.kind == Kind::TimeSeries {
-        true => run.connection.reader.size(&found.db, stored).await?,
-        false => Default::default(),
-    };
-    let one = size.bytes.checked_div(size.docs).unwrap_or(1000).max(1);
-    Ok(u32::try_from((REPLY / one).clamp(16, 20_000)).unwrap_or(1000))
+fn batch_size(found: &Found) -> u32 {
+    let one = found.bytes.checked_div(found.documents).unwrap_or(1000).max(1);
+    u32::try_from((REPLY / one).clamp(16, 20_000)).unwrap_or(1000)
 }
 
 fn find(run: &Run<'_>, found: &Found, stored: &str, batch: u32) -> Result<RawDocumentBuf> {

@@ -1,9 +1,10 @@
 //! Which collections are dumped, and what is known of them.
 
 use bson::{RawDocument, doc, rawdoc};
-use bygone_agent::source::Fault;
+use bygone_agent::source::{CollectionSize, Fault};
 use bygone_base::{Error, Result};
 use bygone_restore::names::BUCKETS;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::Options;
 use crate::{
@@ -45,6 +46,8 @@ pub struct Found {
     pub uuid: Option<[u8; 16]>,
     /// About how many documents.
     pub documents: u64,
+    /// About how many bytes they have.
+    pub bytes: u64,
 }
 
 impl Found {
@@ -101,10 +104,15 @@ pub(super) async fn list(
     if let (Some(db), Some(name), true) = (&selection.db, &selection.collection, found.is_empty()) {
         log.always(format_args!("namespace with DB {db} and collection {name} does not exist"));
     }
-    for one in &mut found {
-        if one.kind != Kind::View {
-            one.documents = connection.reader.size(&one.db, &one.stored()).await?.docs;
+    let sizes = stream::iter(&found).map(|one| async move {
+        match one.kind {
+            Kind::View => Ok(CollectionSize::default()),
+            _ => connection.reader.size(&one.db, &one.stored()).await,
         }
+    });
+    let sizes: Vec<CollectionSize> = sizes.buffered(8).try_collect().await?;
+    for (one, size) in found.iter_mut().zip(sizes) {
+        (one.documents, one.bytes) = (size.docs, size.bytes);
     }
     Ok(found)
 }
@@ -154,6 +162,7 @@ fn read(db: &str, entry: &[u8], options: &Options) -> Result<Option<Found>> {
         options: if options.views_as_collections { empty.into_bytes() } else { own(listed)? },
         uuid,
         documents: 0,
+        bytes: 0,
     }))
 }
 

@@ -345,9 +345,9 @@ mod tests {
         // Seen: NaNs with a payload, invalid UTF-8, array keys that count wrong, -0 of decimals, ..
         assert!(whole * 10 > ids.len() * 8, "{whole} of {}", ids.len());
         for doc in &ids {
-            let text = to_text(doc).unwrap();
-            let again = parse(&text, Strictness::Strict).unwrap();
-            assert_eq!(to_text(&again).unwrap(), text);
+            // What JSON cannot say is lost once, and then nothing more.
+            let again = parse(&to_text(doc).unwrap(), Strictness::Strict).unwrap();
+            assert!(is_told_whole(&again), "{}", to_text(doc).unwrap());
         }
     }
 

@@ -4,6 +4,7 @@
 mod behaviour;
 mod documents;
 mod exported;
+mod faults;
 mod flags;
 mod oplog;
 mod rounds;
@@ -96,13 +97,17 @@ pub async fn empty(client: &Client) {
             client.database(&db).drop().await.unwrap();
         }
     }
-    for db in client.list_database_names().await.unwrap().into_iter().chain(["admin".to_owned()]) {
-        if matches!(db.as_str(), "config" | "local") {
-            continue;
+    // Users and roles live in admin, whatever database they are of.
+    for (coll, command) in
+        [("system.users", "dropAllUsersFromDatabase"), ("system.roles", "dropAllRolesFromDatabase")]
+    {
+        let find = bson::doc! {"find": coll, "projection": {"db": 1}};
+        let reply = client.database("admin").run_command(find).await.unwrap();
+        let batch = reply.get_document("cursor").unwrap().get_array("firstBatch").unwrap().clone();
+        for entry in batch {
+            let db = entry.as_document().unwrap().get_str("db").unwrap().to_owned();
+            client.database(&db).run_command(bson::doc! {command: 1}).await.unwrap();
         }
-        let db = client.database(&db);
-        db.run_command(bson::doc! {"dropAllUsersFromDatabase": 1}).await.unwrap();
-        db.run_command(bson::doc! {"dropAllRolesFromDatabase": 1}).await.unwrap();
     }
 }
 
