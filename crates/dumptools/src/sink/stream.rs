@@ -1,6 +1,6 @@
 //! Bytes on their way to a file or a pipe, compressed on several threads where asked for.
 //!
-//! Gzip and zstd are both formats in which pieces compressed alone, one behind the other, are one whole: each 4 MB of
+//! Gzip and zstd are both formats in which pieces compressed alone, one behind the other, are one whole: each 2 MB of
 //! the stream become a member of their own.
 
 use std::{
@@ -15,8 +15,8 @@ use tokio::{
     task::{JoinHandle, spawn_blocking},
 };
 
-/// Bytes of a member before compression. Larger ones compress better; the stock tool has one for all.
-const MEMBER: usize = 4 << 20;
+/// Bytes of a member before compression. Larger ones compress a little better and take more memory.
+const MEMBER: usize = 2 << 20;
 
 /// How files are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,7 +45,7 @@ impl Compression {
         match self {
             Compression::None => Ok(bytes.to_vec()),
             Compression::Gzip => {
-                let room = Vec::with_capacity(bytes.len() / 2 + 64);
+                let room = Vec::with_capacity(bytes.len() * 5 / 8 + 64);
                 let mut encoder = GzEncoder::new(room, flate2::Compression::new(6));
                 let written = encoder.write_all(bytes).and_then(|()| encoder.finish());
                 written.map_err(|e| Error::io("compress with gzip", e))
