@@ -14,8 +14,14 @@ const KEPT: usize = 208;
 /// What stands between them: an escaped `$`.
 const MARK: &str = "%24";
 
+/// What names users, roles and their version in a dump of one database; no collection can be called so.
+pub const PEOPLE: &str = "$admin.";
+
 /// The name of a collection's files, without their endings.
 pub fn file_name(collection: &str) -> String {
+    if collection.starts_with(PEOPLE) {
+        return collection.to_owned();
+    }
     let escaped = escape(collection);
     if escaped.len() <= LONGEST {
         return escaped;
@@ -93,6 +99,12 @@ mod tests {
         let cut = file_name(&"a".repeat(239));
         assert!(is_cut(&cut) && !is_cut(&kept));
         assert_eq!(cut.len(), 238);
+    }
+
+    #[test]
+    fn users_and_roles_keep_their_names() {
+        assert_eq!(file_name("$admin.system.users"), "$admin.system.users");
+        assert_eq!(file_name("$x"), "%24x");
     }
 
     proptest! {

@@ -4,7 +4,7 @@ use bson::rawdoc;
 use bygone_base::{Error, Result};
 
 use super::Run;
-use crate::report::plural;
+use crate::{names::PEOPLE, report::plural};
 
 /// One of the three collections of `admin`, for one database.
 #[derive(Debug, Clone)]
@@ -16,8 +16,11 @@ pub(super) struct Source {
 }
 
 pub(super) fn sources(db: &str) -> Vec<Source> {
-    let source =
-        |collection| Source { db: db.to_owned(), name: format!("$admin.{collection}"), collection };
+    let source = |collection| Source {
+        db: db.to_owned(),
+        name: format!("{PEOPLE}{collection}"),
+        collection,
+    };
     ["system.users", "system.roles", "system.version"].map(source).into()
 }
 

@@ -30,6 +30,7 @@ use crate::{
     archive::Event,
     frames::{Frames, Piece},
     metadata::Kind,
+    names,
     report::plural,
     sink::Compression,
 };
@@ -184,7 +185,7 @@ impl Names {
         if db.is_empty() && collection == "oplog" {
             return Some(Item::Oplog(piece));
         }
-        if let Some(person) = collection.strip_prefix("$admin.") {
+        if let Some(person) = collection.strip_prefix(names::PEOPLE) {
             return self.of_one_database.then(|| Item::Person(person.to_owned(), piece));
         }
         if db == "admin" && collection.starts_with("system.") && collection != "system.js" {

@@ -17,13 +17,10 @@ use super::{
 use crate::{
     archive,
     metadata::{Kind, Metadata},
-    names,
+    names::{self, PEOPLE},
     report::Log,
     sink::Compression,
 };
-
-/// Users, roles and their version as a dump of one database names them.
-const PEOPLE: &str = "$admin.";
 
 /// A namespace to restore.
 #[derive(Debug, Clone)]
@@ -280,7 +277,7 @@ impl Gather<'_> {
     }
 
     fn metadata_file(&mut self, db: &str, stem: &str, path: &Path) -> Result<()> {
-        if stem.starts_with("$admin.") {
+        if stem.starts_with(PEOPLE) {
             return Ok(());
         }
         let metadata = files::metadata(path, self.options.compression)?;

@@ -94,6 +94,7 @@ async fn a_restore_outlives_a_restart_of_its_server() {
             (count > 500).then_some(())
         });
         some.await.expect("the restore has begun");
+        target.members[0].kill();
         target.restart(0).await;
     };
     let (ended, ()) = tokio::join!(restore, restart);

@@ -1,7 +1,7 @@
 //! Round trips between ours and the stock tools, compared by dbHash and catalogue.
 
-use bson::{doc, rawdoc};
-use bygone_document::corpus;
+use bson::{RawDocumentBuf, doc, rawdoc};
+use bygone_document::{Doc, corpus};
 use bygone_tests::{
     ClusterState, ReplicaSet, Version, Workload, diff, oracle::differing_documents, state_at,
 };
@@ -61,13 +61,13 @@ async fn fill(client: &Client, version: Version) {
     let db = client.database("odd");
     for group in corpus::id_groups() {
         let Some(first) = group.into_iter().next() else { continue };
-        // One of each group: the others have the same key.
-        let inner = bson::RawDocumentBuf::from_bytes(first).unwrap();
-        let value = inner.get("_id").unwrap().unwrap();
-        let mut document = rawdoc! {};
-        document.append(bson::cstr!("_id"), value);
-        document.append(bson::cstr!("again"), value);
-        // The driver's own insert reads the _id, which not all of these can be.
+        // One of each group: the others have the same key. Put together as bytes, for not all of it is UTF-8.
+        let element = Doc::new(&first).unwrap().require("_id").unwrap();
+        let again = [&[element.kind()], &b"again\0"[..], element.value()].concat();
+        let body = [element.raw(), &again, &[0]].concat();
+        let length = i32::try_from(body.len() + 4).unwrap().to_le_bytes();
+        let document = RawDocumentBuf::from_bytes([&length[..], &body].concat()).unwrap();
+        // The driver's own insert reads the _id.
         let mut documents = bson::RawArrayBuf::new();
         documents.push(document);
         db.run_raw_command(rawdoc! {"insert": "types", "documents": documents}).await.unwrap();
@@ -86,9 +86,15 @@ async fn fill(client: &Client, version: Version) {
     db.create_collection("empty").await.unwrap();
 }
 
+/// The stock tool (until 100.14) leaves an empty partialFilterExpression out of an index.
+pub fn stock_loses(difference: &str) -> bool {
+    difference.contains("partialFilterExpression:{}")
+}
+
 async fn check(label: &str, left: (&Client, Version), mark: &ClusterState, right: &Client) {
     let found = state_at(right, left.1, None).await;
-    let differences = diff(mark, &found);
+    let mut differences = diff(mark, &found);
+    differences.retain(|difference| !(label.contains("to Stock") && stock_loses(difference)));
     if let Some(first) = differences.first() {
         let name = first.split(": ").next().unwrap_or_default();
         let (db, coll) = name.split_once('.').unwrap_or((name, ""));
@@ -104,7 +110,7 @@ async fn all_trips(version: Version) {
     let (from, to) = (source.client().await, target.client().await);
     fill(&from, version).await;
     let mark = state_at(&from, version, None).await;
-    assert!(mark.collections.len() > 20, "{mark}");
+    assert!(mark.collections.len() > 15, "{mark}");
     let trips = [
         (Tools::Stock, Tools::Ours, Form::Directory),
         (Tools::Stock, Tools::Ours, Form::ArchiveGzip),
