@@ -173,11 +173,18 @@ impl Context {
     }
 }
 
-/// `bygone COMMAND --store file://STORE`
-pub fn bygone(command: &str, store: &Path) -> Command {
+/// `bygone NAME`, one of the drop-in tools.
+pub fn tool(name: &str) -> Command {
     let binary = env::var_os("BYGONE_BIN").map_or_else(|| beside("bygone"), PathBuf::from);
     let mut process = Command::new(binary);
-    process.args([command, "--store", &url(store)]);
+    process.arg(name);
+    process
+}
+
+/// `bygone COMMAND --store file://STORE`
+pub fn bygone(command: &str, store: &Path) -> Command {
+    let mut process = tool(command);
+    process.args(["--store", &url(store)]);
     process
 }
 

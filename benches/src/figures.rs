@@ -1,6 +1,7 @@
 //! What is compared with what.
 
 mod cost;
+mod dump;
 mod growth;
 mod head;
 mod lag;
@@ -20,6 +21,9 @@ pub async fn run(name: &str, context: &Context) -> Report {
         "growth" => growth::growth(context).await,
         "pitr" => pitr::pitr(context).await,
         "lag" => lag::lag(context).await,
+        "dump" => dump::dumps(context).await,
+        "restore-dump" => dump::restores(context).await,
+        "bsondump" => dump::documents(context).await,
         "cost" => cost::cost(context).await,
         other => panic!("no bench {other:?}"),
     }

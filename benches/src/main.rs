@@ -39,7 +39,19 @@ use crate::{context::Context, report::Figure};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What is measured, in this order: what changes the data comes later.
-const BENCHES: [&str; 8] = ["sync", "network", "head", "snapshot", "growth", "pitr", "lag", "cost"];
+const BENCHES: [&str; 11] = [
+    "sync",
+    "network",
+    "dump",
+    "restore-dump",
+    "bsondump",
+    "head",
+    "snapshot",
+    "growth",
+    "pitr",
+    "lag",
+    "cost",
+];
 
 /// Says what goes on.
 fn say(what: &str) {

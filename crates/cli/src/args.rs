@@ -44,6 +44,8 @@ pub enum Command {
     Snapshots(SnapshotsArgs),
     /// Restore a moment into a replica set
     Restore(Box<RestoreArgs>),
+    /// Write a moment as mongodump would have: for mongorestore, or to look into
+    Export(ExportArgs),
     /// Read and check everything that the snapshots need
     Verify(VerifyArgs),
     /// Free what no snapshot and no point-in-time window needs
@@ -51,6 +53,22 @@ pub enum Command {
     /// Make and rotate encryption keys
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Dump a server; takes the flags of the stock mongodump, see `bygone mongodump --help`
+    #[command(disable_help_flag = true)]
+    Mongodump(ToolArgs),
+    /// Restore a dump; takes the flags of the stock mongorestore, see `bygone mongorestore --help`
+    #[command(disable_help_flag = true)]
+    Mongorestore(ToolArgs),
+    /// Show a dump's documents; takes the flags of the stock bsondump, see `bygone bsondump --help`
+    #[command(disable_help_flag = true)]
+    Bsondump(ToolArgs),
+}
+
+/// What follows the name of a tool, which reads it itself.
+#[derive(Debug, Args)]
+pub struct ToolArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub arguments: Vec<std::ffi::OsString>,
 }
 
 #[derive(Debug, Args)]
@@ -253,6 +271,41 @@ pub struct RestoreArgs {
     /// Insert connections
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub connections: usize,
+    /// Folder for scratch files
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    #[command(flatten)]
+    pub job: JobArgs,
+    /// The moment to export
+    #[arg(long, value_name = "WHEN", default_value = "latest")]
+    pub at: String,
+    /// Directory to write, as mongodump --out
+    #[arg(long, short, value_name = "DIR", conflicts_with = "archive")]
+    pub out: Option<PathBuf>,
+    /// Archive to write, as mongodump --archive; `-` is standard output
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    pub archive: Option<String>,
+    /// Compress with gzip
+    #[arg(long)]
+    pub gzip: bool,
+    /// Compress with Zstandard, which only `bygone mongorestore --zstd` reads
+    #[arg(long, conflicts_with = "gzip")]
+    pub zstd: bool,
+    /// Export only these namespaces (repeatable; * matches anything)
+    #[arg(long, value_name = "PATTERN")]
+    pub ns_include: Vec<String>,
+    /// Leave these namespaces out (repeatable)
+    #[arg(long, value_name = "PATTERN")]
+    pub ns_exclude: Vec<String>,
+    /// Name every collection on the way
+    #[arg(long)]
+    pub list: bool,
     /// Folder for scratch files
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,

@@ -14,6 +14,7 @@ mod args;
 mod commands;
 mod output;
 mod scratch;
+mod tools;
 mod units;
 
 use std::process::ExitCode;
@@ -24,6 +25,9 @@ use clap::Parser as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if let Some((tool, arguments)) = tools::asked_for() {
+        return tools::main(tool, arguments);
+    }
     let cli = args::Cli::parse();
     let output = output::Output::new(&cli);
     output.start_logging(cli.verbose);

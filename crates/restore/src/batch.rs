@@ -23,33 +23,52 @@ const MAX_BYTES: usize = 2 << 20;
 pub(crate) struct Head {
     /// Length field, elements; no terminator.
     bytes: Vec<u8>,
+    unacknowledged: bool,
 }
 
 impl Head {
     /// Inserts into `coll`, in order or not. Documents that the validator would
     /// refuse go in; a top-level Timestamp(0,0) stays where the server can do that.
     pub(crate) fn new(coll: &Namespace, ordered: bool, keep_zero_timestamps: bool) -> Head {
-        let mut build = Build::new()
-            .str("insert", &coll.coll)
-            .bool("ordered", ordered)
-            .bool("bypassDocumentValidation", true);
+        let concern = Build::new().str("w", "majority").finish();
+        Head::with(coll, ordered, keep_zero_timestamps, true, &concern)
+    }
+
+    /// The same with another write concern, and with or without the validator.
+    pub(crate) fn with(
+        coll: &Namespace,
+        ordered: bool,
+        keep_zero_timestamps: bool,
+        bypass_validation: bool,
+        write_concern: &[u8],
+    ) -> Head {
+        let mut build = Build::new().str("insert", &coll.coll).bool("ordered", ordered);
+        if bypass_validation {
+            build = build.bool("bypassDocumentValidation", true);
+        }
         if keep_zero_timestamps {
             build = build.bool("bypassEmptyTsReplacement", true);
         }
-        let mut bytes = build.majority().finish();
+        let mut bytes = build.doc("writeConcern", write_concern).finish();
         bytes.pop();
-        Head { bytes }
+        let w = raw::get(write_concern, "w").and_then(|w| w.number());
+        Head { bytes, unacknowledged: w == Some(0.0) }
+    }
+
+    /// Whether nobody waits for the insert.
+    pub(crate) fn is_unacknowledged(&self) -> bool {
+        self.unacknowledged
     }
 }
 
 /// The documents of one insert command.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Batch {
+pub struct Batch {
     slices: Vec<Bytes>,
     /// How many documents.
-    pub(crate) documents: usize,
+    pub documents: usize,
     /// Bytes of the documents.
-    pub(crate) bytes: usize,
+    pub bytes: usize,
 }
 
 impl Batch {
@@ -124,21 +143,36 @@ impl Decimal {
 }
 
 /// Cuts chunks into batches.
-#[derive(Debug, Default)]
-pub(crate) struct Cutter {
+#[derive(Debug)]
+pub struct Cutter {
     open: Batch,
+    max_documents: usize,
+}
+
+impl Default for Cutter {
+    fn default() -> Self {
+        Cutter::new(MAX_DOCUMENTS)
+    }
 }
 
 impl Cutter {
+    /// Batches of at most so many documents.
+    pub fn new(max_documents: usize) -> Cutter {
+        Cutter { open: Batch::default(), max_documents: max_documents.max(1) }
+    }
+
     /// Takes documents that lie one after the other; gives the batches that are full.
-    pub(crate) fn push(&mut self, documents: &Bytes) -> Result<Vec<Batch>> {
+    ///
+    /// # Errors
+    /// Damaged: a document's length is wrong.
+    pub fn push(&mut self, documents: &Bytes) -> Result<Vec<Batch>> {
         let mut full = Vec::new();
         let (mut start, mut end) = (0, 0);
         for document in raw::split(documents) {
             let length = document?.len();
             let open = &self.open;
             if !open.is_empty()
-                && (open.documents >= MAX_DOCUMENTS || open.bytes + length > MAX_BYTES)
+                && (open.documents >= self.max_documents || open.bytes + length > MAX_BYTES)
             {
                 self.keep(documents, start, end);
                 start = end;
@@ -159,7 +193,7 @@ impl Cutter {
     }
 
     /// What is left.
-    pub(crate) fn finish(self) -> Option<Batch> {
+    pub fn finish(self) -> Option<Batch> {
         (!self.open.is_empty()).then_some(self.open)
     }
 }

@@ -7,7 +7,9 @@
 //! inserted. Then documents are taken in stretches of positions that fit in memory, one pass over the
 //! collection for each.
 
-use bygone_base::{Error, Result};
+use std::collections::VecDeque;
+
+use bygone_base::{CollectionId, Error, Result};
 use bytes::Bytes;
 
 use crate::{
@@ -16,7 +18,7 @@ use crate::{
     hash::StreamHash,
     insert::{self, Into},
     load::{self, Loaded, Shared},
-    model::{Chunk, Position},
+    model::{Chunk, Documents, Position},
     names::Namespace,
     plan::{CappedLimits, CollectionPlan},
     raw::{self, Build},
@@ -41,33 +43,16 @@ pub(crate) async fn load(
     limits: CappedLimits,
     into: &Into,
 ) -> Result<Loaded> {
-    let mut entries = Vec::new();
-    each(shared, plan, |position, document| {
-        entries.push((position, u32::try_from(document.len()).unwrap_or(u32::MAX)));
-    })
-    .await?;
-    entries.sort_unstable();
-    let within = trim(&entries, limits);
-    let more = limits.exact && within.len() < entries.len();
-    let kept = if limits.exact { &entries[..] } else { within };
-    if more {
-        let bytes = kept.iter().map(|(_, size)| u64::from(*size)).sum();
+    let mut ordered = InOrder::new(&*shared.documents, plan.id, &plan.source, limits).await?;
+    if let Some(bytes) = ordered.excess {
         resize(shared, plan, bytes, limits.documents.map(|_| NO_LIMIT)).await?;
     }
     let mut hash = shared.hash.then(|| StreamHash::new(plan.method));
     let mut loaded = Loaded::default();
-    for (first, last) in stretches(kept, STRETCH) {
-        let mut taken: Vec<(Position, Bytes)> = Vec::new();
-        each(shared, plan, |position, document| {
-            if (first..=last).contains(&position) {
-                taken.push((position, document));
-            }
-        })
-        .await?;
-        taken.sort_unstable_by_key(|(position, _)| *position);
+    while let Some(stretch) = ordered.next().await? {
         let mut cutter = Cutter::default();
         let mut batches = Vec::new();
-        for (_, document) in &taken {
+        for document in &stretch {
             loaded.documents += 1;
             loaded.bytes += document.len() as u64;
             if let Some(hash) = &mut hash {
@@ -80,7 +65,7 @@ pub(crate) async fn load(
             load::inserted(shared, &batch);
         }
     }
-    if more {
+    if ordered.excess.is_some() {
         let documents = limits.documents.map(|max| i64::try_from(max).unwrap_or(NO_LIMIT));
         resize(shared, plan, limits.bytes, documents).await?;
     }
@@ -114,24 +99,78 @@ async fn resize(
     Ok(())
 }
 
-/// Passes over all documents with their positions.
-async fn each(
-    shared: &Shared,
-    plan: &CollectionPlan,
-    mut take: impl FnMut(Position, Bytes),
-) -> Result<()> {
-    let mut stream = shared.documents.open(plan.id).await?;
-    while let Some(Chunk { documents, positions, .. }) = stream.next().await? {
-        let missing = || Error::damaged(format!("capped collection {} has no order", plan.source));
-        let mut positions = positions.ok_or_else(missing)?.into_iter();
-        let mut start = 0;
-        for document in raw::split(&documents) {
-            let end = start + document?.len();
-            take(positions.next().ok_or_else(missing)?, documents.slice(start..end));
-            start = end;
+/// A capped collection's documents in the order in which they entered it.
+pub struct InOrder<'a> {
+    documents: &'a dyn Documents,
+    id: CollectionId,
+    shown: &'a Namespace,
+    stretches: VecDeque<(Position, Position)>,
+    /// All bytes, where they are more than the limits allow.
+    excess: Option<u64>,
+}
+
+impl<'a> InOrder<'a> {
+    /// Of the collection `id`, which errors call `shown`; what `limits` push out is left out, unless they
+    /// are exact.
+    ///
+    /// # Errors
+    /// Damaged: a document has no position.
+    pub async fn new(
+        documents: &'a dyn Documents,
+        id: CollectionId,
+        shown: &'a Namespace,
+        limits: CappedLimits,
+    ) -> Result<InOrder<'a>> {
+        let mut ordered =
+            InOrder { documents, id, shown, stretches: VecDeque::new(), excess: None };
+        let mut entries = Vec::new();
+        let take = |position, document: Bytes| {
+            entries.push((position, u32::try_from(document.len()).unwrap_or(u32::MAX)));
+        };
+        ordered.each(take).await?;
+        entries.sort_unstable();
+        let within = trim(&entries, limits);
+        if limits.exact && within.len() < entries.len() {
+            ordered.excess = Some(entries.iter().map(|(_, size)| u64::from(*size)).sum());
         }
+        let kept = if limits.exact { &entries[..] } else { within };
+        ordered.stretches = stretches(kept, STRETCH).into();
+        Ok(ordered)
     }
-    Ok(())
+
+    /// The next documents, about 64 MB; `None` at the end.
+    ///
+    /// # Errors
+    /// As reading the collection.
+    pub async fn next(&mut self) -> Result<Option<Vec<Bytes>>> {
+        let Some((first, last)) = self.stretches.pop_front() else { return Ok(None) };
+        let mut taken: Vec<(Position, Bytes)> = Vec::new();
+        let take = |position, document| {
+            if (first..=last).contains(&position) {
+                taken.push((position, document));
+            }
+        };
+        self.each(take).await?;
+        taken.sort_unstable_by_key(|(position, _)| *position);
+        Ok(Some(taken.into_iter().map(|(_, document)| document).collect()))
+    }
+
+    /// Passes over all documents with their positions.
+    async fn each(&self, mut take: impl FnMut(Position, Bytes)) -> Result<()> {
+        let mut stream = self.documents.open(self.id).await?;
+        while let Some(Chunk { documents, positions, .. }) = stream.next().await? {
+            let missing =
+                || Error::damaged(format!("capped collection {} has no order", self.shown));
+            let mut positions = positions.ok_or_else(missing)?.into_iter();
+            let mut start = 0;
+            for document in raw::split(&documents) {
+                let end = start + document?.len();
+                take(positions.next().ok_or_else(missing)?, documents.slice(start..end));
+                start = end;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What stays of `entries`, which are in order: the newest that fit, at least one.

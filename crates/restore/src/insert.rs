@@ -28,12 +28,39 @@ pub(crate) struct Into {
     pub(crate) ordered: bool,
     /// Documents with a top-level Timestamp(0,0) must be put right after they were inserted.
     pub(crate) fix_zero_timestamps: bool,
+    pub(crate) refusals: Refusals,
+}
+
+/// What becomes of documents that the target refuses: a key is taken, or the validator does not like them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusals {
+    /// They are errors: the collection was made empty by this restore.
+    Fail,
+    /// They are counted and the rest goes in.
+    Count,
+    /// They are counted, and nothing more should be inserted.
+    Stop,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inserted {
+    /// Documents that are in.
+    pub documents: u64,
+    /// Why others are not, one text each.
+    pub refused: Vec<String>,
 }
 
 /// What a reply means.
 #[derive(Debug)]
 enum Outcome {
     Done,
+    /// These were refused; of an ordered insert, so were all after the first one.
+    Refused {
+        taken: u64,
+        /// Places in what was sent, and the server's words.
+        why: Vec<(usize, String)>,
+    },
     /// An ordered insert stopped at a document that is there already.
     Continue {
         skip: usize,
@@ -49,17 +76,27 @@ const ATTEMPTS: u32 = 600;
 const PAUSE: Duration = Duration::from_millis(200);
 const DUPLICATE_KEY: i32 = 11000;
 const MIXED_SCHEMA: i32 = 408;
+const VALIDATION: i32 = 121;
 
 /// Inserts a batch.
-pub(crate) async fn insert(target: &Target, into: &Into, batch: &Batch) -> Result<()> {
+pub(crate) async fn insert(target: &Target, into: &Into, batch: &Batch) -> Result<Inserted> {
     let what = format!("insert into {}", into.name);
     let (mut skip, mut repeated, mut attempts) = (0, false, 0);
+    let mut out = Vec::new();
+    let mut inserted = Inserted { documents: batch.documents as u64, refused: Vec::new() };
     while skip < batch.documents {
         let reply = target.retry(&what, &into.name.db, || batch.body(&into.head, skip)).await;
         let reply = reply.map_err(|e| denied_hint(e, "restore"))?;
         repeated |= reply.repeated;
-        match outcome(&what, &reply.document, batch.documents - skip, into.ordered, repeated)? {
+        let left = batch.documents - skip;
+        match outcome(&what, &reply.document, left, into, repeated)? {
             Outcome::Done => break,
+            Outcome::Refused { taken, why } => {
+                let (places, refused): (Vec<usize>, Vec<String>) = why.into_iter().unzip();
+                out = places.iter().map(|place| skip + place).collect();
+                inserted = Inserted { documents: skip as u64 + taken, refused };
+                break;
+            }
             Outcome::Continue { skip: more } => skip += more,
             Outcome::Again if attempts < ATTEMPTS => {
                 repeated = true;
@@ -75,33 +112,44 @@ pub(crate) async fn insert(target: &Target, into: &Into, batch: &Batch) -> Resul
             }
         }
     }
-    if into.fix_zero_timestamps { fix_zero_timestamps(target, into, batch).await } else { Ok(()) }
+    if into.fix_zero_timestamps {
+        fix_zero_timestamps(target, into, batch, &out).await?;
+    }
+    Ok(inserted)
 }
 
 fn outcome(
     what: &str,
     reply: &Document,
     sent: usize,
-    ordered: bool,
+    into: &Into,
     repeated: bool,
 ) -> Result<Outcome> {
     let Ok(errors) = reply.get_array("writeErrors") else {
         return match reply.get_i32("n").map(usize::try_from) {
             Ok(Ok(n)) if n == sent => Ok(Outcome::Done),
+            // Nobody is told what became of an insert that nobody waits for.
+            Err(_) if into.head.is_unacknowledged() => Ok(Outcome::Done),
             _ => Err(Error::internal(format!("{what}: not all of {sent} documents were taken"))),
         };
     };
+    let mut why = Vec::new();
     for failed in errors.iter().filter_map(|e| e.as_document()) {
         let code = failed.get_i32("code").unwrap_or_default();
         let on_id = failed.get_document("keyPattern").is_ok_and(|k| k.keys().eq(["_id"]));
         match code {
-            DUPLICATE_KEY if repeated && on_id && ordered => {
+            DUPLICATE_KEY if repeated && on_id && into.ordered => {
                 let index = failed.get_i32("index").ok().and_then(|i| usize::try_from(i).ok());
                 return Ok(Outcome::Continue { skip: index.unwrap_or_default() + 1 });
             }
             DUPLICATE_KEY if repeated && on_id => {}
             MIXED_SCHEMA if !repeated => return Ok(Outcome::MixedSchema),
             code if error::is_transient(code) => return Ok(Outcome::Again),
+            DUPLICATE_KEY | VALIDATION if into.refusals != Refusals::Fail => {
+                let index = failed.get_i32("index").ok().and_then(|i| usize::try_from(i).ok());
+                let text = failed.get_str("errmsg").unwrap_or_default().to_owned();
+                why.push((index.unwrap_or_default(), text));
+            }
             DUPLICATE_KEY => {
                 let text = failed.get_str("errmsg").unwrap_or_default();
                 return Err(Error::new(ErrorKind::Conflict, format!("{what}: {text}")).hint(
@@ -117,7 +165,11 @@ fn outcome(
             }
         }
     }
-    Ok(Outcome::Done)
+    if why.is_empty() {
+        return Ok(Outcome::Done);
+    }
+    let taken = reply.get_i32("n").ok().and_then(|n| u64::try_from(n).ok()).unwrap_or_default();
+    Ok(Outcome::Refused { taken, why })
 }
 
 async fn allow_mixed_schema(target: &Target, series: &Namespace) -> Result<()> {
@@ -132,10 +184,19 @@ async fn allow_mixed_schema(target: &Target, series: &Namespace) -> Result<()> {
 
 /// Replaces documents with a top-level Timestamp(0,0) by themselves: servers that
 /// put the current time there on insert keep it in an update by pipeline.
-async fn fix_zero_timestamps(target: &Target, into: &Into, batch: &Batch) -> Result<()> {
-    for document in batch.iter() {
+/// Documents that are not in, which `out` has the places of, stay out; ordered, so do all behind them.
+async fn fix_zero_timestamps(
+    target: &Target,
+    into: &Into,
+    batch: &Batch,
+    out: &[usize],
+) -> Result<()> {
+    for (place, document) in batch.iter().enumerate() {
         let document = document?;
-        if !has_zero_timestamp(document) {
+        if into.ordered && out.contains(&place) {
+            return Ok(());
+        }
+        if !has_zero_timestamp(document) || out.contains(&place) {
             continue;
         }
         let what = format!("keep Timestamp(0,0) in {}", into.name);
@@ -179,7 +240,23 @@ mod tests {
     use super::*;
 
     fn judged(reply: Document, ordered: bool, repeated: bool) -> Result<Outcome> {
-        outcome("insert", &reply, 3, ordered, repeated)
+        outcome("insert", &reply, 3, &into(ordered, Refusals::Fail), repeated)
+    }
+
+    fn into(ordered: bool, refusals: Refusals) -> Into {
+        let name = Namespace::new("a", "b");
+        let head = Head::new(&name, ordered, true);
+        let shown = name.clone();
+        Into { name, shown, head, ordered, fix_zero_timestamps: false, refusals }
+    }
+
+    #[test]
+    fn refused_documents_are_counted_where_they_may_be() {
+        let counting = into(false, Refusals::Count);
+        let found = outcome("insert", &duplicate("x"), 3, &counting, false).unwrap();
+        assert!(
+            matches!(found, Outcome::Refused { taken: 2, why } if why == [(1, "dup".to_owned())])
+        );
     }
 
     fn duplicate(key: &str) -> Document {

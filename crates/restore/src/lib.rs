@@ -23,7 +23,8 @@
 
 mod batch;
 mod build;
-mod capped;
+pub mod bulk;
+pub mod capped;
 pub mod create;
 mod error;
 pub mod facts;
@@ -38,7 +39,7 @@ pub mod names;
 pub mod plan;
 pub mod progress;
 pub mod proof;
-mod raw;
+pub mod raw;
 mod report;
 pub mod run;
 pub mod target;
@@ -47,6 +48,7 @@ pub mod version;
 mod view;
 
 pub use facts::TargetFacts;
+pub use insert::Refusals;
 pub use load::Loaded;
 pub use model::{Chunk, Contents, DocumentStream, Documents};
 pub use names::{NameRules, Namespace};

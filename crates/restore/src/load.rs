@@ -28,7 +28,7 @@ use crate::{
     batch::{Batch, Cutter, Head},
     build, capped,
     hash::StreamHash,
-    insert::{self, Into},
+    insert::{self, Into, Refusals},
     model::Documents,
     plan::{CollectionPlan, RestorePlan},
     progress::Meter,
@@ -78,6 +78,7 @@ impl Loading {
             head: Head::new(&plan.target, ordered, keeps),
             ordered,
             fix_zero_timestamps: !keeps,
+            refusals: Refusals::Fail,
         };
         Loading { index, into, open: AtomicU64::new(1) }
     }

@@ -78,6 +78,18 @@ pub struct CappedLimits {
     pub exact: bool,
 }
 
+impl CappedLimits {
+    /// As a collection's options say them, on a source of this feature compatibility version.
+    pub fn of(options: &[u8], fcv: ServerVersion) -> CappedLimits {
+        let limit = |name| raw::get(options, name).and_then(|f| f.number()).filter(|n| *n > 0.0);
+        CappedLimits {
+            bytes: limit("size").map_or(u64::MAX, |n| n as u64),
+            documents: limit("max").map(|n| n as u64),
+            exact: fcv >= ServerVersion::new(5, 0),
+        }
+    }
+}
+
 /// Something that is not restored, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
@@ -182,11 +194,8 @@ pub fn plan(
     for (collection, target) in &chosen {
         let series = collection.name.without_buckets();
         let alone = series != collection.name && !views.contains(&series);
-        let mut planned = collection_plan(collection, target, alone, facts.version)?;
-        if let Some(limits) = &mut planned.capped {
-            limits.exact = contents.source.fcv >= ServerVersion::new(5, 0);
-        }
-        plan.collections.push(planned);
+        let versions = (facts.version, contents.source.fcv);
+        plan.collections.push(collection_plan(collection, target, alone, versions)?);
     }
     plan.collections.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.source.cmp(&b.source)));
     let views = chosen_views(contents, options, &mut plan)?;
@@ -203,15 +212,10 @@ fn collection_plan(
     source: &SourceCollection,
     target: &Namespace,
     alone: bool,
-    version: ServerVersion,
+    (version, fcv): (ServerVersion, ServerVersion),
 ) -> Result<CollectionPlan> {
     let options = source.options.as_bytes();
-    let limit = |name| raw::get(options, name).and_then(|f| f.number()).filter(|n| *n > 0.0);
-    let capped = source.capped.then(|| CappedLimits {
-        bytes: limit("size").map_or(u64::MAX, |n| n as u64),
-        documents: limit("max").map(|n| n as u64),
-        exact: false,
-    });
+    let capped = source.capped.then(|| CappedLimits::of(options, fcv));
     // Server-facts: natural order on 8.2, _id order on 4.4 and 5.0; others were not seen.
     let method = match (source.capped, create::default_collation(options)) {
         (true, _) if version >= ServerVersion::new(8, 2) => Method::DbHashNatural,

@@ -5,32 +5,40 @@
 use bson::RawDocumentBuf;
 use bygone_base::{Error, Result};
 
-/// Type bytes that this crate looks at.
-pub(crate) mod kind {
-    pub(crate) const DOUBLE: u8 = 0x01;
-    pub(crate) const STRING: u8 = 0x02;
-    pub(crate) const DOCUMENT: u8 = 0x03;
-    pub(crate) const ARRAY: u8 = 0x04;
-    pub(crate) const BOOL: u8 = 0x08;
-    pub(crate) const INT32: u8 = 0x10;
-    pub(crate) const TIMESTAMP: u8 = 0x11;
-    pub(crate) const INT64: u8 = 0x12;
+/// Type bytes that this crate looks at (<https://bsonspec.org/spec.html>).
+pub mod kind {
+    /// 64-bit double.
+    pub const DOUBLE: u8 = 0x01;
+    /// String.
+    pub const STRING: u8 = 0x02;
+    /// Embedded document.
+    pub const DOCUMENT: u8 = 0x03;
+    /// Array.
+    pub const ARRAY: u8 = 0x04;
+    /// Boolean.
+    pub const BOOL: u8 = 0x08;
+    /// 32-bit integer.
+    pub const INT32: u8 = 0x10;
+    /// Timestamp.
+    pub const TIMESTAMP: u8 = 0x11;
+    /// 64-bit integer.
+    pub const INT64: u8 = 0x12;
 }
 
 /// One element of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Field<'a> {
+pub struct Field<'a> {
     /// Type byte.
-    pub(crate) kind: u8,
+    pub kind: u8,
     /// Name without its terminator; need not be UTF-8.
-    pub(crate) name: &'a [u8],
+    pub name: &'a [u8],
     /// The value's bytes.
-    pub(crate) value: &'a [u8],
+    pub value: &'a [u8],
 }
 
 impl<'a> Field<'a> {
     /// The value as a number, where it is one that fits.
-    pub(crate) fn number(&self) -> Option<f64> {
+    pub fn number(&self) -> Option<f64> {
         match self.kind {
             kind::DOUBLE => Some(f64::from_le_bytes(self.value.try_into().ok()?)),
             kind::INT32 => Some(f64::from(i32::from_le_bytes(self.value.try_into().ok()?))),
@@ -40,7 +48,7 @@ impl<'a> Field<'a> {
     }
 
     /// True, or a number other than zero: the server takes both for yes.
-    pub(crate) fn is_true(&self) -> bool {
+    pub fn is_true(&self) -> bool {
         match self.kind {
             kind::BOOL => self.value == [1],
             _ => self.number().is_some_and(|n| n != 0.0),
@@ -48,19 +56,19 @@ impl<'a> Field<'a> {
     }
 
     /// The text of a string.
-    pub(crate) fn text(&self) -> Option<&'a str> {
+    pub fn text(&self) -> Option<&'a str> {
         let bytes = (self.kind == kind::STRING).then_some(self.value)?;
         std::str::from_utf8(bytes.get(4..bytes.len().checked_sub(1)?)?).ok()
     }
 
     /// An embedded document.
-    pub(crate) fn doc(&self) -> Option<&'a [u8]> {
+    pub fn doc(&self) -> Option<&'a [u8]> {
         (self.kind == kind::DOCUMENT).then_some(self.value)
     }
 }
 
 /// The elements of a document in order.
-pub(crate) fn fields(doc: &[u8]) -> Fields<'_> {
+pub fn fields(doc: &[u8]) -> Fields<'_> {
     let length = doc.first_chunk::<4>().map(|b| u32::from_le_bytes(*b) as usize);
     let good = length == Some(doc.len()) && doc.len() >= 5 && doc.last() == Some(&0);
     if good { Fields { rest: &doc[4..], bad: false } } else { Fields { rest: &[], bad: true } }
@@ -68,7 +76,7 @@ pub(crate) fn fields(doc: &[u8]) -> Fields<'_> {
 
 /// Iterator of [`fields`]; gives an error once on damaged bytes.
 #[derive(Debug, Clone)]
-pub(crate) struct Fields<'a> {
+pub struct Fields<'a> {
     rest: &'a [u8],
     bad: bool,
 }
@@ -126,33 +134,40 @@ fn value_length(kind: u8, bytes: &[u8]) -> Option<usize> {
 }
 
 /// The first element of that name; `None` also for a damaged document.
-pub(crate) fn get<'a>(doc: &'a [u8], name: &str) -> Option<Field<'a>> {
+pub fn get<'a>(doc: &'a [u8], name: &str) -> Option<Field<'a>> {
     fields(doc).map_while(Result::ok).find(|f| f.name == name.as_bytes())
 }
 
 /// Whether the named element is there and true.
-pub(crate) fn is_true(doc: &[u8], name: &str) -> bool {
+pub fn is_true(doc: &[u8], name: &str) -> bool {
     get(doc, name).is_some_and(|f| f.is_true())
 }
 
 /// The named string.
-pub(crate) fn text<'a>(doc: &'a [u8], name: &str) -> Option<&'a str> {
+pub fn text<'a>(doc: &'a [u8], name: &str) -> Option<&'a str> {
     get(doc, name).and_then(|f| f.text())
 }
 
 /// Builds a document element by element.
 #[derive(Debug, Clone)]
-pub(crate) struct Build {
+pub struct Build {
     bytes: Vec<u8>,
 }
 
+impl Default for Build {
+    fn default() -> Self {
+        Build::new()
+    }
+}
+
 impl Build {
-    pub(crate) fn new() -> Self {
+    /// A document without elements.
+    pub fn new() -> Self {
         Build { bytes: vec![0; 4] }
     }
 
     /// Any element, verbatim.
-    pub(crate) fn element(mut self, kind: u8, name: &[u8], value: &[u8]) -> Self {
+    pub fn element(mut self, kind: u8, name: &[u8], value: &[u8]) -> Self {
         self.bytes.push(kind);
         self.bytes.extend_from_slice(name);
         self.bytes.push(0);
@@ -160,11 +175,13 @@ impl Build {
         self
     }
 
-    pub(crate) fn field(self, field: &Field<'_>) -> Self {
+    /// An element of another document, verbatim.
+    pub fn field(self, field: &Field<'_>) -> Self {
         self.element(field.kind, field.name, field.value)
     }
 
-    pub(crate) fn str(self, name: &str, value: &str) -> Self {
+    /// A string.
+    pub fn str(self, name: &str, value: &str) -> Self {
         let mut bytes = Vec::with_capacity(value.len() + 5);
         bytes.extend_from_slice(&u32::try_from(value.len() + 1).unwrap_or(u32::MAX).to_le_bytes());
         bytes.extend_from_slice(value.as_bytes());
@@ -172,16 +189,18 @@ impl Build {
         self.element(kind::STRING, name.as_bytes(), &bytes)
     }
 
-    pub(crate) fn bool(self, name: &str, value: bool) -> Self {
+    /// A boolean.
+    pub fn bool(self, name: &str, value: bool) -> Self {
         self.element(kind::BOOL, name.as_bytes(), &[u8::from(value)])
     }
 
-    pub(crate) fn doc(self, name: &str, value: &[u8]) -> Self {
+    /// An embedded document.
+    pub fn doc(self, name: &str, value: &[u8]) -> Self {
         self.element(kind::DOCUMENT, name.as_bytes(), value)
     }
 
     /// An array of documents.
-    pub(crate) fn docs(self, name: &str, values: &[&[u8]]) -> Self {
+    pub fn docs(self, name: &str, values: &[&[u8]]) -> Self {
         let mut array = Build::new();
         for (index, value) in values.iter().enumerate() {
             array = array.doc(&index.to_string(), value);
@@ -190,11 +209,12 @@ impl Build {
     }
 
     /// `writeConcern: {w: "majority"}`, which every write of a restore carries.
-    pub(crate) fn majority(self) -> Self {
+    pub fn majority(self) -> Self {
         self.doc("writeConcern", &Build::new().str("w", "majority").finish())
     }
 
-    pub(crate) fn finish(mut self) -> Vec<u8> {
+    /// The document's bytes.
+    pub fn finish(mut self) -> Vec<u8> {
         self.bytes.push(0);
         let length = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
         self.bytes[..4].copy_from_slice(&length.to_le_bytes());
@@ -202,14 +222,14 @@ impl Build {
     }
 
     /// The document as a command.
-    pub(crate) fn command(self) -> Result<RawDocumentBuf> {
+    pub fn command(self) -> Result<RawDocumentBuf> {
         RawDocumentBuf::from_bytes(self.finish())
             .map_err(|e| Error::internal("build a command").source(e))
     }
 }
 
 /// `doc` without the named elements.
-pub(crate) fn without(doc: &[u8], names: &[&str]) -> Result<Vec<u8>> {
+pub fn without(doc: &[u8], names: &[&str]) -> Result<Vec<u8>> {
     let mut out = Build::new();
     for field in fields(doc) {
         let field = field?;
@@ -221,13 +241,13 @@ pub(crate) fn without(doc: &[u8], names: &[&str]) -> Result<Vec<u8>> {
 }
 
 /// Documents laid one after the other, as leaves hold them.
-pub(crate) fn split(stream: &[u8]) -> Split<'_> {
+pub fn split(stream: &[u8]) -> Split<'_> {
     Split { rest: stream }
 }
 
 /// Iterator of [`split`].
 #[derive(Debug, Clone)]
-pub(crate) struct Split<'a> {
+pub struct Split<'a> {
     rest: &'a [u8],
 }
 

@@ -37,10 +37,11 @@ impl fmt::Debug for Target {
 
 /// A reply, and how it was got.
 #[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) document: Document,
+pub struct Reply {
+    /// What the server answered.
+    pub document: Document,
     /// An earlier attempt may have done its work.
-    pub(crate) repeated: bool,
+    pub repeated: bool,
 }
 
 impl Target {
@@ -83,10 +84,31 @@ impl Target {
     }
 
     /// Runs a command, again and again while the target is not there.
-    pub(crate) async fn run(&self, what: &str, command: &Command) -> Result<Reply> {
+    ///
+    /// # Errors
+    /// What the server refuses, with its code at the end of the message; Unavailable when patience ends.
+    pub async fn run(&self, what: &str, command: &Command) -> Result<Reply> {
         let body = RawDocumentBuf::from_bytes(command.body.clone())
             .map_err(|e| Error::internal(what).source(e))?;
         self.retry(what, &command.db, || Ok(body.clone())).await
+    }
+
+    /// As [`Target::run`], but a refusal that waiting does not help against is given as the server said it.
+    ///
+    /// # Errors
+    /// Unavailable when patience ends.
+    pub async fn answer(&self, what: &str, command: &Command) -> Result<Document> {
+        let body = RawDocumentBuf::from_bytes(command.body.clone())
+            .map_err(|e| Error::internal(what).source(e))?;
+        match self.once(&command.db, body).await {
+            Ok(reply) if unacknowledged(what, &reply).is_none() => return Ok(reply),
+            Err(failed) if !error::driver(what, &failed).kind().is_transient() => {
+                let said = failed.server_response().and_then(|r| Document::try_from(r).ok());
+                return said.ok_or_else(|| error::driver(what, &failed));
+            }
+            _ => {}
+        }
+        self.run(what, command).await.map(|reply| reply.document)
     }
 
     /// As [`Target::run`] for a body that is built for each attempt.
@@ -211,7 +233,10 @@ impl Target {
     }
 
     /// All documents of a short cursor.
-    pub(crate) async fn cursor(
+    ///
+    /// # Errors
+    /// As the server refuses it.
+    pub async fn cursor(
         &self,
         what: &str,
         db: &str,

@@ -76,11 +76,6 @@ async fn first_snapshot(world: &mut World) {
     panic!("no snapshot");
 }
 
-async fn snapshots(world: &World) -> usize {
-    let part = world.part().await.unwrap();
-    part.snapshot_ids().await.unwrap().len()
-}
-
 #[test]
 fn a_prepare_before_and_its_commit_after_a_fold_and_a_snapshot() {
     simulate(calm(Shape::Together), async |world| {

@@ -10,6 +10,7 @@
 mod agent;
 mod bad_input;
 mod damage;
+mod dump;
 mod filters;
 mod hard_cases;
 mod harness;

@@ -21,7 +21,14 @@ const MAY_LINK: [(&str, &[&str]); 9] = [
     ("object_store", &["bygone-blockstore"]),
     (
         "mongodb",
-        &["bygone-agent", "bygone-restore", "bygone-tests", "bygone-benches", "bygone-xtask"],
+        &[
+            "bygone-agent",
+            "bygone-restore",
+            "bygone-dumptools",
+            "bygone-tests",
+            "bygone-benches",
+            "bygone-xtask",
+        ],
     ),
     ("axum", &["bygone-ingest"]),
     ("hyper", &["bygone-ingest"]),

@@ -6,7 +6,10 @@ use async_trait::async_trait;
 use bson::RawDocumentBuf;
 use bygone_base::Clock;
 use futures::StreamExt as _;
-use mongodb::{options::CursorType, raw_batch_cursor::RawBatchCursor};
+use mongodb::{
+    options::{CursorType, SelectionCriteria},
+    raw_batch_cursor::RawBatchCursor,
+};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{Batch, Batches, SourceResult, error::from_driver, mongo::MongoMember};
@@ -24,11 +27,16 @@ pub(super) struct Reading {
     /// Tails wait on the server for this long.
     pub(super) await_data: Option<Duration>,
     pub(super) pause: Duration,
+    /// How long one reply may take.
+    pub(super) limit: Duration,
+    /// Which member of a set answers, where the client is of a set.
+    pub(super) select: Option<SelectionCriteria>,
 }
 
 impl Reading {
     pub(super) fn plain(what: &'static str, batch: u32) -> Self {
-        Reading { what, batch, await_data: None, pause: Duration::ZERO }
+        let (pause, limit) = (Duration::ZERO, REPLY);
+        Reading { what, batch, await_data: None, pause, limit, select: None }
     }
 }
 
@@ -59,9 +67,14 @@ impl MongoMember {
         if let Some(wait) = reading.await_data {
             run = run.cursor_type(CursorType::TailableAwait).max_time(wait);
         }
+        if let Some(select) = reading.select.clone() {
+            run = run.selection_criteria(select);
+        }
         let opened = tokio::select! {
             opened = run.batch() => opened,
-            () = self.clock.sleep(REPLY) => return Err(self.too_slow(reading.what, REPLY)),
+            () = self.clock.sleep(reading.limit) => {
+                return Err(self.too_slow(reading.what, reading.limit));
+            }
         };
         let cursor = opened.map_err(|e| from_driver(reading.what, &self.host, &e))?;
         let (tx, replies) = mpsc::channel(1);
@@ -96,8 +109,9 @@ async fn pump(
     loop {
         let next = tokio::select! {
             next = cursor.next() => next,
-            () = clock.sleep(REPLY) => {
-                let _ = replies.send(Err(member.too_slow(reading.what, REPLY))).await;
+            () = clock.sleep(reading.limit) => {
+                let late = member.too_slow(reading.what, reading.limit);
+                let _ = replies.send(Err(late)).await;
                 return;
             }
         };

@@ -9,6 +9,7 @@ mod listing;
 mod mongo;
 mod oplog;
 mod probe;
+mod reader;
 mod scan;
 mod uri;
 
@@ -23,6 +24,7 @@ pub use batch::{Batch, Docs};
 pub use error::{Fault, SourceError, SourceResult};
 pub use hello::{MemberInfo, MemberState, NodeKind};
 pub use mongo::MongoSource;
+pub use reader::Reader;
 pub use uri::SourceUri;
 
 /// A replica set.

@@ -36,7 +36,7 @@ impl MongoMember {
             "readConcern": { "level": "majority" },
         };
         let what = "tailing the oplog";
-        let reading = Reading { what, batch: ENTRIES, await_data: Some(AWAIT), pause };
+        let reading = Reading { await_data: Some(AWAIT), pause, ..Reading::plain(what, ENTRIES) };
         Ok(Box::new(self.cursor("local", command, reading).await?))
     }
 

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod backup;
+mod export;
 mod groom;
 mod key;
 mod restore;
@@ -12,7 +13,7 @@ mod verify;
 
 use std::process::ExitCode;
 
-use bygone_base::Result;
+use bygone_base::{Error, Result};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -28,14 +29,19 @@ pub async fn run(cli: Cli, output: &Output) -> Result<ExitCode> {
         Command::Status(args) => status::run(args, output).await,
         Command::Snapshots(args) => snapshots::run(args, output).await,
         Command::Restore(args) => restore::run(*args, output).await,
+        Command::Export(args) => export::run(args, output).await,
         Command::Verify(args) => verify::run(args, output).await,
         Command::Groom(args) => groom::run(args, output).await,
         Command::Key(args) => key::run(args, output).await,
+        // `main` gives these to the tools, unless flags of bygone itself stand before the name.
+        Command::Mongodump(_) | Command::Mongorestore(_) | Command::Bsondump(_) => {
+            Err(Error::usage("flags of bygone itself cannot stand before the name of a tool"))
+        }
     }
 }
 
 /// Cancelled by Ctrl-C or SIGTERM; a second one ends the process at once.
-fn on_signal(tasks: &mut tokio::task::JoinSet<()>) -> CancellationToken {
+pub fn on_signal(tasks: &mut tokio::task::JoinSet<()>) -> CancellationToken {
     let token = CancellationToken::new();
     let cancelled = token.clone();
     tasks.spawn(async move {

@@ -1,0 +1,217 @@
+//! Which collections are dumped, and what is known of them.
+
+use bson::{RawDocument, doc, rawdoc};
+use bygone_agent::source::{CollectionSize, Fault};
+use bygone_base::{Error, Result};
+use bygone_restore::names::BUCKETS;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::Options;
+use crate::{
+    connect::Connection,
+    metadata::{Kind, Metadata},
+    names,
+    report::Log,
+};
+
+/// What of `config` a dump of everything holds.
+const CONFIG: [&str; 7] =
+    ["chunks", "collections", "databases", "settings", "shards", "tags", "version"];
+
+/// Which namespaces are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// Only this database.
+    pub db: Option<String>,
+    /// Only this collection of it.
+    pub collection: Option<String>,
+    /// Not these collections.
+    pub exclude: Vec<String>,
+    /// Not those whose name begins so.
+    pub exclude_prefixes: Vec<String>,
+}
+
+/// A namespace to dump.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Database.
+    pub db: String,
+    /// Name: of a time-series its own, not that of its buckets.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Options as listed: a document.
+    pub options: Vec<u8>,
+    /// UUID as listed.
+    pub uuid: Option<[u8; 16]>,
+    /// About how many documents.
+    pub documents: u64,
+    /// About how many bytes they have.
+    pub bytes: u64,
+}
+
+impl Found {
+    /// The collection that holds the documents.
+    pub(super) fn stored(&self) -> String {
+        match self.kind {
+            Kind::TimeSeries => format!("{BUCKETS}{}", self.name),
+            _ => self.name.clone(),
+        }
+    }
+}
+
+/// Whether a dump holds this collection; its time-series' name for buckets was taken before.
+pub(crate) fn wanted(db: &str, name: &str, selection: &Selection, listed_alone: bool) -> bool {
+    let excluded = selection.exclude.iter().any(|e| e == name)
+        || selection.exclude_prefixes.iter().any(|p| name.starts_with(p.as_str()));
+    if excluded {
+        return false;
+    }
+    if let Some(only) = &selection.collection {
+        return only == name;
+    }
+    match db {
+        "config" if !listed_alone => CONFIG.contains(&name),
+        "config" => !name.starts_with("system.") || name == "system.sessions",
+        "admin" => name != "system.keys",
+        _ if name.starts_with("system.") => name == "system.js",
+        _ => !name.contains('$') || name == ".oplog.$main",
+    }
+}
+
+/// Everything to dump.
+pub(super) async fn list(
+    connection: &Connection,
+    options: &Options,
+    log: &Log,
+) -> Result<Vec<Found>> {
+    let selection = &options.selection;
+    let dbs = match &selection.db {
+        Some(db) => vec![db.clone()],
+        None => databases(connection).await?,
+    };
+    let mut found = Vec::new();
+    for db in &dbs {
+        let mut command = rawdoc! {"listCollections": 1, "cursor": {}};
+        if let Some(name) = &selection.collection {
+            command.append(bson::cstr!("filter"), rawdoc! {"name": name.as_str()});
+        }
+        let what = "listCollections";
+        for entry in connection.reader.documents(db, command, what).await.map_err(Error::from)? {
+            found.extend(read(db, &entry, options)?);
+        }
+    }
+    if let (Some(db), Some(name), true) = (&selection.db, &selection.collection, found.is_empty()) {
+        log.always(format_args!("namespace with DB {db} and collection {name} does not exist"));
+    }
+    let sizes = stream::iter(&found).map(|one| async move {
+        match one.kind {
+            Kind::View => Ok(CollectionSize::default()),
+            _ => connection.reader.size(&one.db, &one.stored()).await,
+        }
+    });
+    let sizes: Vec<CollectionSize> = sizes.buffered(8).try_collect().await?;
+    for (one, size) in found.iter_mut().zip(sizes) {
+        (one.documents, one.bytes) = (size.docs, size.bytes);
+    }
+    Ok(found)
+}
+
+async fn databases(connection: &Connection) -> Result<Vec<String>> {
+    let command = doc! {"listDatabases": 1, "nameOnly": true};
+    let reply = connection.reader.command("admin", command, "listDatabases").await;
+    let reply = reply.map_err(Error::from)?;
+    let listed = reply.get_array("databases").map(Vec::as_slice).unwrap_or_default();
+    let name = |entry: &bson::Bson| Some(entry.as_document()?.get_str("name").ok()?.to_owned());
+    let mut names = Vec::new();
+    for name in listed.iter().filter_map(name).filter(|name| name != "local") {
+        if !names::is_database(&name) {
+            return Err(Error::unsupported(format!("{name:?} cannot be the name of a database")));
+        }
+        names.push(name);
+    }
+    Ok(names)
+}
+
+fn read(db: &str, entry: &[u8], options: &Options) -> Result<Option<Found>> {
+    let bad = |what: &str| Error::damaged(format!("listCollections of {db}: {what}"));
+    let entry = RawDocument::from_bytes(entry).map_err(|e| bad(&e.to_string()))?;
+    let name = entry.get_str("name").map_err(|_| bad("no name"))?;
+    let kind = match entry.get_str("type").unwrap_or("collection") {
+        "view" => Kind::View,
+        "timeseries" => Kind::TimeSeries,
+        _ => Kind::Collection,
+    };
+    if !wanted(db, name, &options.selection, options.selection.db.is_some()) {
+        return Ok(None);
+    }
+    // As collections, only what views show is dumped.
+    if options.views_as_collections && kind != Kind::View {
+        return Ok(None);
+    }
+    let uuid = entry.get_document("info").ok().and_then(|info| {
+        let uuid = info.get_binary("uuid").ok()?;
+        uuid.bytes.try_into().ok()
+    });
+    let empty = rawdoc! {};
+    let listed = entry.get_document("options").unwrap_or(&empty);
+    Ok(Some(Found {
+        db: db.to_owned(),
+        name: name.to_owned(),
+        kind: if options.views_as_collections { Kind::Collection } else { kind },
+        options: if options.views_as_collections { empty.into_bytes() } else { own(listed)? },
+        uuid,
+        documents: 0,
+        bytes: 0,
+    }))
+}
+
+/// Options without what a server adds for itself and refuses from others.
+fn own(options: &RawDocument) -> Result<Vec<u8>> {
+    bygone_restore::raw::without(options.as_bytes(), &["recordIdsReplicated"])
+}
+
+/// What stands in the metadata file.
+pub(super) async fn metadata(connection: &Connection, found: &Found) -> Result<Metadata> {
+    let mut metadata = Metadata {
+        options: found.options.clone(),
+        indexes: Vec::new(),
+        uuid: found.uuid,
+        name: found.name.clone(),
+        kind: found.kind,
+    };
+    // Without a UUID it is a view, maybe dumped as a collection.
+    let real = found.uuid.is_some() || found.kind == Kind::TimeSeries;
+    if found.kind == Kind::View || !real {
+        return Ok(metadata);
+    }
+    let command = rawdoc! {"listIndexes": found.name.as_str(), "cursor": {}};
+    match connection.reader.documents(&found.db, command, "listIndexes").await {
+        Ok(indexes) => metadata.indexes = indexes,
+        // Dropped since it was listed.
+        Err(failed) if failed.fault == Fault::Gone => {}
+        Err(failed) => return Err(failed.into()),
+    }
+    Ok(metadata)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_keep_some_collections_for_themselves() {
+        let all = Selection::default();
+        let yes = |db, name| wanted(db, name, &all, false);
+        assert!(yes("a", "x") && yes("a", "system.js") && yes("admin", "system.users"));
+        assert!(yes("config", "chunks") && !yes("config", "transactions"));
+        assert!(!yes("a", "system.profile") && !yes("a", "a$b") && !yes("admin", "system.keys"));
+        let some = Selection {
+            exclude: vec!["x".to_owned()],
+            exclude_prefixes: vec!["tmp".to_owned()],
+            ..Selection::default()
+        };
+        assert!(!wanted("a", "x", &some, true) && !wanted("a", "tmp1", &some, true));
+        assert!(wanted("a", "xy", &some, true));
+    }
+}

@@ -1,0 +1,213 @@
+//! `mongodump`: a server's collections into a directory or an archive.
+//!
+//! ```text
+//! list ▸ metadata ▸ users, roles ▸ collections, several at once ▸ oplog ▸ prelude.json
+//! ```
+
+mod collection;
+pub(crate) mod list;
+mod oplog;
+mod people;
+
+use bson::Timestamp;
+use bygone_base::{Error, Result};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+pub use list::{Found, Selection};
+
+use crate::{
+    TOOL_VERSION,
+    archive::{Entry, Prelude},
+    connect::Connection,
+    metadata::{Kind, Metadata},
+    names,
+    report::Log,
+    sink::{Compression, Place, Sink},
+};
+
+/// What to dump, and where to.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Which collections.
+    pub selection: Selection,
+    /// A filter for the one collection: a document.
+    pub query: Option<Vec<u8>>,
+    /// Where to.
+    pub place: Place,
+    /// How files are compressed.
+    pub compression: Compression,
+    /// Also what changes meanwhile.
+    pub oplog: bool,
+    /// Also users and roles of the one database.
+    pub users_and_roles: bool,
+    /// Collections at once.
+    pub parallel: usize,
+    /// Threads that compress.
+    pub threads: usize,
+    /// Views as if they were collections.
+    pub views_as_collections: bool,
+}
+
+/// What the parts of one dump share.
+pub(crate) struct Run<'a> {
+    connection: &'a Connection,
+    options: &'a Options,
+    sink: Sink,
+    log: &'a Log,
+}
+
+/// Dumps; gives how many documents.
+///
+/// # Errors
+/// Anything that could not be read or written whole.
+pub async fn run(connection: &Connection, options: &Options, log: &Log) -> Result<u64> {
+    check(connection, options)?;
+    // What is made or dropped while collections are listed must be in the oplog's part.
+    let oplog = match options.oplog {
+        true => Some(oplog::start(connection, log).await?),
+        false => None,
+    };
+    let found = list::list(connection, options, log).await?;
+    if found.is_empty() && options.selection.collection.is_some() {
+        return Ok(0);
+    }
+    let sink = Sink::open(&options.place, options.compression, options.threads)?;
+    let run = Run { connection, options, sink, log };
+    let done = run.all(found, oplog).await?;
+    run.sink.finish().await?;
+    Ok(done)
+}
+
+fn check(connection: &Connection, options: &Options) -> Result<()> {
+    if options.oplog && connection.mongos {
+        return Err(Error::usage("can't use --oplog option when dumping from a mongos"));
+    }
+    if options.oplog && connection.set.is_none() {
+        return Err(Error::usage(
+            "error getting oplog start: --oplog mode only supported on replica sets",
+        ));
+    }
+    Ok(())
+}
+
+impl Run<'_> {
+    async fn all(&self, found: Vec<Found>, oplog: Option<Timestamp>) -> Result<u64> {
+        let metadata = self.metadata(&found).await?;
+        let people = self.people();
+        if self.sink.is_archive() {
+            self.sink.prelude(&self.prelude(&found, &metadata, &people)).await?;
+        } else {
+            self.files(&found, &metadata)?;
+        }
+        let mut documents = 0;
+        for person in &people {
+            documents += people::dump(self, person).await?;
+        }
+        documents += self.collections(found).await?;
+        if let Some(start) = oplog {
+            oplog::finish(self, start).await?;
+        }
+        if self.has_files(&metadata) {
+            let text = format!(
+                "{{\"ServerVersion\":{:?},\"ToolVersion\":{TOOL_VERSION:?}}}\n",
+                self.connection.version_text
+            );
+            self.sink.file(
+                self.options.selection.db.as_deref(),
+                "prelude.json",
+                text.as_bytes(),
+            )?;
+        }
+        Ok(documents)
+    }
+
+    fn has_files(&self, metadata: &[Metadata]) -> bool {
+        !metadata.is_empty() || self.options.selection.db.is_none()
+    }
+
+    /// Indexes are asked for now; a collection that was dropped since has none.
+    async fn metadata(&self, found: &[Found]) -> Result<Vec<Metadata>> {
+        let each = found.iter().map(|one| list::metadata(self.connection, one));
+        stream::iter(each).buffered(4).try_collect().await
+    }
+
+    fn prelude(
+        &self,
+        found: &[Found],
+        metadata: &[Metadata],
+        people: &[people::Source],
+    ) -> Prelude {
+        let entries = found.iter().zip(metadata).map(|(one, metadata)| Entry {
+            db: one.db.clone(),
+            collection: one.name.clone(),
+            metadata: metadata.to_text().unwrap_or_default(),
+            kind: metadata.kind.name().to_owned(),
+        });
+        let special = |db: &str, collection: &str| Entry {
+            db: db.to_owned(),
+            collection: collection.to_owned(),
+            ..Entry::default()
+        };
+        let mut entries: Vec<Entry> = entries.collect();
+        entries.extend(people.iter().map(|p| special(&p.db, &p.name)));
+        if self.options.oplog {
+            entries.push(special("", "oplog"));
+        }
+        Prelude {
+            concurrent: i32::try_from(self.options.parallel).unwrap_or(i32::MAX),
+            server: self.connection.version_text.clone(),
+            tool: TOOL_VERSION.to_owned(),
+            entries,
+        }
+    }
+
+    fn files(&self, found: &[Found], metadata: &[Metadata]) -> Result<()> {
+        for (one, metadata) in found.iter().zip(metadata) {
+            let name = format!("{}.metadata.json", names::file_name(&one.name));
+            self.sink.file(Some(&one.db), &name, metadata.to_text()?.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn people(&self) -> Vec<people::Source> {
+        if !self.options.users_and_roles {
+            return Vec::new();
+        }
+        let db = self.options.selection.db.as_deref().unwrap_or_default();
+        self.log.always(format_args!("dumping users and roles for {db}"));
+        people::sources(db)
+    }
+
+    /// Views first, then the largest.
+    async fn collections(&self, mut found: Vec<Found>) -> Result<u64> {
+        self.log
+            .info(format_args!("dumping up to {} collections in parallel", self.options.parallel));
+        found.sort_by_key(|one| (one.order(), std::cmp::Reverse(one.documents)));
+        let first = found.iter().take_while(|one| one.order() < 3).count();
+        let rest = found.split_off(first);
+        let mut documents = 0;
+        // Users, roles and their version come one after the other, before all.
+        for one in &found {
+            documents += collection::dump(self, one).await?;
+        }
+        let each = rest.iter().map(|one| collection::dump(self, one));
+        let mut lanes = stream::iter(each).buffer_unordered(self.options.parallel.max(1));
+        while let Some(count) = lanes.try_next().await? {
+            documents += count;
+        }
+        Ok(documents)
+    }
+}
+
+impl Found {
+    /// When it is dumped: what later restores need first comes first.
+    fn order(&self) -> u8 {
+        match (self.db.as_str(), self.name.as_str(), self.kind) {
+            ("admin", "system.users", _) => 0,
+            ("admin", "system.roles", _) => 1,
+            ("admin", "system.version", _) => 2,
+            (_, _, Kind::View) => 3,
+            _ => 4,
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What a dump says of a collection besides its documents: one line of canonical Extended JSON.
+//!
+//! `{"options":{..},"indexes":[..],"uuid":"32 hex digits","collectionName":"..","type":"collection"}`; options are
+//! left out when there are none, views have no UUID.
+
+use bygone_base::{Error, Result};
+use bygone_document::{Doc, Element};
+use bygone_restore::raw::Build;
+
+use crate::extjson::{self, Strictness};
+
+/// What a namespace is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A collection.
+    Collection,
+    /// A view.
+    View,
+    /// A time-series.
+    TimeSeries,
+}
+
+impl Kind {
+    /// As listCollections and metadata files say it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Collection => "collection",
+            Kind::View => "view",
+            Kind::TimeSeries => "timeseries",
+        }
+    }
+}
+
+/// Metadata of one collection, view or time-series.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metadata {
+    /// Options as listCollections gave them: a document.
+    pub options: Vec<u8>,
+    /// Indexes as listIndexes gave them, each a document.
+    pub indexes: Vec<Vec<u8>>,
+    /// The UUID's bytes.
+    pub uuid: Option<[u8; 16]>,
+    /// The collection's name; empty in dumps of old tools.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+}
+
+const EMPTY: [u8; 5] = [5, 0, 0, 0, 0];
+
+impl Default for Metadata {
+    fn default() -> Self {
+        let options = EMPTY.to_vec();
+        let (name, kind) = (String::new(), Kind::Collection);
+        Metadata { options, indexes: Vec::new(), uuid: None, name, kind }
+    }
+}
+
+impl Metadata {
+    /// The text of a metadata file.
+    ///
+    /// # Errors
+    /// Damaged: an option or an index is no BSON.
+    pub fn to_text(&self) -> Result<String> {
+        let mut build = Build::new();
+        if self.options != EMPTY {
+            build = build.doc("options", &self.options);
+        }
+        let indexes: Vec<&[u8]> = self.indexes.iter().map(Vec::as_slice).collect();
+        build = build.docs("indexes", &indexes);
+        if let Some(uuid) = self.uuid {
+            build = build.str("uuid", &hex::encode(uuid));
+        }
+        let build = build.str("collectionName", &self.name).str("type", self.kind.name());
+        extjson::to_text(&build.finish())
+    }
+
+    /// Reads the text of a metadata file; an empty one says nothing.
+    ///
+    /// # Errors
+    /// Damaged: it is not JSON, or not what a dump holds.
+    pub fn parse(text: &str) -> Result<Metadata> {
+        let mut found = Metadata::default();
+        if text.trim().is_empty() {
+            return Ok(found);
+        }
+        let bytes = extjson::parse(text, Strictness::Strict)
+            .map_err(|e| Error::damaged(e.message().to_owned()))?;
+        for field in Doc::new(&bytes)?.elements() {
+            found.take(field?)?;
+        }
+        // Tools before 100.0 wrote no type.
+        let options = Doc::new(&found.options)?;
+        if options.get("viewOn")?.is_some() {
+            found.kind = Kind::View;
+        } else if options.get("timeseries")?.is_some() {
+            found.kind = Kind::TimeSeries;
+        }
+        Ok(found)
+    }
+
+    fn take(&mut self, field: Element<'_>) -> Result<()> {
+        let wrong = || {
+            let name = String::from_utf8_lossy(field.name()).into_owned();
+            Error::damaged(format!("metadata with a malformed {name:?}"))
+        };
+        match field.name() {
+            b"options" => self.options = field.as_doc().ok_or_else(wrong)?.bytes().to_vec(),
+            b"indexes" => {
+                for index in field.as_array().ok_or_else(wrong)?.elements() {
+                    self.indexes.push(index?.as_doc().ok_or_else(wrong)?.bytes().to_vec());
+                }
+            }
+            b"uuid" => {
+                let text = field.as_str().ok_or_else(wrong)?;
+                let bytes = hex::decode(text).ok().and_then(|b| b.try_into().ok());
+                self.uuid = if text.is_empty() { None } else { Some(bytes.ok_or_else(wrong)?) };
+            }
+            b"collectionName" => self.name = field.as_str().ok_or_else(wrong)?.to_owned(),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+
+    use super::*;
+
+    /// As mongodump 100.13 wrote it.
+    const SEEN: &str = concat!(
+        r#"{"options":{"capped":true,"size":{"$numberInt":"4096"}},"indexes":[{"v":{"$numberInt":"2"},"#,
+        r#""key":{"_id":{"$numberInt":"1"}},"name":"_id_"}],"uuid":"0102030405060708090a0b0c0d0e0f10","#,
+        r#""collectionName":"x","type":"collection"}"#
+    );
+
+    #[test]
+    fn a_line_is_read_and_written() {
+        let found = Metadata::parse(SEEN).unwrap();
+        assert_eq!(found.name, "x");
+        assert_eq!(found.indexes.len(), 1);
+        assert_eq!(found.to_text().unwrap(), SEEN);
+    }
+
+    #[test]
+    fn options_that_are_empty_are_left_out() {
+        let view = Metadata {
+            options: rawdoc! {"viewOn": "a", "pipeline": []}.into_bytes(),
+            name: "v".to_owned(),
+            kind: Kind::View,
+            ..Metadata::default()
+        };
+        let text = view.to_text().unwrap();
+        assert_eq!(Metadata::parse(&text).unwrap(), view);
+        assert!(!Metadata::default().to_text().unwrap().contains("options"));
+        assert_eq!(Metadata::parse("").unwrap(), Metadata::default());
+    }
+
+    #[test]
+    fn what_is_no_metadata_is_refused() {
+        for text in ["[]", "{", r#"{"indexes":1}"#, r#"{"uuid":"12"}"#, r#"{"options":[]}"#] {
+            assert!(Metadata::parse(text).is_err(), "{text}");
+        }
+    }
+}

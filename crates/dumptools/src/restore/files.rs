@@ -1,0 +1,103 @@
+//! What the names of files in a dump directory say.
+
+use std::{
+    fs::{self, File},
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use bygone_base::{Error, Result};
+
+use crate::{metadata::Metadata, sink::Compression};
+
+/// The largest metadata file that is read.
+const MAX_METADATA: u64 = 64 << 20;
+
+/// What a file of a database's directory is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum FileKind {
+    /// Documents; the collection's escaped name.
+    Data(String),
+    /// Metadata; the same.
+    Metadata(String),
+    /// Something else.
+    Other,
+}
+
+/// What a file is, by its name.
+pub(super) fn kind(name: &str, compression: Compression) -> FileKind {
+    let Some(plain) = name.strip_suffix(compression.ending()) else { return FileKind::Other };
+    if let Some(name) = plain.strip_suffix(".metadata.json") {
+        return FileKind::Metadata(name.to_owned());
+    }
+    // An uncompressed name keeps no ending to strip: other compressions are something else.
+    for ending in [".bson", ".bin"] {
+        if let Some(name) = plain.strip_suffix(ending) {
+            return FileKind::Data(name.to_owned());
+        }
+    }
+    FileKind::Other
+}
+
+/// Entries of a directory by name.
+pub(super) fn entries(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let failed = |e| Error::io(format!("error reading directory {}", dir.display()), e);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().into_string().map_err(|name| {
+            Error::unsupported(format!("{}: {name:?} is not UTF-8", dir.display()))
+        })?;
+        found.push((name, entry.path()));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Opens a file, which may be a link.
+pub(super) fn open(path: &Path, compression: Compression) -> Result<Box<dyn Read + Send>> {
+    let file = File::open(path);
+    let file = file.map_err(|e| Error::io(format!("error opening {}", path.display()), e))?;
+    compression.reader(Box::new(file)).map_err(|e| e.within(path.display()))
+}
+
+/// Bytes of a file, for deciding what to restore first.
+pub(super) fn size(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |m| m.len())
+}
+
+/// The text of a small file.
+pub(super) fn text(path: &Path, compression: Compression) -> Result<String> {
+    let mut text = String::new();
+    let mut input = open(path, compression)?.take(MAX_METADATA + 1);
+    let read = input.read_to_string(&mut text);
+    read.map_err(|e| Error::io(format!("error reading {}", path.display()), e))?;
+    if text.len() as u64 > MAX_METADATA {
+        return Err(Error::unsupported(format!("{} is larger than 64 MiB", path.display())));
+    }
+    Ok(text)
+}
+
+/// A metadata file.
+pub(super) fn metadata(path: &Path, compression: Compression) -> Result<Metadata> {
+    let text = text(path, compression)?;
+    Metadata::parse(&text)
+        .map_err(|e| e.within(format!("error parsing metadata from {}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_what_files_are() {
+        let data = |name: &str| FileKind::Data(name.to_owned());
+        assert_eq!(kind("a%2Fb.bson", Compression::None), data("a%2Fb"));
+        assert_eq!(kind("a.bin", Compression::None), data("a"));
+        assert_eq!(kind("a.bson.gz", Compression::Gzip), data("a"));
+        assert_eq!(kind("a.bson", Compression::Gzip), FileKind::Other);
+        assert_eq!(kind("a.bson.gz", Compression::None), FileKind::Other);
+        let metadata = FileKind::Metadata("a".to_owned());
+        assert_eq!(kind("a.metadata.json", Compression::None), metadata);
+    }
+}

@@ -1,0 +1,398 @@
+//! What a dump holds and what of it is wanted.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use bygone_base::{Error, Result};
+use bygone_document::{Doc, split_stream};
+use bygone_restore::{Namespace, names::BUCKETS};
+
+use super::{
+    Archive, Options, Place,
+    files::{self, FileKind},
+};
+use crate::{
+    archive,
+    metadata::{Kind, Metadata},
+    names::{self, PEOPLE},
+    report::Log,
+    sink::Compression,
+};
+
+/// A namespace to restore.
+#[derive(Debug, Clone)]
+pub struct Intent {
+    /// Its name in the dump: of a time-series its own.
+    pub source: Namespace,
+    /// Its name on the server.
+    pub to: Namespace,
+    /// What is known of it.
+    pub metadata: Metadata,
+    /// Whether the dump says anything of it besides documents.
+    pub has_metadata: bool,
+    /// The file of its documents.
+    pub data: Option<PathBuf>,
+    /// That file's bytes.
+    pub bytes: u64,
+    /// Set when it is made: it was there before and is not dropped.
+    pub existed: bool,
+}
+
+impl Intent {
+    fn new(source: Namespace, to: Namespace) -> Intent {
+        let (metadata, has_metadata) = (Metadata::default(), false);
+        Intent { source, to, metadata, has_metadata, data: None, bytes: 0, existed: false }
+    }
+
+    /// Where documents go: of a time-series into its buckets.
+    pub(super) fn stored(&self) -> Namespace {
+        match self.metadata.kind {
+            Kind::TimeSeries => self.to.buckets(),
+            _ => self.to.clone(),
+        }
+    }
+}
+
+/// What was found.
+#[derive(Default)]
+pub(super) struct Gathered {
+    pub(super) intents: Vec<Intent>,
+    /// Users, roles and their version: by the collection's name in `admin`.
+    pub(super) people: BTreeMap<String, PathBuf>,
+    pub(super) oplog: Option<PathBuf>,
+    pub(super) archive: Option<Archive>,
+    /// What an archive holds beside collections.
+    special: Vec<(String, String)>,
+}
+
+impl Gathered {
+    pub(super) fn has_oplog(&self) -> bool {
+        self.oplog.is_some() || self.special.iter().any(|(_, name)| name == "oplog")
+    }
+
+    pub(super) fn has_people(&self) -> bool {
+        let special = |(_, name): &(String, String)| name.starts_with(PEOPLE);
+        !self.people.is_empty() || self.special.iter().any(special)
+    }
+}
+
+/// Looks at the dump.
+pub(super) fn gather(options: &Options, log: &Log) -> Result<Gathered> {
+    let mut gather = Gather { options, log, found: Gathered::default(), intents: BTreeMap::new() };
+    match &options.place {
+        Place::Archive(path) => {
+            let path = archive_file(path, options.compression);
+            let what = format!("error opening archive {}", path.display());
+            let file = File::open(&path).map_err(|e| Error::io(what, e))?;
+            gather.archive(Box::new(file))?;
+        }
+        Place::ArchiveIn => gather.archive(Box::new(std::io::stdin()))?,
+        Place::Documents => {
+            let name = gather.only()?;
+            gather.intents.insert(name.clone(), Intent::new(name.clone(), name));
+        }
+        Place::Path(path) => gather.path(path)?,
+    }
+    let Gather { mut found, intents, .. } = gather;
+    if let Some(file) = &options.oplog_file {
+        found.oplog = Some(file.clone());
+    }
+    found.intents = intents.into_values().collect();
+    // The largest first.
+    found.intents.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.source.cmp(&b.source)));
+    Ok(found)
+}
+
+fn archive_file(path: &Path, compression: Compression) -> PathBuf {
+    if path.is_dir() { path.join(format!("archive{}", compression.ending())) } else { path.into() }
+}
+
+struct Gather<'a> {
+    options: &'a Options,
+    log: &'a Log,
+    found: Gathered,
+    /// By name in the dump.
+    intents: BTreeMap<Namespace, Intent>,
+}
+
+impl Gather<'_> {
+    /// The one collection that is named.
+    fn only(&self) -> Result<Namespace> {
+        match (&self.options.db, &self.options.collection) {
+            (Some(db), Some(collection)) => Ok(Namespace::new(db.clone(), collection.clone())),
+            _ => Err(Error::usage("cannot restore from stdin without a specified collection")),
+        }
+    }
+
+    fn path(&mut self, path: &Path) -> Result<()> {
+        let found = std::fs::metadata(path).map_err(|e| {
+            Error::io(format!("mongorestore target '{}' invalid", path.display()), e)
+        })?;
+        let (db, collection) = (self.options.db.clone(), self.options.collection.clone());
+        match (db, collection, found.is_dir()) {
+            (None, _, true) => self.root(path),
+            (Some(db), None, true) => {
+                self.log.always("The --db and --collection flags are deprecated for this use-case. Please use --nsInclude instead, i.e. with --nsInclude=\"${DATABASE}.${COLLECTION}\"");
+                self.log.always(format_args!(
+                    "building a list of collections to restore from {} dir",
+                    path.display()
+                ));
+                self.database(&db, path)
+            }
+            (Some(_), Some(_), true) => Err(Error::usage(format!(
+                "file {} is a directory, not a bson file",
+                path.display()
+            ))),
+            (db, collection, false) => self.one_file(path, db, collection),
+        }
+    }
+
+    /// One file; its name and its directory's tell the namespace that flags do not.
+    fn one_file(
+        &mut self,
+        path: &Path,
+        db: Option<String>,
+        collection: Option<String>,
+    ) -> Result<()> {
+        self.log.always(format_args!("checking for collection data in {}", path.display()));
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        let FileKind::Data(stem) = files::kind(name, self.options.compression) else {
+            return Err(Error::usage(format!(
+                "file {} does not have .bson{} extension",
+                path.display(),
+                self.options.compression.ending()
+            )));
+        };
+        let parent = path.parent().and_then(Path::file_name).and_then(|n| n.to_str());
+        let db = db.or_else(|| parent.map(str::to_owned)).unwrap_or_else(|| "test".to_owned());
+        let meta = format!(
+            "{}.metadata.json{}",
+            stem.strip_prefix(BUCKETS).unwrap_or(&stem),
+            self.options.compression.ending()
+        );
+        let meta = path.with_file_name(meta);
+        let metadata = match meta.exists() {
+            true => Some(files::metadata(&meta, self.options.compression)?),
+            false => None,
+        };
+        let known = metadata
+            .as_ref()
+            .map(|m| m.name.clone())
+            .filter(|n| names::is_cut(&stem) && !n.is_empty());
+        let plain = known.or_else(|| names::collection_name(&stem)).unwrap_or_default();
+        let plain = plain.strip_prefix(BUCKETS).unwrap_or(&plain).to_owned();
+        let source = Namespace::new(db, collection.unwrap_or(plain));
+        let mut intent = Intent::new(source.clone(), source.clone());
+        if let Some(metadata) = metadata {
+            self.log.always(format_args!("reading metadata for {source} from {}", meta.display()));
+            (intent.metadata, intent.has_metadata) = (metadata, true);
+        }
+        (intent.data, intent.bytes) = (Some(path.to_owned()), files::size(path));
+        self.intents.insert(source, intent);
+        Ok(())
+    }
+
+    /// A directory of databases.
+    fn root(&mut self, root: &Path) -> Result<()> {
+        self.log.always("preparing collections to restore from");
+        for (name, path) in files::entries(root)? {
+            if path.is_dir() {
+                if !names::is_database(&name) {
+                    return Err(Error::usage(format!(
+                        "invalid database name {name:?}: {} cannot be restored",
+                        path.display()
+                    )));
+                }
+                self.database(&name, &path)?;
+            } else if name == "oplog.bson" {
+                // Its name does not tell that it is compressed.
+                self.found.oplog = Some(path);
+            } else if name.starts_with("prelude.json") {
+                self.log.debug(format_args!("prelude metadata in {}", path.display()));
+            } else {
+                self.unknown(&path);
+            }
+        }
+        let local =
+            root.join("local").join(format!("oplog.rs.bson{}", self.options.compression.ending()));
+        if self.found.oplog.is_none() && local.exists() {
+            self.found.oplog = Some(local);
+        }
+        Ok(())
+    }
+
+    fn unknown(&self, path: &Path) {
+        self.log.always(format_args!(
+            "don't know what to do with file {:?}, skipping...",
+            path.display().to_string()
+        ));
+    }
+
+    /// A directory of one database's files. Metadata comes first: it knows names that files had to cut.
+    fn database(&mut self, db: &str, dir: &Path) -> Result<()> {
+        let compression = self.options.compression;
+        let (mut metadata, mut data) = (BTreeMap::new(), Vec::new());
+        for (name, path) in files::entries(dir)? {
+            match files::kind(&name, compression) {
+                _ if path.is_dir() => self.log.always(format_args!(
+                    "don't know what to do with subdirectory {:?}, skipping...",
+                    path.display().to_string()
+                )),
+                FileKind::Metadata(stem) => {
+                    metadata.insert(stem, path);
+                }
+                FileKind::Data(stem) => data.push((stem, path)),
+                FileKind::Other if name.starts_with("prelude.json") => {}
+                FileKind::Other => self.unknown(&path),
+            }
+        }
+        for (stem, path) in &metadata {
+            self.metadata_file(db, stem, path)?;
+        }
+        let legacy = metadata.is_empty().then(|| data.iter().find(|(s, _)| s == "system.indexes"));
+        let legacy = legacy.flatten().map(|(_, path)| path.clone());
+        for (stem, path) in data {
+            self.data_file(db, &stem, path, &metadata)?;
+        }
+        match legacy {
+            Some(path) => self.legacy_indexes(db, &path),
+            None => Ok(()),
+        }
+    }
+
+    /// The intent of a collection of the dump, unless it is not wanted.
+    fn wanted(&mut self, source: Namespace) -> Result<Option<&mut Intent>> {
+        let special = source.coll.starts_with("system.") && source.coll != "system.js";
+        let bookkeeping = matches!(source.db.as_str(), "local" | "config")
+            && self.options.db.as_deref() != Some(&source.db)
+            && !self.options.rules.names_database(&source.db);
+        if special || bookkeeping || !self.options.rules.covers(&source) {
+            return Ok(None);
+        }
+        let to = self.options.rules.target(&source)?;
+        Ok(Some(self.intents.entry(source.clone()).or_insert_with(|| Intent::new(source, to))))
+    }
+
+    fn metadata_file(&mut self, db: &str, stem: &str, path: &Path) -> Result<()> {
+        if stem.starts_with(PEOPLE) {
+            return Ok(());
+        }
+        let metadata = files::metadata(path, self.options.compression)?;
+        let name = self.collection(stem, Some(&metadata), path)?;
+        let log = self.log.clone();
+        if let Some(intent) = self.wanted(Namespace::new(db, name))? {
+            log.always(format_args!("reading metadata for {} from {}", intent.to, path.display()));
+            (intent.metadata, intent.has_metadata) = (metadata, true);
+        }
+        Ok(())
+    }
+
+    /// The collection's name behind a file's.
+    fn collection(&self, stem: &str, metadata: Option<&Metadata>, path: &Path) -> Result<String> {
+        if names::is_cut(stem) {
+            let name = metadata.map(|m| m.name.clone()).filter(|name| !name.is_empty());
+            return name.ok_or_else(|| {
+                Error::damaged(format!(
+                    "{}: the name is cut, and no metadata file tells the collection's",
+                    path.display()
+                ))
+            });
+        }
+        names::collection_name(stem).ok_or_else(|| {
+            Error::damaged(format!("{}: malformed escape in the name", path.display()))
+        })
+    }
+
+    fn data_file(
+        &mut self,
+        db: &str,
+        stem: &str,
+        path: PathBuf,
+        metadata: &BTreeMap<String, PathBuf>,
+    ) -> Result<()> {
+        let person = stem.strip_prefix(PEOPLE).or(match db {
+            "admin" => Some(stem)
+                .filter(|s| matches!(*s, "system.users" | "system.roles" | "system.version")),
+            _ => None,
+        });
+        if let Some(person) = person {
+            let of_one = stem.starts_with(PEOPLE);
+            if of_one == self.options.users_and_roles {
+                self.found.people.insert(person.to_owned(), path);
+            }
+            return Ok(());
+        }
+        let plain = stem.strip_prefix(BUCKETS).unwrap_or(stem);
+        let known = match metadata.get(plain) {
+            Some(file) if names::is_cut(plain) => {
+                Some(files::metadata(file, self.options.compression)?)
+            }
+            _ => None,
+        };
+        let name = self.collection(plain, known.as_ref(), &path)?;
+        if name == "system.indexes" {
+            return Ok(());
+        }
+        let bytes = files::size(&path);
+        let log = self.log.clone();
+        if let Some(intent) = self.wanted(Namespace::new(db, name))? {
+            log.info(format_args!("found collection {} bson to restore", intent.to));
+            (intent.data, intent.bytes) = (Some(path), bytes);
+        }
+        Ok(())
+    }
+
+    /// Indexes as servers before 3.0 kept them: all of a database in one collection.
+    fn legacy_indexes(&mut self, db: &str, path: &Path) -> Result<()> {
+        use std::io::Read as _;
+        let mut bytes = Vec::new();
+        let input = files::open(path, self.options.compression)?;
+        let read = input.take(64 << 20).read_to_end(&mut bytes);
+        read.map_err(|e| Error::io(format!("error reading {}", path.display()), e))?;
+        for index in split_stream(&bytes) {
+            let index = index.map_err(|e| Error::from(e).within(path.display()))?;
+            let ns = Doc::new(index.bytes())?.get("ns")?.and_then(|e| e.as_str());
+            let ns = ns.and_then(|ns| ns.split_once('.')).map(|(_, name)| Namespace::new(db, name));
+            let intent = ns.and_then(|ns| self.intents.get_mut(&ns));
+            if let Some(intent) = intent {
+                intent.metadata.indexes.push(index.bytes().to_vec());
+            }
+        }
+        Ok(())
+    }
+
+    fn archive(&mut self, file: Box<dyn std::io::Read + Send>) -> Result<()> {
+        let mut reader = archive::Reader::new(self.options.compression.reader(file)?);
+        let prelude = reader.prelude()?;
+        self.log
+            .info(format_args!("archive of server {} by tool {}", prelude.server, prelude.tool));
+        self.log.always("preparing collections to restore from");
+        for entry in prelude.entries {
+            let special = entry.db.is_empty()
+                || entry.collection.starts_with(PEOPLE)
+                || entry.db == "admin" && entry.collection.starts_with("system.");
+            if special {
+                self.found.special.push((entry.db, entry.collection));
+                continue;
+            }
+            let source = Namespace::new(entry.db, entry.collection);
+            let name = source.clone();
+            let metadata = Metadata::parse(&entry.metadata)
+                .map_err(|e| e.within(format!("error parsing metadata of {source}")))?;
+            let log = self.log.clone();
+            if let Some(intent) = self.wanted(name)? {
+                if !entry.metadata.is_empty() {
+                    let to = &intent.to;
+                    log.always(format_args!("reading metadata for {to} from archive"));
+                    intent.has_metadata = true;
+                }
+                intent.metadata = metadata;
+            }
+        }
+        self.found.archive = Some(reader);
+        Ok(())
+    }
+}

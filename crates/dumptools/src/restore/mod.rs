@@ -1,0 +1,198 @@
+//! `mongorestore`: a dump into a server.
+//!
+//! ```text
+//! gather (directory, archive, one file) ▸ preflight ▸ make all collections
+//!    ▸ documents: one reader, several inserts at once; each collection's indexes behind it
+//!    ▸ users, roles ▸ oplog ▸ indexes that waited for it
+//! ```
+
+mod data;
+mod entry;
+mod files;
+mod gather;
+mod indexes;
+mod oplog;
+mod people;
+mod prepare;
+mod replay;
+
+use std::{io::Read, path::PathBuf};
+
+use bygone_base::{Error, Result};
+use bygone_restore::{NameRules, Namespace, Refusals, Target, bulk::BulkOptions, names};
+
+pub use gather::Intent;
+
+use crate::{archive, connect::Connection, metadata::Kind, report::Log, sink::Compression};
+
+/// Where the dump is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A directory of databases, or of one database's files, or one file.
+    Path(PathBuf),
+    /// An archive in a file.
+    Archive(PathBuf),
+    /// An archive on standard input.
+    ArchiveIn,
+    /// One collection's documents on standard input.
+    Documents,
+}
+
+/// What to restore, and how.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the dump is.
+    pub place: Place,
+    /// How it is compressed.
+    pub compression: Compression,
+    /// Only this database, or the database that one directory or file goes to.
+    pub db: Option<String>,
+    /// Only this collection, or the one that a file goes to.
+    pub collection: Option<String>,
+    /// Which namespaces, and under which names.
+    pub rules: NameRules,
+    /// Drop each collection before.
+    pub drop: bool,
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// No indexes.
+    pub no_indexes: bool,
+    /// No options of collections.
+    pub no_options: bool,
+    /// Keep versions of indexes.
+    pub keep_index_version: bool,
+    /// Put right what old servers allowed in indexes.
+    pub convert_legacy_indexes: bool,
+    /// Hashed indexes on dotted fields become plain ones.
+    pub fix_dotted_hash: bool,
+    /// Documents in the dump's order; stop at the first that is refused.
+    pub in_order: bool,
+    /// Stop when a document is refused.
+    pub stop_on_error: bool,
+    /// Do not ask validators.
+    pub bypass_validation: bool,
+    /// Collections keep their UUIDs.
+    pub preserve_uuid: bool,
+    /// Check documents before they are inserted.
+    pub objcheck: bool,
+    /// A write concern's document.
+    pub write_concern: Vec<u8>,
+    /// Insert commands at once.
+    pub inserts: usize,
+    /// Collections prepared at once.
+    pub parallel: usize,
+    /// Documents of one insert command at most.
+    pub batch: usize,
+    /// Replay the oplog.
+    pub oplog_replay: bool,
+    /// Up to this timestamp: seconds and number, exclusive.
+    pub oplog_limit: Option<(u32, u32)>,
+    /// The oplog's file, where it is not the dump's.
+    pub oplog_file: Option<PathBuf>,
+    /// Users and roles of the one database.
+    pub users_and_roles: bool,
+    /// Names of the collections that users and roles go through.
+    pub temp_users: String,
+    /// See `temp_users`.
+    pub temp_roles: String,
+}
+
+/// How many documents went in, and how many were refused.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    /// In.
+    pub restored: u64,
+    /// Refused.
+    pub failed: u64,
+}
+
+/// What the parts of one restore share.
+pub(crate) struct Run<'a> {
+    connection: &'a Connection,
+    target: Target,
+    options: &'a Options,
+    log: &'a Log,
+}
+
+/// An archive that stands behind its prelude.
+type Archive = archive::Reader<Box<dyn Read + Send>>;
+
+/// Restores; what went in and what did not is counted in `count` as it happens, also before a failure.
+///
+/// # Errors
+/// The dump is damaged, or the server refuses something that is not a document with a key that is taken or that its
+/// validator does not like.
+pub async fn run(
+    connection: &Connection,
+    options: &Options,
+    log: &Log,
+    count: &mut Count,
+) -> Result<()> {
+    let mut found = gather::gather(options, log)?;
+    check_names(&found.intents)?;
+    if options.dry_run {
+        log.always("dry run completed");
+        return Ok(());
+    }
+    let target = Target::new(connection.client.clone(), std::sync::Arc::clone(&connection.clock));
+    let run = Run { connection, target, options, log };
+    run.check(&found)?;
+    prepare::prepare(&run, &mut found.intents).await?;
+    let people = data::load(&run, &found.intents, found.archive.take(), count).await?;
+    people::restore(&run, &found, &people).await?;
+    if options.oplog_replay {
+        let mut catalogue = indexes::Catalogue::new(&found.intents);
+        oplog::replay(&run, &found, &people, &mut catalogue).await?;
+        indexes::build_all(&run, &catalogue).await?;
+    }
+    prepare::finish(&run, &found.intents).await
+}
+
+fn check_names(intents: &[Intent]) -> Result<()> {
+    let pairs: Vec<(Namespace, Namespace)> =
+        intents.iter().map(|i| (i.source.clone(), i.to.clone())).collect();
+    names::check_conflicts(pairs.iter().map(|(source, to)| (source, to)))
+        .map_err(|e| e.within("cannot restore with conflicting namespace destinations"))
+}
+
+impl Run<'_> {
+    fn check(&self, found: &gather::Gathered) -> Result<()> {
+        let options = self.options;
+        if options.oplog_replay && self.connection.mongos {
+            return Err(Error::usage("cannot do oplog replay while connected to mongos"));
+        }
+        if options.oplog_replay && !found.has_oplog() {
+            return Err(Error::usage(
+                "no oplog file to replay; make sure you run mongodump with --oplog",
+            ));
+        }
+        if options.users_and_roles && !found.has_people() {
+            return Err(Error::usage(
+                "Cannot restore users and roles for a database from a dump without them; \
+                 run mongodump with --dumpDbUsersAndRoles",
+            ));
+        }
+        if options.no_options
+            && let Some(series) = found.intents.iter().find(|i| i.metadata.kind == Kind::TimeSeries)
+        {
+            return Err(Error::usage(format!(
+                "cannot specify --noOptionsRestore when restoring timeseries collection {}",
+                series.to
+            )));
+        }
+        Ok(())
+    }
+
+    /// How documents go into a collection.
+    fn bulk(&self) -> BulkOptions {
+        BulkOptions {
+            ordered: self.options.in_order,
+            bypass_validation: self.options.bypass_validation,
+            write_concern: self.options.write_concern.clone(),
+            refusals: match self.options.stop_on_error || self.options.in_order {
+                true => Refusals::Stop,
+                false => Refusals::Count,
+            },
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Replaying the oplog of a dump: from a file, or from the end of an archive.
+
+use bygone_base::{Error, Result};
+use bygone_document::{MAX_DOCUMENT, split_stream};
+use tokio::{sync::mpsc, task::spawn_blocking};
+
+use super::{
+    Run,
+    data::{Beside, Item},
+    entry::{self, Follower},
+    files,
+    gather::Gathered,
+    indexes::Catalogue,
+    replay::Replay,
+};
+use crate::{
+    frames::{Frames, Piece},
+    sink::Compression,
+};
+
+/// Replays everything before the limit.
+pub(super) async fn replay(
+    run: &Run<'_>,
+    found: &Gathered,
+    beside: &Beside,
+    catalogue: &mut Catalogue,
+) -> Result<()> {
+    run.log.always("replaying oplog");
+    let mut player = Player {
+        run,
+        follower: Follower::new(run.options.preserve_uuid),
+        replay: Replay::default(),
+        ended: false,
+    };
+    match (&beside.oplog, &found.oplog) {
+        (Some((first, rest)), _) => {
+            player.play(first, catalogue).await?;
+            let mut rest = rest.lock().await;
+            // To the archive's end, beyond the limit too: its hash is the proof of what was replayed.
+            while let Some(item) = rest.recv().await.transpose()? {
+                match item {
+                    Item::Oplog(piece) => player.play(&piece, catalogue).await?,
+                    Item::Documents(..) => {
+                        return Err(Error::unsupported(
+                            "the archive has documents behind its oplog",
+                        ));
+                    }
+                    Item::End(_) | Item::Person(..) => {}
+                }
+            }
+        }
+        (None, Some(path)) => {
+            // A file that was named is what it is; a dump's own does not tell by its name.
+            let compression = match &run.options.oplog_file {
+                Some(_) => Compression::None,
+                None => run.options.compression,
+            };
+            let input = files::open(path, compression)?;
+            let (send, mut pieces) = mpsc::channel::<Result<Piece>>(2);
+            let reader = spawn_blocking(move || {
+                for piece in Frames::new(input, MAX_DOCUMENT, true) {
+                    if send.blocking_send(piece).is_err() {
+                        return;
+                    }
+                }
+            });
+            while let Some(piece) = pieces.recv().await.transpose()? {
+                player.play(&piece, catalogue).await?;
+                if player.ended {
+                    break;
+                }
+            }
+            drop(pieces);
+            reader.await.map_err(|e| Error::internal("the reader died").source(e))?;
+        }
+        (None, None) => {}
+    }
+    player.replay.finish(run).await?;
+    run.log.always(format_args!("applied {} oplog entries", player.replay.applied));
+    Ok(())
+}
+
+struct Player<'r> {
+    run: &'r Run<'r>,
+    follower: Follower,
+    replay: Replay,
+    /// The limit was met.
+    ended: bool,
+}
+
+impl Player<'_> {
+    async fn play(&mut self, piece: &Piece, catalogue: &mut Catalogue) -> Result<()> {
+        for entry in split_stream(&piece.bytes) {
+            let entry = entry?.bytes();
+            let limit = self.run.options.oplog_limit;
+            let at = entry::timestamp(entry)?;
+            self.ended |= limit.is_some_and(|limit| limit <= at);
+            if self.ended {
+                return Ok(());
+            }
+            for operation in self.follower.next(entry, catalogue)? {
+                self.replay.push(self.run, operation).await?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,128 @@
+//! Users and roles: into two collections beside, from where the server itself merges them with its own. Passwords stay
+//! what they were, and the user that restores is not lost half way.
+
+use std::{collections::BTreeMap, io::Read as _};
+
+use bygone_base::{Error, ErrorKind, Result};
+use bygone_document::{Doc, split_stream};
+use bygone_restore::{
+    Namespace, Refusals,
+    bulk::{Bulk, BulkOptions, Cutter},
+    create::Command,
+    raw::Build,
+};
+
+use super::{Run, data::Beside, files, gather::Gathered};
+
+/// Users and roles must fit in memory.
+const MAX_BYTES: u64 = 64 << 20;
+/// The oldest version of users that servers still know: SCRAM.
+const OLDEST: i64 = 5;
+
+/// Restores users and roles, where the dump has them and they are wanted.
+pub(super) async fn restore(run: &Run<'_>, found: &Gathered, beside: &Beside) -> Result<()> {
+    let wanted = match (run.options.users_and_roles, run.options.db.as_deref()) {
+        (true, _) => true,
+        (false, None | Some("admin")) => {
+            run.options.rules.covers(&Namespace::new("admin", "system.users"))
+        }
+        _ => false,
+    };
+    if !wanted || run.options.collection.is_some() {
+        return Ok(());
+    }
+    let people = documents(run, found, beside)?;
+    let users = people.get("system.users");
+    let roles = people.get("system.roles");
+    if users.is_none() && roles.is_none() {
+        return Ok(());
+    }
+    check_version(people.get("system.version"))?;
+    let mut body = Build::new()
+        .element(0x10, b"_mergeAuthzCollections", &1_i32.to_le_bytes())
+        .bool("drop", run.options.drop)
+        .str(
+            "db",
+            if run.options.users_and_roles { run.options.db.as_deref().unwrap_or("") } else { "" },
+        );
+    let parts = [
+        (users, &run.options.temp_users, "tempUsersCollection", "users"),
+        (roles, &run.options.temp_roles, "tempRolesCollection", "roles"),
+    ];
+    for (documents, temporary, field, what) in &parts {
+        let Some(documents) = documents else { continue };
+        let name = Namespace::new("admin", temporary.as_str());
+        run.log.always(format_args!("restoring {what} from the dump"));
+        fill(run, &name, documents).await?;
+        body = body.str(field, &name.to_string());
+    }
+    let command = Command { db: "admin".to_owned(), body: body.majority().finish() };
+    let merged = run.target.run("error running merge command for users and roles", &command).await;
+    for (documents, temporary, ..) in &parts {
+        if documents.is_some() {
+            drop_collection(run, &Namespace::new("admin", temporary.as_str())).await?;
+        }
+    }
+    merged.map(|_| ())
+}
+
+fn documents(
+    run: &Run<'_>,
+    found: &Gathered,
+    beside: &Beside,
+) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut people = beside.people.clone();
+    for (name, path) in &found.people {
+        let mut bytes = Vec::new();
+        let mut input = files::open(path, run.options.compression)?.take(MAX_BYTES + 1);
+        let read = input.read_to_end(&mut bytes);
+        read.map_err(|e| Error::io(format!("error reading {}", path.display()), e))?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(Error::unsupported(format!("{} is larger than 64 MiB", path.display())));
+        }
+        people.insert(name.clone(), bytes);
+    }
+    Ok(people)
+}
+
+fn check_version(documents: Option<&Vec<u8>>) -> Result<()> {
+    for document in split_stream(documents.map(Vec::as_slice).unwrap_or_default()) {
+        let document: Doc<'_> = document?;
+        let is_schema = document.get("_id")?.and_then(|e| e.as_str()) == Some("authSchema");
+        let version = document.get("currentVersion")?.and_then(|e| e.as_integer());
+        if is_schema && version.is_some_and(|v| v < OLDEST) {
+            return Err(Error::unsupported(format!(
+                "cannot restore users and roles of version {}: no server takes them any more",
+                version.unwrap_or_default()
+            )));
+        }
+    }
+    Ok(())
+}
+
+async fn fill(run: &Run<'_>, name: &Namespace, documents: &[u8]) -> Result<()> {
+    drop_collection(run, name).await?;
+    let options = BulkOptions { refusals: Refusals::Fail, ordered: true, ..run.bulk() };
+    let bulk = Bulk::new(&run.target, name, run.connection.version, &options);
+    let mut cutter = Cutter::default();
+    let mut batches = cutter.push(&bytes::Bytes::copy_from_slice(documents))?;
+    batches.extend(cutter.finish());
+    for batch in &batches {
+        bulk.insert(batch).await?;
+    }
+    // A merge asks for a collection that is there, also when it is empty.
+    if batches.is_empty() {
+        let body = Build::new().str("create", &name.coll).majority().finish();
+        run.target.run(&format!("create {name}"), &Command { db: name.db.clone(), body }).await?;
+    }
+    Ok(())
+}
+
+async fn drop_collection(run: &Run<'_>, name: &Namespace) -> Result<()> {
+    let body = Build::new().str("drop", &name.coll).majority().finish();
+    let command = Command { db: name.db.clone(), body };
+    match run.target.run(&format!("error dropping {name}"), &command).await {
+        Err(failed) if failed.kind() == ErrorKind::NotFound => Ok(()),
+        dropped => dropped.map(|_| ()),
+    }
+}

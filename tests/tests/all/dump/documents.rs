@@ -1,0 +1,94 @@
+//! bsondump beside the stock one, on every kind of document.
+
+use bygone_document::{Doc, corpus, walk::types::DB_POINTER};
+
+use super::{Folder, Tools};
+
+/// What the stock tool leaves out with a complaint: it cannot read back what it writes of a DBPointer.
+fn has_pointer(doc: Doc<'_>) -> bool {
+    doc.elements().any(|element| {
+        let element = element.unwrap();
+        let inner = element.as_doc().or(element.as_array());
+        element.kind() == DB_POINTER || inner.is_some_and(has_pointer)
+    })
+}
+
+async fn said(tools: Tools, arguments: &[&str], input: &[u8]) -> String {
+    let ended = tools.run("bsondump", arguments, input).await.expect(0);
+    String::from_utf8(ended.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn every_document_looks_as_the_stock_tool_shows_it() {
+    let documents = corpus::ids();
+    let plain: Vec<Vec<u8>> =
+        documents.iter().filter(|d| !has_pointer(Doc::new(d).unwrap())).cloned().collect();
+    assert!(plain.len() > 130 && plain.len() < documents.len());
+    for arguments in [&["--pretty"][..], &["--type=debug"], &[]] {
+        let (ours, stock) = (
+            said(Tools::Ours, arguments, &plain.concat()).await,
+            said(Tools::Stock, arguments, &plain.concat()).await,
+        );
+        let mut pairs = ours.lines().zip(stock.lines());
+        if let Some((ours, stock)) = pairs.find(|(a, b)| a != b) {
+            panic!("{arguments:?}\nours  {ours}\nstock {stock}");
+        }
+        assert_eq!(ours.len(), stock.len(), "{arguments:?}");
+    }
+    let pointers = said(Tools::Ours, &[], &documents.concat()).await;
+    assert_eq!(pointers.lines().count(), documents.len());
+}
+
+#[tokio::test]
+async fn doubles_look_as_the_stock_tool_shows_them() {
+    let doubles: Vec<f64> = (-340..310)
+        .flat_map(|e| [1.0, 1.5, 9.999_999, 1.234_567_890_123_456_7].map(|m| m * 10_f64.powi(e)))
+        .chain((0..64).map(|n| f64::from_bits(1 << n)))
+        .collect();
+    let input: Vec<u8> =
+        doubles.iter().flat_map(|x| bson::rawdoc! {"x": *x, "y": -*x}.into_bytes()).collect();
+    let (ours, stock) =
+        (said(Tools::Ours, &[], &input).await, said(Tools::Stock, &[], &input).await);
+    for (ours, stock) in ours.lines().zip(stock.lines()) {
+        assert_eq!(ours, stock);
+    }
+    assert_eq!(ours.len(), stock.len());
+}
+
+/// Where the stock tool ends with an error so do we, having shown the same before.
+#[tokio::test]
+async fn damaged_files_end_as_with_the_stock_tool() {
+    let one = bson::rawdoc! {"a": 1}.into_bytes();
+    let cut = [&one[..], &one[..6]].concat();
+    let short = [&one[..], &[4, 0, 0, 0]].concat();
+    let unknown = [&one[..], &[9, 0, 0, 0, 0x99, b'a', 0, 0, 0], &one].concat();
+    let open = [&one[..], &one[..one.len() - 1], &[1], &one].concat();
+    let huge = [&one[..], &(17_i32 << 20).to_le_bytes(), &[0; 100]].concat();
+    for (input, objcheck) in [(&cut, 1), (&short, 1), (&unknown, 1), (&open, 1), (&huge, 1)] {
+        for arguments in [&[][..], &["--objcheck"]] {
+            let ours = Tools::Ours.run("bsondump", arguments, input).await;
+            let stock = Tools::Stock.run("bsondump", arguments, input).await;
+            assert_eq!(ours.code, stock.code, "{arguments:?}: {}\n{}", ours.stderr, stock.stderr);
+            assert_eq!(ours.stdout, stock.stdout, "{arguments:?}");
+            let found = |text: &str| {
+                let line = text.lines().find(|l| l.ends_with(" objects found"));
+                line.and_then(|l| l.split('\t').nth(1)).map(str::to_owned)
+            };
+            assert_eq!(found(&ours.stderr), found(&stock.stderr));
+            assert!(arguments.is_empty() || ours.code == Some(objcheck));
+        }
+    }
+}
+
+#[tokio::test]
+async fn files_can_be_named_in_several_ways() {
+    let folder = Folder::new();
+    let (file, out) = (folder.path("x.bson"), folder.path("out"));
+    std::fs::write(&file, bson::rawdoc! {"a": 1}.as_bytes()).unwrap();
+    let line = "{\"a\":{\"$numberInt\":\"1\"}}\n";
+    assert_eq!(said(Tools::Ours, &[&file], b"").await, line);
+    assert_eq!(said(Tools::Ours, &["--bsonFile", &file, "--quiet"], b"").await, line);
+    let _ = Tools::Ours.run("bsondump", ["--outFile", &out, &file], b"").await.expect(0);
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), line);
+    let _ = Tools::Ours.run("bsondump", [&folder.path("none")], b"").await.expect(1);
+}

@@ -1,0 +1,95 @@
+//! Command lines that contradict themselves end with status 1 before anything is touched, with either tools.
+
+use super::Tools;
+
+/// Both refuse, ours with this text.
+async fn refused(tool: &str, arguments: &[&str], text: &str) {
+    let ours = Tools::Ours.run(tool, arguments, b"").await.expect(1).saying(text);
+    assert!(ours.stdout.is_empty());
+    // Some it notices only when it is connected, which it should not wait for.
+    let soon = arguments.iter().chain(["--serverSelectionTimeout=1"].iter());
+    let _ = Tools::Stock.run(tool, soon, b"").await.expect(1);
+}
+
+#[tokio::test]
+async fn mongodump_refuses_contradictions() {
+    let cases: [(&[&str], &str); 16] = [
+        (&["-c", "x"], "cannot dump a collection without a specified database"),
+        (&["-d", "x", "-q", "{}"], "cannot dump using a query without a specified collection"),
+        (&["-d", "x", "-c", "y", "-q", "{}", "--queryFile", "z"], "either query or queryFile"),
+        (&["-d", "x", "-c", "y", "-q", "{}", "--forceTableScan"], "forceTableScan"),
+        (&["--dumpDbUsersAndRoles"], "must specify a database"),
+        (&["--dumpDbUsersAndRoles", "-d", "x", "-c", "y"], "cannot specify a collection"),
+        (&["--oplog", "-d", "x"], "--oplog mode only supported on full dumps"),
+        (&["-d", "x", "-c", "y", "--excludeCollection", "z"], "--collection is not allowed"),
+        (&["--excludeCollection", "z"], "--db is required"),
+        (&["--excludeCollectionsWithPrefix", "z"], "--db is required"),
+        (&["--out", "x", "--archive=y"], "--out not allowed when --archive"),
+        (&["-d", "x", "-c", "y", "-o", "-", "--gzip"], "compression can't be used"),
+        (&["-o", "-"], "can only dump a single collection to stdout"),
+        (&["-j", "0"], "numParallelCollections must be positive"),
+        (&["--nonsense"], "unknown option \"nonsense\""),
+        (&["-d", "x", "-c", "system.buckets.y"], "system.buckets"),
+    ];
+    for (arguments, text) in cases {
+        refused("mongodump", arguments, text).await;
+    }
+}
+
+#[tokio::test]
+async fn mongorestore_refuses_contradictions() {
+    let cases: [(&[&str], &str); 12] = [
+        (&["-c", "x"], "cannot restore a collection without a specified database"),
+        (&["--nsFrom", "a.*"], "equal number of times"),
+        (&["--oplogLimit", "5"], "cannot use --oplogLimit without --oplogReplay"),
+        (&["--oplogFile", "x"], "cannot use --oplogFile without --oplogReplay"),
+        (&["--oplogReplay", "-d", "x"], "cannot use --oplogReplay with includes/excludes"),
+        (&["--restoreDbUsersAndRoles"], "without a specified database"),
+        (&["--restoreDbUsersAndRoles", "-d", "admin"], "with the admin database"),
+        (&["--dir", "x", "y"], "both --dir and a positional argument"),
+        (&["--dir=-"], "cannot restore from stdin without a specified collection"),
+        (&["--preserveUUID"], "cannot specify --preserveUUID without --drop"),
+        (&["--noobjcheck"], "unknown option"),
+        (&["--writeConcern", "{w"], "error parsing --writeConcern"),
+    ];
+    for (arguments, text) in cases {
+        refused("mongorestore", arguments, text).await;
+    }
+}
+
+#[tokio::test]
+async fn connection_strings_and_flags_must_agree() {
+    let cases: [(&[&str], &str); 4] = [
+        (&["--uri", "mongodb://a", "mongodb://b"], "only one URI"),
+        (&["--uri", "mongodb://a/x", "-d", "y"], "different database"),
+        (&["--uri", "mongodb://a", "--host", "b"], "different hosts"),
+        (&["--uri", "http://a"], "error parsing uri"),
+    ];
+    for (arguments, text) in cases {
+        refused("mongodump", arguments, text).await;
+        refused("mongorestore", arguments, text).await;
+    }
+}
+
+#[tokio::test]
+async fn help_and_version_end_well() {
+    for tool in ["mongodump", "mongorestore", "bsondump"] {
+        let help = Tools::Ours.run(tool, ["--help"], b"").await.expect(0);
+        let help = String::from_utf8(help.stdout).unwrap();
+        let stock = Tools::Stock.run(tool, ["--help"], b"").await.expect(0);
+        let stock = String::from_utf8(stock.stdout).unwrap();
+        // Every flag that the stock tool shows is there, under a heading of the same name.
+        for line in stock.lines() {
+            let flag = line.split_whitespace().find(|word| word.starts_with("--"));
+            if let Some(flag) = flag {
+                // It breaks long names at the end of its columns.
+                let name = flag.split('=').next().unwrap_or(flag).trim_end_matches([',', '-']);
+                assert!(help.contains(name), "{tool} {name}");
+            } else if line.ends_with(" options:") {
+                assert!(help.contains(line), "{tool}: {line}");
+            }
+        }
+        let version = Tools::Ours.run(tool, ["--version"], b"").await.expect(0);
+        assert!(String::from_utf8(version.stdout).unwrap().starts_with(&format!("{tool} version")));
+    }
+}

@@ -1,0 +1,94 @@
+//! Dumps with the oplog, while somebody writes: both tools replay them to the same state.
+
+use bson::{Document, doc};
+use bygone_tests::{ReplicaSet, Version, Workload, diff, state_at, workload::Kind};
+
+use super::{Folder, Tools, empty};
+
+/// Operations of a workload that a dump with oplog allows: no collection changes its name.
+fn allowed(kind: Kind) -> bool {
+    !format!("{kind:?}").contains("Rename")
+}
+
+async fn replays(version: Version) {
+    let source = ReplicaSet::single(version).await;
+    let target = ReplicaSet::single(version).await;
+    let (from, to) = (source.client().await, target.client().await);
+    let coll = from.database("busy").collection::<Document>("a");
+    let documents: Vec<Document> =
+        (0..20_000).map(|n| doc! {"_id": n, "n": 0, "t": "x".repeat(500)}).collect();
+    coll.insert_many(documents).await.unwrap();
+    let folder = Folder::new();
+    let out = folder.path("d");
+    let writer = async {
+        for round in 0..40 {
+            coll.update_many(doc! {"_id": {"$lt": 50}}, doc! {"$inc": {"n": 1}}).await.unwrap();
+            coll.insert_one(doc! {"_id": format!("new{round}")}).await.unwrap();
+            coll.delete_one(doc! {"_id": 10_000 + round}).await.unwrap();
+            let fresh = from.database("busy").collection::<Document>(&format!("fresh{round}"));
+            fresh.insert_one(doc! {"_id": round}).await.unwrap();
+            let keys = doc! {format!("f{round}"): 1};
+            coll_index(&fresh, keys).await;
+        }
+    };
+    let uri = source.uri();
+    let arguments = ["--oplog", "-o", out.as_str()];
+    let dump = async { Tools::Ours.dump(&uri, &arguments).await };
+    let (ended, ()) = tokio::join!(dump, writer);
+    let _ = ended.expect(0).saying("writing captured oplog");
+    let mut states = Vec::new();
+    for tools in [Tools::Ours, Tools::Stock] {
+        empty(&to).await;
+        let _ = tools.restore(&target.uri(), &["--oplogReplay", "--drop", &out]).await.expect(0);
+        states.push(state_at(&to, version, None).await);
+    }
+    assert_eq!(diff(&states[0], &states[1]), Vec::<String>::new());
+    let limit = ["--oplogReplay", "--oplogLimit", "1:0", "--drop", &out];
+    let _ = Tools::Ours.restore(&target.uri(), &limit).await.expect(0);
+}
+
+async fn coll_index(coll: &mongodb::Collection<Document>, keys: Document) {
+    coll.create_index(mongodb::IndexModel::builder().keys(keys).build()).await.unwrap();
+}
+
+#[tokio::test]
+async fn both_tools_replay_the_same_8_2() {
+    replays(Version::V8_2).await;
+}
+
+#[tokio::test]
+async fn both_tools_replay_the_same_4_4() {
+    replays(Version::V4_4).await;
+}
+
+/// Everything that a workload does, replayed onto nothing: the state is the source's own.
+#[tokio::test]
+async fn a_whole_history_is_replayed() {
+    let version = Version::V8_2;
+    let source = ReplicaSet::single(version).await;
+    let target = ReplicaSet::single(version).await;
+    let (from, to) = (source.client().await, target.client().await);
+    let folder = Folder::new();
+    let (out, archive) = (folder.path("d"), format!("--archive={}", folder.path("a")));
+    let coll = from.database("first").collection::<Document>("a");
+    coll.insert_one(doc! {"_id": 1}).await.unwrap();
+    let _ = Tools::Ours.dump(&source.uri(), &["--oplog", "-o", &out]).await.expect(0);
+    let _ = Tools::Ours.dump(&source.uri(), &["--oplog", &archive]).await.expect(0);
+    let mut workload = Workload::new(5, version).only(allowed);
+    workload.run(&from, 200).await;
+    let later = folder.path("later");
+    let entries = ["-d", "local", "-c", "oplog.rs", "-o", &later];
+    let _ = Tools::Ours.dump(&source.uri(), &entries).await.expect(0);
+    let file = format!("{later}/local/oplog.rs.bson");
+    for place in [&out, &archive] {
+        empty(&to).await;
+        let _ =
+            Tools::Ours.restore(&target.uri(), &["--oplogReplay", "--drop", place]).await.expect(0);
+        assert_eq!(to.database("first").list_collection_names().await.unwrap(), ["a"]);
+    }
+    let replay = ["--oplogReplay", "--oplogFile", &file, "--drop", &out];
+    let stock = Tools::Stock.restore(&target.uri(), &replay).await;
+    let ours = Tools::Ours.restore(&target.uri(), &replay).await;
+    // Where the stock tool can replay everything, so can ours.
+    assert!(ours.code == Some(0) || stock.code != Some(0), "{}", ours.stderr);
+}
