@@ -32,7 +32,7 @@ check: tools
 
 test: check servers
 	cargo build --locked -p bygone
-	$(NEXTEST) --profile ci
+	BYGONE_BIN=$$PWD/target/debug/bygone $(NEXTEST) --profile ci
 
 # Figures beside the peers': make bench ONLY=sync,lag
 bench: tools
@@ -44,7 +44,7 @@ bench: tools
 matrix: tools
 	@scripts/get-servers 8.2 5.0 4.4 7.0 tools s3
 	cargo build --locked -p bygone
-	$(NEXTEST) --profile matrix -E 'package(bygone-tests)'
+	BYGONE_BIN=$$PWD/target/debug/bygone $(NEXTEST) --profile matrix -E 'package(bygone-tests)'
 
 # Hours: the same tests with many rounds and long workloads.
 soak: tools

@@ -81,7 +81,7 @@ pub struct StoreArgs {
 }
 
 /// What opens a store, and where the rest of it is.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct AccessArgs {
     /// File with the key of an encrypted store (made by `bygone key new`)
     #[arg(long, env = "BYGONE_KEY_FILE", value_name = "FILE", conflicts_with = "passphrase_file")]

@@ -11,6 +11,7 @@ use bygone_restore::{
     plan::CappedLimits,
     raw::{self, Build, kind},
 };
+use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::{
@@ -38,12 +39,51 @@ pub struct Options {
     pub threads: usize,
 }
 
-/// One namespace of the moment.
-struct One {
-    name: Namespace,
-    metadata: Metadata,
+/// One namespace of a moment.
+#[derive(Debug, Clone)]
+pub(crate) struct One {
+    /// Of a time-series its own name.
+    pub(crate) name: Namespace,
+    pub(crate) metadata: Metadata,
     /// Where its documents are; views have none.
-    data: Option<(CollectionId, Namespace, Option<CappedLimits>)>,
+    pub(crate) data: Option<Stored>,
+}
+
+/// Where a collection's documents are in a store.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    id: CollectionId,
+    /// Of a time-series the name of its buckets.
+    name: Namespace,
+    /// A capped collection keeps the order of its documents.
+    limits: Option<CappedLimits>,
+}
+
+impl Stored {
+    /// Gives all documents to `take`, some at a time, one behind the other in each slice.
+    ///
+    /// # Errors
+    /// Reading failed, or `take` did.
+    pub(crate) async fn read(
+        &self,
+        documents: &dyn Documents,
+        mut take: impl AsyncFnMut(Bytes) -> Result<()>,
+    ) -> Result<()> {
+        let Some(limits) = self.limits else {
+            let mut stream = documents.open(self.id).await?;
+            while let Some(chunk) = stream.next().await? {
+                take(chunk.documents).await?;
+            }
+            return Ok(());
+        };
+        let mut ordered = InOrder::new(documents, self.id, &self.name, limits).await?;
+        while let Some(stretch) = ordered.next().await? {
+            for document in stretch {
+                take(document).await?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Exports everything that a mongodump of the source at that moment would hold; gives documents and bytes.
@@ -98,7 +138,7 @@ fn prelude(all: &[One], version: &str, parallel: usize) -> Result<Prelude> {
 }
 
 /// Users and roles first, then collections, then views.
-fn everything(documents: &dyn Documents, rules: &NameRules) -> Result<Vec<One>> {
+pub(crate) fn everything(documents: &dyn Documents, rules: &NameRules) -> Result<Vec<One>> {
     let contents = documents.contents();
     let mut all = Vec::new();
     for collection in &contents.collections {
@@ -139,7 +179,7 @@ fn of_view(view: &SourceView) -> Result<One> {
 fn of_collection(collection: &SourceCollection, fcv: ServerVersion) -> Result<One> {
     let options = collection.options.as_bytes();
     let limits = collection.capped.then(|| CappedLimits::of(options, fcv));
-    let data = Some((collection.id, collection.name.clone(), limits));
+    let data = Some(Stored { id: collection.id, name: collection.name.clone(), limits });
     let series = raw::get(options, "timeseries").and_then(|s| s.doc());
     let indexes = collection.indexes.iter().map(|i| i.as_bytes().to_vec());
     let plain = collection.name.without_buckets();
@@ -216,32 +256,24 @@ fn of_measurements(index: &[u8], meta: &str) -> Result<Option<Vec<u8>>> {
 }
 
 async fn lane(documents: &dyn Documents, one: &One, sink: &Sink, log: &Log) -> Result<(u64, u64)> {
-    let Some((id, stored, limits)) = &one.data else {
+    let Some(stored) = &one.data else {
         // Only archives say of a view that it has no documents.
         if sink.is_archive() {
             sink.lane(&one.name.db, &one.name.coll)?.finish().await?;
         }
         return Ok((0, 0));
     };
-    log.always(format_args!("writing {stored} to {}", sink.shown(&stored.db, &stored.coll)));
-    let mut lane = sink.lane(&stored.db, &stored.coll)?;
-    match limits {
-        Some(limits) => {
-            let mut ordered = InOrder::new(documents, *id, stored, *limits).await?;
-            while let Some(stretch) = ordered.next().await? {
-                lane.push(stretch.iter().map(|document| &document[..])).await?;
-            }
-        }
-        None => {
-            let mut stream = documents.open(*id).await?;
-            while let Some(chunk) = stream.next().await? {
-                let found: Vec<&[u8]> = raw::split(&chunk.documents).collect::<Result<_>>()?;
-                lane.push(found.into_iter()).await?;
-            }
-        }
-    }
+    let Namespace { db, coll } = &stored.name;
+    log.always(format_args!("writing {db}.{coll} to {}", sink.shown(db, coll)));
+    let mut lane = sink.lane(db, coll)?;
+    stored
+        .read(documents, async |bytes: Bytes| {
+            let found: Vec<&[u8]> = raw::split(&bytes).collect::<Result<_>>()?;
+            lane.push(found.into_iter()).await
+        })
+        .await?;
     let (count, bytes) = lane.finish().await?;
-    log.always(format_args!("done writing {stored} ({})", plural(count, "document")));
+    log.always(format_args!("done writing {db}.{coll} ({})", plural(count, "document")));
     Ok((count, bytes))
 }
 

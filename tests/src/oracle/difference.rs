@@ -111,6 +111,18 @@ pub async fn differing_documents(
 ) -> Vec<String> {
     let left = read(a, a_version, a_at, db, name).await;
     let right = read(b, b_version, b_at, db, name).await;
+    let (left, right) = match (left, right) {
+        (Ok(left), Ok(right)) => (left, right),
+        (left, right) => {
+            let shown = |side: Result<Vec<_>, _>| {
+                side.map_or_else(
+                    |e: mongodb::error::Error| e.to_string(),
+                    |all| all.len().to_string(),
+                )
+            };
+            return vec![format!("{db}.{name}: left {}, right {}", shown(left), shown(right))];
+        }
+    };
     let mut found = vec![format!("{db}.{name}: {} documents, but {}", left.len(), right.len())];
     for (one, other) in
         left.iter().zip(&right).filter(|(a, b)| a.as_bytes() != b.as_bytes()).take(3)
@@ -129,12 +141,12 @@ async fn read(
     at: Option<Ts>,
     db: &str,
     name: &str,
-) -> Vec<RawDocumentBuf> {
+) -> mongodb::error::Result<Vec<RawDocumentBuf>> {
     let mut command = doc! {"find": name, "sort": {"_id": 1}, "allowDiskUse": true};
     if let Some(at) = at {
         hash::read_at(&mut command, version, at);
     }
-    catalogue::cursor(client, db, command).await
+    catalogue::try_cursor(client, db, command).await
 }
 
 fn shown(document: &RawDocument) -> String {

@@ -15,7 +15,7 @@ use super::{config, password};
 #[command(next_help_heading = "general options")]
 pub struct Verbosity {
     /// print usage
-    #[arg(long, action = clap::ArgAction::Help)]
+    #[arg(long, action = clap::ArgAction::HelpShort)]
     help: Option<bool>,
     /// print the tool version and exit
     #[arg(long)]
@@ -73,7 +73,7 @@ pub struct ConnectArgs {
     ca_file: Option<PathBuf>,
     /// the .pem file containing the certificate and key
     #[arg(long = "sslPEMKeyFile", value_name = "filename", help_heading = "ssl options")]
-    key_file: Option<PathBuf>,
+    client_key_file: Option<PathBuf>,
     /// the password to decrypt the sslPEMKeyFile (not possible with this tool)
     #[arg(long = "sslPEMKeyPassword", value_name = "password", help_heading = "ssl options")]
     key_password: Option<String>,
@@ -184,7 +184,7 @@ impl ConnectArgs {
             aws_session_token: self.aws_token.clone(),
             tls: self.ssl,
             ca_file: self.ca_file.clone(),
-            key_file: self.key_file.clone(),
+            key_file: self.client_key_file.clone(),
             key_password: self.key_password.clone().or(config.key_password),
             insecure: self.insecure || self.invalid_certificates || self.invalid_hostnames,
             read_preference: None,

@@ -1,6 +1,6 @@
 //! `mongorestore`.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use bygone_base::{Error, Result};
 use bygone_dumptools::{
@@ -10,12 +10,18 @@ use bygone_dumptools::{
     restore::{self, Count, Options, Place},
     sink::Compression,
 };
-use bygone_restore::{NameRules, raw::Build};
+use bygone_groom::lease;
+use bygone_head::{View, ViewOptions};
+use bygone_restore::{NameRules, ViewDocuments, raw::Build};
 use clap::Parser;
 
 use super::{
     Arguments,
     common::{self, ConnectArgs, NamespaceArgs, Verbosity, refuse},
+};
+use crate::{
+    access,
+    args::{AccessArgs, StoreArgs},
 };
 
 /// Restore backups generated with mongodump to a running server.
@@ -43,6 +49,8 @@ pub struct Args {
     input: InputArgs,
     #[command(flatten)]
     restore: RestoreArgs,
+    #[command(flatten)]
+    moment: MomentArgs,
     #[arg(value_name = "directory or file", hide = true)]
     positional: Vec<String>,
 }
@@ -156,6 +164,22 @@ struct RestoreArgs {
     temp_roles: String,
     #[arg(long = "batchSize", hide = true, default_value_t = 1000)]
     batch: usize,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "store options")]
+struct MomentArgs {
+    /// restore a moment of this store instead of a dump
+    #[arg(long, value_name = "URL", conflicts_with_all = ["archive", "dir", "oplog_replay"])]
+    store: Option<String>,
+    /// job name; needed only when the store holds several
+    #[arg(long, value_name = "JOB", requires = "store")]
+    job: Option<String>,
+    /// the moment to restore, as `bygone restore` takes it
+    #[arg(long, value_name = "WHEN", default_value = "latest", requires = "store")]
+    at: String,
+    #[command(flatten)]
+    access: AccessArgs,
 }
 
 impl Args {
@@ -338,7 +362,29 @@ impl Args {
         self.check(db.as_deref(), target.as_deref())?;
         let options = self.options(db, target.as_deref())?;
         let connection = connect::connect(&connect, super::clock()).await?;
-        restore::run(&connection, &options, log, count).await
+        let Some(store) = &self.moment.store else {
+            return restore::run(&connection, &options, None, log, count).await;
+        };
+        if target.is_some() {
+            return Err(Error::usage("cannot restore from a directory and a store"));
+        }
+        let (when, clock) = (self.moment.at.parse()?, super::clock());
+        let store = StoreArgs { store: store.clone(), access: self.moment.access.clone() };
+        let stores = access::Repositories::open(&store, clock.clone(), false).await?;
+        let part = stores.only_part(self.moment.job.as_deref()).await?;
+        let lease = lease::hold(&stores.blocks, clock.clone(), "a mongorestore").await?;
+        let restored = async {
+            let options_of_view = ViewOptions::default();
+            let view =
+                View::open(&part.snapshots, &part.oplog, &when, options_of_view, clock).await?;
+            let moment = Arc::new(ViewDocuments::new(view)?);
+            restore::run(&connection, &options, Some(moment), log, count).await
+        };
+        let restored = restored.await;
+        if let Some(lease) = lease {
+            lease.release().await;
+        }
+        restored
     }
 }
 

@@ -10,9 +10,9 @@ use crate::{
     report::plural,
 };
 
-/// Bytes of a reply. One megabyte stays in a processor's cache, four are as fast and bear other work on the machine better:
-/// each reply passes through several threads.
-const REPLY: u64 = 4 << 20;
+/// Bytes of a reply. One megabyte stays in a processor's cache; a little more bears other work on the machine better, for
+/// each reply passes through several threads, and up to three are held.
+const REPLY: u64 = 2 << 20;
 
 /// Dumps one collection; gives how many documents.
 pub(super) async fn dump(run: &Run<'_>, found: &Found) -> Result<u64> {
@@ -48,7 +48,7 @@ pub(super) async fn dump(run: &Run<'_>, found: &Found) -> Result<u64> {
     Ok(documents)
 }
 
-/// So many documents that a reply holds about four megabytes.
+/// So many documents that a reply holds about two megabytes.
 fn batch_size(found: &Found) -> u32 {
     let one = found.bytes.checked_div(found.documents).unwrap_or(1000).max(1);
     u32::try_from((REPLY / one).clamp(16, 20_000)).unwrap_or(1000)

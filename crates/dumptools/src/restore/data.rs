@@ -10,15 +10,20 @@
 //!
 //! Memory: a few pieces of a megabyte, a batch per insert, and what a collection's open batch holds.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use bygone_base::{Error, ErrorKind, Result};
 use bygone_document::{MAX_DOCUMENT, split_stream, validate};
 use bygone_restore::{
+    Documents,
     bulk::{Batch, Bulk, Cutter, Inserted},
     names::BUCKETS,
     raw,
 };
+use bytes::Bytes;
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
     sync::mpsc,
@@ -28,6 +33,7 @@ use tokio::{
 use super::{Archive, Count, Intent, Place, Run, files, indexes};
 use crate::{
     archive::Event,
+    export::Stored,
     frames::{Frames, Piece},
     metadata::Kind,
     names,
@@ -56,18 +62,31 @@ pub(super) struct Beside {
     /// Users, roles and their version: documents by the collection's name in `admin`.
     pub(super) people: BTreeMap<String, Vec<u8>>,
     /// Where the oplog goes on, and its first piece.
-    pub(super) oplog: Option<(Piece, std::sync::Arc<tokio::sync::Mutex<Items>>)>,
+    pub(super) oplog: Option<(Piece, Arc<tokio::sync::Mutex<Items>>)>,
+}
+
+/// Where documents come from.
+pub(super) enum From {
+    /// The intents' files, or standard input.
+    Files,
+    Archive(Archive),
+    /// A store; with users and roles by the collection's name in `admin`.
+    Moment(Arc<dyn Documents>, Vec<(String, Stored)>),
 }
 
 /// Restores the documents of all intents.
 pub(super) async fn load(
     run: &Run<'_>,
     intents: &[Intent],
-    archive: Option<Archive>,
+    from: From,
     count: &mut Count,
 ) -> Result<Beside> {
-    let from_archive = archive.is_some();
-    let (items, reader) = start(run, intents, archive);
+    let named = match &from {
+        From::Files => None,
+        From::Archive(_) => Some("archive"),
+        From::Moment(..) => Some("store"),
+    };
+    let (items, reader) = start(run, intents, from);
     let mut load = Load {
         run,
         intents,
@@ -77,7 +96,7 @@ pub(super) async fn load(
         waiting: VecDeque::new(),
         builds: FuturesUnordered::new(),
         beside: Beside::default(),
-        from_archive,
+        named,
     };
     load.all(items, count).await?;
     if load.beside.oplog.is_none() {
@@ -86,28 +105,59 @@ pub(super) async fn load(
     Ok(load.beside)
 }
 
-fn start(run: &Run<'_>, intents: &[Intent], archive: Option<Archive>) -> (Items, JoinHandle<()>) {
+fn start(run: &Run<'_>, intents: &[Intent], from: From) -> (Items, JoinHandle<()>) {
     let (send, items) = mpsc::channel(2);
     let objcheck = run.options.objcheck;
-    let reader = match archive {
-        Some(archive) => {
+    let reader = match from {
+        From::Archive(archive) => {
             let names = Names::new(intents, run.options.users_and_roles);
+            spawn_blocking(move || told(read_archive(archive, &names, objcheck, &send), &send))
+        }
+        From::Moment(moment, people) => {
+            let intents = intents.to_vec();
+            let runtime = tokio::runtime::Handle::current();
+            // Merging blocks takes a thread of its own, as reading files does.
             spawn_blocking(move || {
-                let read = read_archive(archive, &names, objcheck, &send);
+                let read = runtime.block_on(read_moment(&*moment, &intents, &people, &send));
                 told(read, &send);
             })
         }
-        None => {
+        From::Files => {
             let intents = intents.to_vec();
             let compression = run.options.compression;
             let stdin = run.options.place == Place::Documents;
             spawn_blocking(move || {
-                let read = read_files(&intents, compression, stdin, objcheck, &send);
-                told(read, &send);
+                told(read_files(&intents, compression, stdin, objcheck, &send), &send);
             })
         }
     };
     (items, reader)
+}
+
+async fn read_moment(
+    moment: &dyn Documents,
+    intents: &[Intent],
+    people: &[(String, Stored)],
+    send: &mpsc::Sender<Result<Item>>,
+) -> Result<()> {
+    let piece = |bytes: Bytes| Piece { documents: split_stream(&bytes).count() as u64, bytes };
+    for (name, stored) in people {
+        let take = async |bytes: Bytes| {
+            let item = Item::Person(name.clone(), piece(bytes));
+            send.send(Ok(item)).await.map_err(gone)
+        };
+        stored.read(moment, take).await?;
+    }
+    for (index, intent) in intents.iter().enumerate() {
+        if let Some(stored) = &intent.stored {
+            let take = async |bytes: Bytes| {
+                send.send(Ok(Item::Documents(index, piece(bytes)))).await.map_err(gone)
+            };
+            stored.read(moment, take).await?;
+        }
+        send.send(Ok(Item::End(index))).await.map_err(gone)?;
+    }
+    Ok(())
 }
 
 fn told(read: Result<()>, send: &mpsc::Sender<Result<Item>>) {
@@ -224,7 +274,7 @@ fn read_archive(
 #[derive(Default)]
 struct State {
     cutter: Option<Cutter>,
-    bulk: Option<std::sync::Arc<Bulk>>,
+    bulk: Option<Arc<Bulk>>,
     /// Batches that are not yet in.
     open: usize,
     /// Those of them that are on their way.
@@ -247,7 +297,8 @@ struct Load<'r> {
     waiting: VecDeque<usize>,
     builds: FuturesUnordered<BoxFuture<'r, Result<()>>>,
     beside: Beside,
-    from_archive: bool,
+    /// What log lines call the one place that everything comes from.
+    named: Option<&'static str>,
 }
 
 impl<'r> Load<'r> {
@@ -262,7 +313,7 @@ impl<'r> Load<'r> {
                 Some(built) = self.builds.next(), if !self.builds.is_empty() => built?,
                 item = items.recv(), if more && self.ready.is_empty() => match item.transpose()? {
                     Some(Item::Oplog(piece)) if self.run.options.oplog_replay => {
-                        let rest = std::sync::Arc::new(tokio::sync::Mutex::new(items));
+                        let rest = Arc::new(tokio::sync::Mutex::new(items));
                         self.beside.oplog = Some((piece, rest));
                         // Whatever comes now is the oplog's.
                         items = mpsc::channel(1).1;
@@ -338,13 +389,13 @@ impl<'r> Load<'r> {
         }
         let run = self.run;
         if state.bulk.is_none() {
-            let from = self.from_archive.then(|| "archive".to_owned());
+            let from = self.named.map(str::to_owned);
             let from = from.or_else(|| intent.data.as_ref().map(|p| p.display().to_string()));
             let from = from.unwrap_or_else(|| "-".to_owned());
             run.log.always(format_args!("restoring {} from {from}", intent.stored()));
             let bulk =
                 Bulk::new(&run.target, &intent.stored(), run.connection.version, &run.bulk());
-            state.bulk = Some(std::sync::Arc::new(bulk));
+            state.bulk = Some(Arc::new(bulk));
         }
         let batch = run.options.batch;
         let cutter = state.cutter.get_or_insert_with(|| Cutter::new(batch));

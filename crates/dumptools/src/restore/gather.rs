@@ -8,7 +8,7 @@ use std::{
 
 use bygone_base::{Error, Result};
 use bygone_document::{Doc, split_stream};
-use bygone_restore::{Namespace, names::BUCKETS};
+use bygone_restore::{Documents, NameRules, Namespace, names::BUCKETS};
 
 use super::{
     Archive, Options, Place,
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     archive,
+    export::{self, Stored},
     metadata::{Kind, Metadata},
     names::{self, PEOPLE},
     report::Log,
@@ -35,7 +36,9 @@ pub struct Intent {
     pub has_metadata: bool,
     /// The file of its documents.
     pub data: Option<PathBuf>,
-    /// That file's bytes.
+    /// Where they are in a store.
+    pub(super) stored: Option<Stored>,
+    /// The file's bytes.
     pub bytes: u64,
     /// Set when it is made: it was there before and is not dropped.
     pub existed: bool,
@@ -44,7 +47,8 @@ pub struct Intent {
 impl Intent {
     fn new(source: Namespace, to: Namespace) -> Intent {
         let (metadata, has_metadata) = (Metadata::default(), false);
-        Intent { source, to, metadata, has_metadata, data: None, bytes: 0, existed: false }
+        let (data, stored) = (None, None);
+        Intent { source, to, metadata, has_metadata, data, stored, bytes: 0, existed: false }
     }
 
     /// Where documents go: of a time-series into its buckets.
@@ -64,6 +68,8 @@ pub(super) struct Gathered {
     pub(super) people: BTreeMap<String, PathBuf>,
     pub(super) oplog: Option<PathBuf>,
     pub(super) archive: Option<Archive>,
+    /// The same in a store.
+    pub(super) stored_people: Vec<(String, Stored)>,
     /// What an archive holds beside collections.
     special: Vec<(String, String)>,
 }
@@ -79,10 +85,15 @@ impl Gathered {
     }
 }
 
-/// Looks at the dump.
-pub(super) fn gather(options: &Options, log: &Log) -> Result<Gathered> {
+/// Looks at the dump, or at the moment of a store that is restored in its place.
+pub(super) fn gather(
+    options: &Options,
+    moment: Option<&dyn Documents>,
+    log: &Log,
+) -> Result<Gathered> {
     let mut gather = Gather { options, log, found: Gathered::default(), intents: BTreeMap::new() };
     match &options.place {
+        _ if moment.is_some() => moment.map_or(Ok(()), |moment| gather.moment(moment))?,
         Place::Archive(path) => {
             let path = archive_file(path, options.compression);
             let what = format!("error opening archive {}", path.display());
@@ -359,6 +370,22 @@ impl Gather<'_> {
             let intent = ns.and_then(|ns| self.intents.get_mut(&ns));
             if let Some(intent) = intent {
                 intent.metadata.indexes.push(index.bytes().to_vec());
+            }
+        }
+        Ok(())
+    }
+
+    /// A moment, as a dump of it would hold it.
+    fn moment(&mut self, moment: &dyn Documents) -> Result<()> {
+        for one in export::everything(moment, &NameRules::default())? {
+            if one.name.db == "admin" && one.name.coll.starts_with("system.") {
+                let people = one.data.map(|stored| (one.name.coll, stored));
+                self.found.stored_people.extend(people);
+                continue;
+            }
+            if let Some(intent) = self.wanted(one.name)? {
+                (intent.metadata, intent.has_metadata) = (one.metadata, true);
+                intent.stored = one.data;
             }
         }
         Ok(())

@@ -16,10 +16,10 @@ mod people;
 mod prepare;
 mod replay;
 
-use std::{io::Read, path::PathBuf};
+use std::{io::Read, path::PathBuf, sync::Arc};
 
 use bygone_base::{Error, Result};
-use bygone_restore::{NameRules, Namespace, Refusals, Target, bulk::BulkOptions, names};
+use bygone_restore::{Documents, NameRules, Namespace, Refusals, Target, bulk::BulkOptions, names};
 
 pub use gather::Intent;
 
@@ -117,7 +117,7 @@ pub(crate) struct Run<'a> {
 /// An archive that stands behind its prelude.
 type Archive = archive::Reader<Box<dyn Read + Send>>;
 
-/// Restores; what went in and what did not is counted in `count` as it happens, also before a failure.
+/// Restores a dump, or a moment of a store in its place; what went in and what did not is counted in `count` as it happens, also before a failure.
 ///
 /// # Errors
 /// The dump is damaged, or the server refuses something that is not a document with a key that is taken or that its
@@ -125,20 +125,26 @@ type Archive = archive::Reader<Box<dyn Read + Send>>;
 pub async fn run(
     connection: &Connection,
     options: &Options,
+    moment: Option<Arc<dyn Documents>>,
     log: &Log,
     count: &mut Count,
 ) -> Result<()> {
-    let mut found = gather::gather(options, log)?;
+    let mut found = gather::gather(options, moment.as_deref(), log)?;
     check_names(&found.intents)?;
     if options.dry_run {
         log.always("dry run completed");
         return Ok(());
     }
-    let target = Target::new(connection.client.clone(), std::sync::Arc::clone(&connection.clock));
+    let target = Target::new(connection.client.clone(), Arc::clone(&connection.clock));
     let run = Run { connection, target, options, log };
     run.check(&found)?;
     prepare::prepare(&run, &mut found.intents).await?;
-    let people = data::load(&run, &found.intents, found.archive.take(), count).await?;
+    let from = match (moment, found.archive.take()) {
+        (Some(moment), _) => data::From::Moment(moment, std::mem::take(&mut found.stored_people)),
+        (None, Some(archive)) => data::From::Archive(archive),
+        (None, None) => data::From::Files,
+    };
+    let people = data::load(&run, &found.intents, from, count).await?;
     people::restore(&run, &found, &people).await?;
     if options.oplog_replay {
         let mut catalogue = indexes::Catalogue::new(&found.intents);

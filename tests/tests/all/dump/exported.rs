@@ -27,7 +27,9 @@ async fn exported(version: Version) {
     let _ = export(&["--out", &out]).run().await.expect_code(0);
     let _ = export(&["--archive", &archive, "--gzip"]).run().await.expect_code(0);
     let archive = format!("--archive={archive}");
+    let from_store = ["--store", store.as_str(), "--at", at.as_str()];
     for (tools, place) in [
+        (Tools::Ours, from_store.to_vec()),
         (Tools::Stock, vec![out.as_str()]),
         (Tools::Stock, vec!["--gzip", &archive]),
         (Tools::Ours, vec!["--gzip", &archive]),
