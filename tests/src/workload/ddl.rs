@@ -212,6 +212,10 @@ impl Runner<'_> {
             Some(onto) => (onto.db, onto.name),
             None => (self.world.database(self.dice), names::collection(self.dice, self.serial())),
         };
+        // A new name may be one that is there: then it is what it was.
+        if self.world.is_capped(&db, &name) {
+            return self.skip();
+        }
         let into = doc! {"db": &db, "coll": &name};
         let last = match (kind, self.dice.below(3)) {
             (Kind::Out, _) => doc! {"$out": into},

@@ -92,6 +92,11 @@ impl World {
         self.known.insert(known.namespace(), known);
     }
 
+    pub(super) fn is_capped(&self, db: &str, name: &str) -> bool {
+        let known = self.known.get(&format!("{db}.{name}"));
+        known.is_some_and(|known| known.nature == Nature::Capped)
+    }
+
     pub(super) fn remove(&mut self, known: &Known) {
         self.known.remove(&known.namespace());
     }
