@@ -206,10 +206,29 @@ impl Head {
     pub async fn catch_up(&mut self) -> Result<u64> {
         let mut walk = OplogWalk::new(self.oplog_part.clone(), &self.history, self.position())?;
         let mut entries = 0;
-        while let Some(portion) = walk.next().await? {
-            entries += self.apply(&portion).await?;
+        loop {
+            match walk.next().await {
+                Ok(Some(portion)) => entries += self.apply(&portion).await?,
+                Ok(None) => return Ok(entries),
+                Err(error) => return Err(self.before_a_fork(error, walk.at())),
+            }
         }
-        Ok(entries)
+    }
+
+    /// What leads up to a fork may have expired: a newer snapshot, which the fork made void, had covered it.
+    fn before_a_fork(&self, error: Error, at: OpTime) -> Error {
+        let fork = self.history.last().map_or(at, |stretch| stretch.after);
+        if error.kind() != ErrorKind::Damaged || self.history.len() < 2 || at.ts >= fork.ts {
+            return error;
+        }
+        Error::new(
+            ErrorKind::ResyncRequired,
+            format!(
+                "the source went back to {fork}, and the stored oplog does not lead there from {at}"
+            ),
+        )
+        .source(error)
+        .hint("a new initial sync is needed; stored blocks are used again")
     }
 
     /// Takes a portion of the oplog that goes on from the position. See [`Head::catch_up`] for errors.
