@@ -95,8 +95,21 @@ async fn build(target: &Target, coll: &Namespace, index: &IndexPlan) -> Result<O
             target.run(&what, &Command { db: command.db, body }).await?;
             Ok(Some(format!("{failed}; built without the options that are not known")))
         }
+        // The server made one of this name by itself, with the time-series, and the source's was changed since.
+        Err(failed) if *coll != coll.without_buckets() && is_other_of_the_name(&failed) => {
+            let drop = Build::new().str("dropIndexes", &coll.coll).str("index", &index.name);
+            let drop = Command { db: coll.db.clone(), body: drop.majority().finish() };
+            target.run(&format!("drop index {} of {coll}", index.name), &drop).await?;
+            target.run(&what, &command).await?;
+            Ok(None)
+        }
         Err(failed) => Err(denied_hint(failed, "restore")),
     }
+}
+
+/// IndexOptionsConflict, IndexKeySpecsConflict.
+fn is_other_of_the_name(failed: &Error) -> bool {
+    ["(code 85)", "(code 86)"].iter().any(|code| failed.message().ends_with(code))
 }
 
 /// Indexes that a server makes by itself with a time-series, and that the source

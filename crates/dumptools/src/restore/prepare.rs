@@ -116,7 +116,8 @@ async fn make(run: &Run<'_>, intent: &Intent, existing: &Existing) -> Result<()>
     Ok(())
 }
 
-/// Drops the index that a server makes by itself with a time-series, where the dump does not have it any more.
+/// Drops the index that a server makes by itself with a time-series: the dump has it, as it was changed since, or
+/// does not have it any more.
 async fn drop_made(run: &Run<'_>, intent: &Intent) -> Result<()> {
     let to = &intent.to;
     let command = |body: Build| Command { db: to.db.clone(), body: body.finish() };
@@ -126,11 +127,8 @@ async fn drop_made(run: &Run<'_>, intent: &Intent) -> Result<()> {
     for made in listed.map(Vec::as_slice).unwrap_or_default() {
         let name = made.as_document().and_then(|index| index.get_str("name").ok());
         let Some(name) = name else { continue };
-        let wanted = intent.metadata.indexes.iter().any(|i| raw::text(i, "name") == Some(name));
-        if !wanted {
-            let drop = Build::new().str("dropIndexes", &to.coll).str("index", name).majority();
-            run.target.run(&format!("drop index {name} of {to}"), &command(drop)).await?;
-        }
+        let drop = Build::new().str("dropIndexes", &to.coll).str("index", name).majority();
+        run.target.run(&format!("drop index {name} of {to}"), &command(drop)).await?;
     }
     Ok(())
 }

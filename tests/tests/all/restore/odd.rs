@@ -250,3 +250,23 @@ async fn a_capped_collection_that_holds_more_than_it_may() {
     let found = state_at(&target.client().await, version, None).await;
     assert_eq!(diff(&expected, &found), Vec::<String>::new());
 }
+
+/// The index that comes with a time-series was hidden on the source.
+#[tokio::test]
+async fn an_index_that_the_server_makes_by_itself_was_changed() {
+    let version = Version::V8_2;
+    let source = ReplicaSet::single(version).await;
+    let client = source.client().await;
+    let series = doc! {"timeField": "t", "metaField": "m"};
+    run(&client, doc! {"create": "series", "timeseries": series}).await;
+    let hide = doc! {"name": "m_1_t_1", "hidden": true};
+    run(&client, doc! {"collMod": "series", "index": hide}).await;
+    let expected = state_at(&client, version, None).await;
+    let documents = Arc::new(copy::documents(&client, version).await);
+    let target = ReplicaSet::single(version).await;
+    let restored = restore(documents, &target.uri(), proven()).await.unwrap();
+    let proof = restored.proof.unwrap();
+    assert!(proof.holds(), "{proof}");
+    let found = state_at(&target.client().await, version, None).await;
+    assert_eq!(diff(&expected, &found), Vec::<String>::new());
+}
