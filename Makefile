@@ -22,7 +22,7 @@ tools:
 	@scripts/get-tools nextest deny
 
 servers:
-	@scripts/get-servers 8.2 4.4 tools s3
+	@scripts/get-servers 8.2 5.0 4.4 tools s3
 
 # Style, lints, licences: no server needed.
 check: tools
