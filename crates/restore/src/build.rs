@@ -95,59 +95,32 @@ async fn build(target: &Target, coll: &Namespace, index: &IndexPlan) -> Result<O
             target.run(&what, &Command { db: command.db, body }).await?;
             Ok(Some(format!("{failed}; built without the options that are not known")))
         }
-        // The server made one of this name by itself, with the time-series, and the source's was changed since.
-        Err(failed) if *coll != coll.without_buckets() && is_other_of_the_name(&failed) => {
-            let drop = Build::new().str("dropIndexes", &coll.coll).str("index", &index.name);
-            let drop = Command { db: coll.db.clone(), body: drop.majority().finish() };
-            target.run(&format!("drop index {} of {coll}", index.name), &drop).await?;
-            target.run(&what, &command).await?;
-            Ok(None)
-        }
         Err(failed) => Err(denied_hint(failed, "restore")),
     }
 }
 
-/// IndexOptionsConflict, IndexKeySpecsConflict.
-fn is_other_of_the_name(failed: &Error) -> bool {
-    ["(code 85)", "(code 86)"].iter().any(|code| failed.message().ends_with(code))
-}
-
-/// Indexes that a server makes by itself with a time-series, and that the source
-/// did not have any more, are removed; `None` where that is not allowed.
-pub(crate) async fn remove_extra_indexes(
-    target: &Target,
-    plan: &CollectionPlan,
-) -> Result<Vec<String>> {
-    if plan.create.name == plan.target {
-        return Ok(Vec::new());
-    }
-    let body = Build::new().str("listIndexes", &plan.target.coll).command()?;
-    let what = format!("list indexes of {}", plan.target);
-    let there = match target.cursor(&what, &plan.target.db, body).await {
-        // Without the right to look nothing is removed; the proof looks again.
+/// Drops the indexes that a server makes by itself with a time-series: the source may have changed or dropped
+/// them since, and those that it has are built with the others. `coll` is new, and is the time-series or its
+/// buckets. Gives the names of those that the user may not drop.
+pub async fn drop_made_indexes(target: &Target, coll: &Namespace) -> Result<Vec<String>> {
+    let body = Build::new().str("listIndexes", &coll.coll).command()?;
+    let there = match target.cursor(&format!("list indexes of {coll}"), &coll.db, body).await {
+        // Without the right to look nothing is dropped.
         Err(failed) if failed.kind() == ErrorKind::Denied => return Ok(Vec::new()),
         there => there?,
     };
-    let mut warnings = Vec::new();
+    let mut left = Vec::new();
     for index in &there {
         let name = raw::text(index.as_bytes(), "name").unwrap_or_default();
-        let wanted = plan.indexes.iter().any(|i| i.name == name);
-        if wanted || raw::is_true(index.as_bytes(), "clustered") || name == "_id_" {
+        if raw::is_true(index.as_bytes(), "clustered") || name == "_id_" {
             continue;
         }
-        let body = Build::new()
-            .str("dropIndexes", &plan.target.coll)
-            .str("index", name)
-            .majority()
-            .finish();
-        let command = Command { db: plan.target.db.clone(), body };
-        match target.run(&format!("drop index {name} of {}", plan.target), &command).await {
-            Err(failed) if failed.kind() == ErrorKind::Denied => warnings.push(format!(
-                "{} has index {name}, which the source did not have: {failed}",
-                plan.create.name
-            )),
+        let body = Build::new().str("dropIndexes", &coll.coll).str("index", name).majority();
+        let command = Command { db: coll.db.clone(), body: body.finish() };
+        match target.run(&format!("drop index {name} of {coll}"), &command).await {
+            Err(failed) if failed.kind() == ErrorKind::Denied => left.push(name.to_owned()),
             done => done.map(|_| ())?,
         }
     }
-    Ok(warnings)
+    Ok(left)
 }

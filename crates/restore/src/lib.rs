@@ -47,6 +47,7 @@ mod users;
 pub mod version;
 mod view;
 
+pub use build::drop_made_indexes;
 pub use facts::TargetFacts;
 pub use insert::Refusals;
 pub use load::Loaded;

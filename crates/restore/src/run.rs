@@ -135,7 +135,14 @@ async fn prepare(shared: &Shared) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     for collection in &plan.collections {
         build::create(&shared.target, &collection.create).await?;
-        warnings.extend(build::remove_extra_indexes(&shared.target, collection).await?);
+        if collection.create.name != collection.target {
+            let left = build::drop_made_indexes(&shared.target, &collection.target).await?;
+            let strange = left.iter().filter(|n| collection.indexes.iter().all(|i| i.name != **n));
+            warnings.extend(strange.map(|name| {
+                let series = &collection.create.name;
+                format!("{series} has index {name}, which the source did not have: it may not be dropped")
+            }));
+        }
     }
     Ok(warnings)
 }

@@ -7,6 +7,7 @@ use bygone_base::{CollectionId, Error, ErrorKind, Result};
 use bygone_restore::{
     Namespace, ServerVersion,
     create::{self, Command},
+    drop_made_indexes,
     model::{SourceCollection, SourceView},
     raw::{self, Build, kind},
 };
@@ -111,24 +112,9 @@ async fn make(run: &Run<'_>, intent: &Intent, existing: &Existing) -> Result<()>
     let what = format!("error creating collection {to}");
     run.target.run(&what, &command).await?;
     if intent.metadata.kind == Kind::TimeSeries && !run.options.no_indexes {
-        drop_made(run, intent).await?;
-    }
-    Ok(())
-}
-
-/// Drops the index that a server makes by itself with a time-series: the dump has it, as it was changed since, or
-/// does not have it any more.
-async fn drop_made(run: &Run<'_>, intent: &Intent) -> Result<()> {
-    let to = &intent.to;
-    let command = |body: Build| Command { db: to.db.clone(), body: body.finish() };
-    let list = command(Build::new().str("listIndexes", &to.coll));
-    let reply = run.target.run(&format!("list indexes of {to}"), &list).await?;
-    let listed = reply.document.get_document("cursor").and_then(|c| c.get_array("firstBatch"));
-    for made in listed.map(Vec::as_slice).unwrap_or_default() {
-        let name = made.as_document().and_then(|index| index.get_str("name").ok());
-        let Some(name) = name else { continue };
-        let drop = Build::new().str("dropIndexes", &to.coll).str("index", name).majority();
-        run.target.run(&format!("drop index {name} of {to}"), &command(drop)).await?;
+        for name in drop_made_indexes(&run.target, to).await? {
+            run.log.always(format_args!("{to} keeps index {name}: it may not be dropped"));
+        }
     }
     Ok(())
 }

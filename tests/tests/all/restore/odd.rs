@@ -216,6 +216,19 @@ async fn an_older_target_is_refused_before_anything_is_written() {
     assert!(!target.databases().await.contains("odd"));
 }
 
+/// What the source holds arrives whole and proven. Gives how many documents that were.
+async fn arrives(client: &Client, version: Version) -> u64 {
+    let expected = state_at(client, version, None).await;
+    let documents = Arc::new(copy::documents(client, version).await);
+    let target = ReplicaSet::single(version).await;
+    let restored = restore(documents, &target.uri(), proven()).await.unwrap();
+    let proof = restored.proof.unwrap();
+    assert!(proof.holds(), "{proof}");
+    let found = state_at(&target.client().await, version, None).await;
+    assert_eq!(diff(&expected, &found), Vec::<String>::new());
+    restored.documents
+}
+
 /// After a collMod a capped collection holds more than it may until something is inserted.
 #[tokio::test]
 async fn a_capped_collection_that_holds_more_than_it_may() {
@@ -240,15 +253,7 @@ async fn a_capped_collection_that_holds_more_than_it_may() {
         odd.collection::<Document>(name).insert_many(documents).await.unwrap();
         run(&client, command(name, modify, "collMod")).await;
     }
-    let expected = state_at(&client, version, None).await;
-    let documents = Arc::new(copy::documents(&client, version).await);
-    let target = ReplicaSet::single(version).await;
-    let restored = restore(documents, &target.uri(), proven()).await.unwrap();
-    let proof = restored.proof.unwrap();
-    assert!(proof.holds(), "{proof}");
-    assert_eq!(restored.documents, 40 + 50 + 40);
-    let found = state_at(&target.client().await, version, None).await;
-    assert_eq!(diff(&expected, &found), Vec::<String>::new());
+    assert_eq!(arrives(&client, version).await, 40 + 50 + 40);
 }
 
 /// The index that comes with a time-series was hidden on the source.
@@ -261,12 +266,5 @@ async fn an_index_that_the_server_makes_by_itself_was_changed() {
     run(&client, doc! {"create": "series", "timeseries": series}).await;
     let hide = doc! {"name": "m_1_t_1", "hidden": true};
     run(&client, doc! {"collMod": "series", "index": hide}).await;
-    let expected = state_at(&client, version, None).await;
-    let documents = Arc::new(copy::documents(&client, version).await);
-    let target = ReplicaSet::single(version).await;
-    let restored = restore(documents, &target.uri(), proven()).await.unwrap();
-    let proof = restored.proof.unwrap();
-    assert!(proof.holds(), "{proof}");
-    let found = state_at(&target.client().await, version, None).await;
-    assert_eq!(diff(&expected, &found), Vec::<String>::new());
+    arrives(&client, version).await;
 }
