@@ -51,7 +51,7 @@ impl Runner<'_> {
             _ => {
                 let n = 1 + self.dice.below(6);
                 let oddness =
-                    if self.version == Version::V5_0 { Oddness::Odd } else { Oddness::Wild };
+                    if self.version < Version::V5_0 { Oddness::Wild } else { Oddness::Odd };
                 let documents: Vec<_> = (0..n).map(|_| self.fresh(&known, oddness)).collect();
                 let ordered = self.dice.percent(50);
                 self.insert_command(&known, &documents, ordered).await;

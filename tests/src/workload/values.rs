@@ -105,8 +105,8 @@ pub fn array(values: &[Value]) -> Value {
 pub enum Oddness {
     /// What a driver would write: valid UTF-8, each name once.
     Tame,
-    /// Odd names and invalid UTF-8, but each name once: 5.0.3 ends by itself
-    /// when a pipeline changes a document with a name twice.
+    /// Odd names and invalid UTF-8, but each name once: from 5.0 on, members disagree about a document
+    /// after an update of a name that it has twice, and 5.0.3 may end by itself.
     Odd,
     /// Everything that servers store byte for byte.
     Wild,

@@ -67,9 +67,7 @@ async fn a_deny_list() {
         fill(&client, db, name, 1000).await;
     }
     let expected = mark(&client, Version::V8_2).await;
-    backup.wait_for(oracle::now(&client).await).await;
-    interrupted(up).await;
-    backup.verify().await;
+    backup.stops_whole(up, oracle::now(&client).await).await;
     holds(&backup, expected.at.unwrap(), &expected, covers).await;
 }
 

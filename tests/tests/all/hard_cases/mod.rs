@@ -16,7 +16,7 @@ use bygone_base::{Clock as _, SystemClock};
 use bygone_tests::{ClusterState, ReplicaSet, Version};
 use mongodb::Client;
 
-use crate::spine::{Backup, complete, interrupted, kill::fill, mark};
+use crate::spine::{Backup, complete, kill::fill, mark};
 
 /// Runs a command on a database; a refusal fails the test.
 async fn run(client: &Client, db: &str, command: Document) -> Document {
@@ -56,9 +56,7 @@ async fn while_it_copies(
     assert!(changed >= 5, "only {changed} were changed while it copied:\n{}", up.stderr());
     complete(&mut up).await;
     let now = mark(&client, version).await;
-    backup.wait_for(now.at.unwrap()).await;
-    interrupted(up).await;
-    backup.verify().await;
+    backup.stops_whole(up, now.at.unwrap()).await;
     backup.restored(version, now.at.unwrap()).await.equals((&client, version), &now).await;
 }
 
@@ -77,9 +75,7 @@ async fn while_it_follows(
     let before = mark(&client, version).await;
     change(&client).await;
     let after = mark(&client, version).await;
-    backup.wait_for(after.at.unwrap()).await;
-    interrupted(up).await;
-    backup.verify().await;
+    backup.stops_whole(up, after.at.unwrap()).await;
     let source = (&client, version);
     backup.restored(version, after.at.unwrap()).await.equals(source, &after).await;
     backup.restored(version, before.at.unwrap()).await.equals(source, &before).await;

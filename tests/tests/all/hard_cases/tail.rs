@@ -47,9 +47,7 @@ async fn a_hole(version: Version) {
         hanging.join_next().await.unwrap().unwrap().unwrap();
     }
     let now = mark(&client, version).await;
-    backup.wait_for(now.at.unwrap()).await;
-    interrupted(up).await;
-    backup.verify().await;
+    backup.stops_whole(up, now.at.unwrap()).await;
     backup.restored(version, now.at.unwrap()).await.equals((&client, version), &now).await;
 }
 

@@ -8,7 +8,7 @@ use bygone_tests::{
 };
 use mongodb::Client;
 
-use crate::spine::{Backup, complete, interrupted, mark};
+use crate::spine::{Backup, complete, mark};
 
 const DB: &str = "bank";
 
@@ -58,9 +58,7 @@ async fn a_large_one(version: Version) {
     let entries = entries(&client).await;
     assert!(entries.len() >= 3, "{entries:?}");
     let now = mark(&client, version).await;
-    backup.wait_for(now.at.unwrap()).await;
-    interrupted(up).await;
-    backup.verify().await;
+    backup.stops_whole(up, now.at.unwrap()).await;
     let (first, last) = (entries[0], entries[entries.len() - 1]);
     for at in [first, last.prev()] {
         assert_eq!(found(&backup, version, at, "ledger", doc! {}).await, 0, "at {at}");
@@ -118,9 +116,7 @@ async fn prepared_ones(version: Version) {
     late.commit(between).await.unwrap();
     aborted.abort().await.unwrap();
     let now = mark(&client, version).await;
-    backup.wait_for(now.at.unwrap()).await;
-    interrupted(up).await;
-    backup.verify().await;
+    backup.stops_whole(up, now.at.unwrap()).await;
     assert!(late_at < between);
     let ledger = async |at| found(&backup, version, at, "ledger", doc! {}).await;
     assert_eq!(ledger(between.prev()).await, 1, "the early one, which is decided");

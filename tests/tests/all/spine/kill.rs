@@ -80,9 +80,7 @@ pub async fn up_is_killed(version: Version, rounds: u64) {
     complete(&mut up).await;
     let mark = traffic.mark().await;
     traffic.stop().await;
-    backup.wait_for(mark.at.unwrap()).await;
-    interrupted(up).await;
-    backup.verify().await;
+    backup.stops_whole(up, mark.at.unwrap()).await;
     let now = status(&backup).await.unwrap();
     assert_eq!(now["timeline"], 1, "it began anew: {now}");
     let source = (&client, version);
@@ -124,9 +122,7 @@ async fn the_primary_is_killed() {
     traffic.go_on(60).await;
     let mark = traffic.mark().await;
     traffic.stop().await;
-    backup.wait_for(mark.at.unwrap()).await;
-    interrupted(up).await;
-    backup.verify().await;
+    backup.stops_whole(up, mark.at.unwrap()).await;
     assert_eq!(status(&backup).await.unwrap()["timeline"], 1);
     backup.restored(version, mark.at.unwrap()).await.equals((&client, version), &mark).await;
 }
@@ -176,9 +172,7 @@ async fn an_initial_sync_that_is_killed_goes_on() {
     let most = documents as i64 * 3 / 2;
     assert!(read < most, "{read} documents were read, of {documents}");
     let mark = super::mark(&client, version).await;
-    backup.wait_for(mark.at.unwrap()).await;
-    interrupted(up).await;
-    backup.verify().await;
+    backup.stops_whole(up, mark.at.unwrap()).await;
     assert_eq!(status(&backup).await.unwrap()["timeline"], 1);
     backup.restored(version, mark.at.unwrap()).await.equals((&client, version), &mark).await;
 }

@@ -122,6 +122,13 @@ impl Backup {
         Restored { target, output }
     }
 
+    /// Waits until `at` is durable, then stops `up`; the store is whole.
+    pub async fn stops_whole(&self, up: Running, at: Ts) {
+        self.wait_for(at).await;
+        interrupted(up).await;
+        self.verify().await;
+    }
+
     /// `bygone verify`, which must find nothing.
     pub async fn verify(&self) -> Output {
         let report = self.command("verify").run().await.expect_code(0);
