@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use bygone_base::{CollectionId, Result};
 use bygone_restore::{
-    Documents, NameRules, Namespace, ServerVersion,
-    capped::InOrder,
+    Documents, NameRules, Namespace,
     model::{SourceCollection, SourceView},
     names::BUCKETS,
-    plan::CappedLimits,
     raw::{self, Build, kind},
 };
 use bytes::Bytes;
@@ -56,7 +54,7 @@ pub(crate) struct Stored {
     /// Of a time-series the name of its buckets.
     name: Namespace,
     /// A capped collection keeps the order of its documents.
-    limits: Option<CappedLimits>,
+    capped: bool,
 }
 
 impl Stored {
@@ -69,18 +67,12 @@ impl Stored {
         documents: &dyn Documents,
         mut take: impl AsyncFnMut(Bytes) -> Result<()>,
     ) -> Result<()> {
-        let Some(limits) = self.limits else {
-            let mut stream = documents.open(self.id).await?;
-            while let Some(chunk) = stream.next().await? {
-                take(chunk.documents).await?;
-            }
-            return Ok(());
+        let mut stream = match self.capped {
+            true => documents.open_in_order(self.id).await?.stream,
+            false => documents.open(self.id).await?,
         };
-        let mut ordered = InOrder::new(documents, self.id, &self.name, limits).await?;
-        while let Some(stretch) = ordered.next().await? {
-            for document in stretch {
-                take(document).await?;
-            }
+        while let Some(chunk) = stream.next().await? {
+            take(chunk.documents).await?;
         }
         Ok(())
     }
@@ -149,7 +141,7 @@ pub(crate) fn everything(documents: &dyn Documents, rules: &NameRules) -> Result
             && !temporary
             && rules.covers(&plain);
         if chosen {
-            all.push(of_collection(collection, contents.source.fcv)?);
+            all.push(of_collection(collection)?);
         }
     }
     for view in &contents.views {
@@ -176,10 +168,10 @@ fn of_view(view: &SourceView) -> Result<One> {
     })
 }
 
-fn of_collection(collection: &SourceCollection, fcv: ServerVersion) -> Result<One> {
+fn of_collection(collection: &SourceCollection) -> Result<One> {
     let options = collection.options.as_bytes();
-    let limits = collection.capped.then(|| CappedLimits::of(options, fcv));
-    let data = Some(Stored { id: collection.id, name: collection.name.clone(), limits });
+    let (name, capped) = (collection.name.clone(), collection.capped);
+    let data = Some(Stored { id: collection.id, name, capped });
     let series = raw::get(options, "timeseries").and_then(|s| s.doc());
     let indexes = collection.indexes.iter().map(|i| i.as_bytes().to_vec());
     let plain = collection.name.without_buckets();

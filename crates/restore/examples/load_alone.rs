@@ -54,15 +54,11 @@ fn chunks(documents: impl Iterator<Item = Vec<u8>>) -> Data {
         count += 1;
         open.extend_from_slice(&document);
         if open.len() > CHUNK {
-            chunks.push(Chunk {
-                documents: Bytes::from(std::mem::take(&mut open)),
-                count,
-                positions: None,
-            });
+            chunks.push(Chunk { documents: Bytes::from(std::mem::take(&mut open)), count });
             count = 0;
         }
     }
-    chunks.push(Chunk { documents: open.into(), count, positions: None });
+    chunks.push(Chunk { documents: open.into(), count });
     (chunks, total, bytes)
 }
 

@@ -51,7 +51,7 @@ pub use build::drop_made_indexes;
 pub use facts::TargetFacts;
 pub use insert::Refusals;
 pub use load::Loaded;
-pub use model::{Chunk, Contents, DocumentStream, Documents};
+pub use model::{Chunk, Contents, DocumentStream, Documents, InOrder};
 pub use names::{NameRules, Namespace};
 pub use plan::{PlanOptions, RestorePlan, plan};
 pub use progress::{Phase, Progress};

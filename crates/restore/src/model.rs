@@ -47,7 +47,7 @@ pub struct SourceCollection {
     pub options: RawDocumentBuf,
     /// Index specifications as listIndexes gives them.
     pub indexes: Vec<RawDocumentBuf>,
-    /// Whether it is capped: its chunks carry positions.
+    /// Whether it is capped: then the order of its documents counts.
     pub capped: bool,
     /// Documents in the newest tree: an estimate of what comes.
     pub documents: u64,
@@ -64,18 +64,13 @@ pub struct SourceView {
     pub definition: RawDocumentBuf,
 }
 
-/// Where a document entered its capped collection: timestamp and number within it.
-pub type Position = (u64, u32);
-
-/// Some documents of a collection, in key order.
+/// Some documents of a collection.
 #[derive(Debug, Clone, Default)]
 pub struct Chunk {
     /// Raw documents, one after the other; at most about a megabyte unless one is larger.
     pub documents: Bytes,
     /// How many they are.
     pub count: u64,
-    /// Of a capped collection: one per document.
-    pub positions: Option<Vec<Position>>,
 }
 
 /// The documents of one collection at the moment.
@@ -85,12 +80,25 @@ pub trait DocumentStream: Send {
     async fn next(&mut self) -> Result<Option<Chunk>>;
 }
 
+/// The documents of a capped collection in the order in which they entered it.
+pub struct InOrder {
+    /// How many they are.
+    pub documents: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Chunks of at most 64 MB, or one document.
+    pub stream: Box<dyn DocumentStream>,
+}
+
 /// A moment's catalogue and documents.
 #[async_trait]
 pub trait Documents: Send + Sync {
     /// What there is.
     fn contents(&self) -> &Contents;
 
-    /// Reads a collection from its beginning; may be called again.
+    /// Reads a collection in key order from its beginning; may be called again.
     async fn open(&self, collection: CollectionId) -> Result<Box<dyn DocumentStream>>;
+
+    /// Reads a capped collection in its own order, without what the source had dropped.
+    async fn open_in_order(&self, collection: CollectionId) -> Result<InOrder>;
 }

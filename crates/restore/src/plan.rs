@@ -73,20 +73,21 @@ pub struct CappedLimits {
     pub bytes: u64,
     /// Documents, if limited.
     pub documents: Option<u64>,
-    /// The source's log says what the limits cost (feature compatibility version 5.0 and later): what is
-    /// there stays, also where it is more than the limits allow.
-    pub exact: bool,
 }
 
 impl CappedLimits {
-    /// As a collection's options say them, on a source of this feature compatibility version.
-    pub fn of(options: &[u8], fcv: ServerVersion) -> CappedLimits {
+    /// As a collection's options say them.
+    pub fn of(options: &[u8]) -> CappedLimits {
         let limit = |name| raw::get(options, name).and_then(|f| f.number()).filter(|n| *n > 0.0);
         CappedLimits {
             bytes: limit("size").map_or(u64::MAX, |n| n as u64),
             documents: limit("max").map(|n| n as u64),
-            exact: fcv >= ServerVersion::new(5, 0),
         }
+    }
+
+    /// Whether so many documents of so many bytes are within them.
+    pub fn hold(&self, documents: u64, bytes: u64) -> bool {
+        bytes <= self.bytes && self.documents.is_none_or(|max| documents <= max)
     }
 }
 
@@ -194,8 +195,7 @@ pub fn plan(
     for (collection, target) in &chosen {
         let series = collection.name.without_buckets();
         let alone = series != collection.name && !views.contains(&series);
-        let versions = (facts.version, contents.source.fcv);
-        plan.collections.push(collection_plan(collection, target, alone, versions)?);
+        plan.collections.push(collection_plan(collection, target, alone, facts.version)?);
     }
     plan.collections.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.source.cmp(&b.source)));
     let views = chosen_views(contents, options, &mut plan)?;
@@ -212,10 +212,10 @@ fn collection_plan(
     source: &SourceCollection,
     target: &Namespace,
     alone: bool,
-    (version, fcv): (ServerVersion, ServerVersion),
+    version: ServerVersion,
 ) -> Result<CollectionPlan> {
     let options = source.options.as_bytes();
-    let capped = source.capped.then(|| CappedLimits::of(options, fcv));
+    let capped = source.capped.then(|| CappedLimits::of(options));
     // Server-facts: natural order on 8.2, _id order on 4.4 and 5.0; others were not seen.
     let method = match (source.capped, create::default_collation(options)) {
         (true, _) if version >= ServerVersion::new(8, 2) => Method::DbHashNatural,

@@ -5,14 +5,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bygone_base::{CollectionId, Result};
 use bygone_head::View;
-use bygone_tree::{KeyRange, Merge, Piece};
+use bygone_tree::{KeyRange, Merge, Piece, capped::NaturalOrder};
 
 use crate::{
     model::{
-        Chunk, Contents, DocumentStream, Documents, Position, Source, SourceCollection, SourceView,
+        Chunk, Contents, DocumentStream, Documents, InOrder, Source, SourceCollection, SourceView,
     },
     names::Namespace,
+    raw,
 };
+
+/// Bytes of a capped collection's documents that are sorted at once.
+const STRETCH: u64 = 64 << 20;
 
 /// The documents of a [`View`].
 #[derive(Debug, Clone)]
@@ -67,35 +71,50 @@ impl Documents for ViewDocuments {
     }
 
     async fn open(&self, collection: CollectionId) -> Result<Box<dyn DocumentStream>> {
-        let capped = self.view.catalogue.collections.get(&collection).is_some_and(|c| c.capped());
+        Ok(Box::new(Pieces(self.view.merge(collection, KeyRange::all()).await?)))
+    }
+
+    async fn open_in_order(&self, collection: CollectionId) -> Result<InOrder> {
         let merge = self.view.merge(collection, KeyRange::all()).await?;
-        Ok(Box::new(Pieces { merge, capped }))
+        let limits = self.view.trim(collection)?;
+        let order = NaturalOrder::learn(merge, limits.as_ref(), STRETCH).await?;
+        let (documents, bytes) = (order.docs(), order.bytes());
+        let stream = Stretches { view: Arc::clone(&self.view), collection, order };
+        Ok(InOrder { documents, bytes, stream: Box::new(stream) })
     }
 }
 
-struct Pieces {
-    merge: Merge,
-    capped: bool,
-}
+struct Pieces(Merge);
 
 #[async_trait]
 impl DocumentStream for Pieces {
     async fn next(&mut self) -> Result<Option<Chunk>> {
-        let Some(piece) = self.merge.next().await? else { return Ok(None) };
-        let count = piece.len();
-        let position = |index| -> Option<Position> {
-            let position = piece.position(index)?;
-            Some((position.ts.0, position.n))
-        };
-        let positions = match self.capped {
-            // A position that is missing leaves the list short, which the loader refuses.
-            true => Some((0..count).map_while(position).collect()),
-            false => None,
-        };
+        let Some(piece) = self.0.next().await? else { return Ok(None) };
+        let count = piece.len() as u64;
         let documents = match piece {
             Piece::Leaf(_, leaf) => leaf.docs_bytes(),
             Piece::Docs(batch) => batch.into_docs().into(),
         };
-        Ok(Some(Chunk { documents, count: count as u64, positions }))
+        Ok(Some(Chunk { documents, count }))
+    }
+}
+
+/// Each stretch is one pass over the collection.
+struct Stretches {
+    view: Arc<View>,
+    collection: CollectionId,
+    order: NaturalOrder,
+}
+
+#[async_trait]
+impl DocumentStream for Stretches {
+    async fn next(&mut self) -> Result<Option<Chunk>> {
+        if self.order.windows_left() == 0 {
+            return Ok(None);
+        }
+        let merge = self.view.merge(self.collection, KeyRange::all()).await?;
+        let Some(documents) = self.order.next_window(merge).await? else { return Ok(None) };
+        let count = raw::split(&documents).count() as u64;
+        Ok(Some(Chunk { documents: documents.into(), count }))
     }
 }

@@ -1,6 +1,6 @@
 //! Capped collections: trimming that no oplog tells of, and the natural order.
 
-use bygone_base::Result;
+use bygone_base::{Error, Result};
 
 use crate::{
     leaf::Position,
@@ -14,6 +14,13 @@ pub struct Limits {
     pub max_bytes: u64,
     /// `max`: documents.
     pub max_docs: Option<u64>,
+}
+
+impl Limits {
+    /// Whether so many documents of so many bytes are within them.
+    pub fn hold(&self, docs: u64, bytes: u64) -> bool {
+        bytes <= self.max_bytes && self.max_docs.is_none_or(|max| docs <= max)
+    }
 }
 
 /// One document's place in the natural order and its size. 16 bytes, of which a capped collection has at most
@@ -31,26 +38,30 @@ impl Place {
     }
 }
 
-/// The places of all documents, oldest first.
+/// The places of all documents that the server cannot have dropped unless for its limits, oldest first.
 async fn places(mut merge: Merge) -> Result<Vec<Place>> {
     let mut places = Vec::new();
     while let Some(piece) = merge.next().await? {
         for (index, doc) in piece.docs().enumerate() {
-            let Position { ts, n } = piece.position(index).unwrap_or_default();
+            let Position { ts, n } = piece.position(index).ok_or_else(|| {
+                Error::damaged("a document of a capped collection has no position")
+            })?;
             places.push(Place { ts, n, size: u32::try_from(doc.len()).unwrap_or(u32::MAX) });
         }
     }
+    places.retain(|place| Some(place.position()) > merge.forgotten());
     places.sort_unstable();
     Ok(places)
 }
 
-/// How many of the oldest documents are beyond the limits: the server drops the oldest until both are kept.
+/// How many of the oldest documents are beyond the limits: the server drops the oldest until both are kept,
+/// and never the newest.
 fn beyond(places: &[Place], limits: &Limits) -> usize {
     let (mut bytes, mut docs) = (0u64, 0u64);
     let kept = places.iter().rev().take_while(|place| {
         bytes += u64::from(place.size);
         docs += 1;
-        bytes <= limits.max_bytes && limits.max_docs.is_none_or(|max| docs <= max)
+        docs == 1 || limits.hold(docs, bytes)
     });
     places.len() - kept.count()
 }
@@ -69,6 +80,8 @@ pub struct NaturalOrder {
     /// First position of each window, and the end.
     bounds: Vec<Position>,
     next: usize,
+    docs: u64,
+    bytes: u64,
 }
 
 impl NaturalOrder {
@@ -77,15 +90,27 @@ impl NaturalOrder {
     pub async fn learn(merge: Merge, limits: Option<&Limits>, window: u64) -> Result<Self> {
         let places = places(merge).await?;
         let skip = limits.map_or(0, |limits| beyond(&places, limits));
+        let places = &places[skip..];
         let (mut bounds, mut bytes) = (Vec::new(), 0u64);
-        for place in &places[skip..] {
+        for place in places {
             bytes += u64::from(place.size);
             if bounds.is_empty() || bytes > window {
                 bounds.push(place.position());
                 bytes = u64::from(place.size);
             }
         }
-        Ok(NaturalOrder { bounds, next: 0 })
+        let bytes = places.iter().map(|place| u64::from(place.size)).sum();
+        Ok(NaturalOrder { bounds, next: 0, docs: places.len() as u64, bytes })
+    }
+
+    /// Documents that are there.
+    pub fn docs(&self) -> u64 {
+        self.docs
+    }
+
+    /// Their bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Windows not yet read.
@@ -143,6 +168,6 @@ mod tests {
         assert_eq!(beyond(&places, &limits(1000, None)), 0);
         assert_eq!(beyond(&places, &limits(999, None)), 1);
         assert_eq!(beyond(&places, &limits(999, Some(3))), 7);
-        assert_eq!(beyond(&places, &limits(50, None)), 10);
+        assert_eq!(beyond(&places, &limits(50, None)), 9);
     }
 }

@@ -157,6 +157,12 @@ impl Merge {
         }
     }
 
+    /// At the end: the position up to which a capped collection has surely lost its documents, where the
+    /// server does not log that: an `_id` that stood there was inserted again.
+    pub fn forgotten(&self) -> Option<Position> {
+        self.resolver.forgotten()
+    }
+
     /// Opens the next leaf, or hands it on whole; false at the end.
     async fn open_region(&mut self) -> Result<bool> {
         if let Some(window) = self.empty_base.take() {

@@ -42,6 +42,7 @@ enum State {
 pub struct Resolver {
     state: State,
     position: Position,
+    forgotten: Option<Position>,
     buffer: Vec<u8>,
     other: Vec<u8>,
 }
@@ -58,6 +59,7 @@ impl Resolver {
         Resolver {
             state: State::Absent,
             position: Position::default(),
+            forgotten: None,
             buffer: Vec::new(),
             other: Vec::new(),
         }
@@ -79,7 +81,10 @@ impl Resolver {
         }
         let fuzzy = op.ts <= window.valid_from;
         match op.kind {
-            OpKind::Insert => self.put(op.value, Position { ts: op.ts, n: op.n }),
+            OpKind::Insert => {
+                self.forget(fuzzy);
+                self.put(op.value, Position { ts: op.ts, n: op.n });
+            }
             OpKind::Scan => self.put(op.value, Position { ts: Ts::MIN, n: op.n }),
             OpKind::Replace => {
                 let new = Position { ts: op.ts, n: op.n };
@@ -95,6 +100,21 @@ impl Resolver {
             OpKind::Upsert => self.upsert(base, op, fuzzy)?,
         }
         Ok(())
+    }
+
+    /// The highest position of a document that was there when its `_id` was inserted anew. Servers that do not
+    /// log what a capped collection drops had dropped it by then, and all that stood before it.
+    pub fn forgotten(&self) -> Option<Position> {
+        self.forgotten
+    }
+
+    /// The document that stands here is gone, for it is inserted again: unless a copy of the base may have
+    /// read what that insert made.
+    fn forget(&mut self, fuzzy: bool) {
+        let by_log = self.position.ts > Ts::MIN;
+        if self.state != State::Absent && (by_log || !fuzzy) {
+            self.forgotten = self.forgotten.max(Some(self.position));
+        }
     }
 
     /// The document as it is now and its position.

@@ -7,19 +7,21 @@ use bson::RawDocumentBuf;
 use bygone_base::{CollectionId, Result};
 use bygone_head::View;
 use bygone_snapshot::Collection;
-use bygone_tree::{KeyRange, Position};
+use bygone_tree::{KeyRange, capped::NaturalOrder, leaf::Docs};
 
 use crate::replica::{Held, Moment};
 
-/// Reads a whole collection: documents in order of keys, and their positions.
-pub async fn read(view: &View, id: CollectionId) -> Result<(Vec<Vec<u8>>, Vec<Option<Position>>)> {
+/// Bytes of a capped collection that are sorted at once: so few that it takes several passes.
+const WINDOW: u64 = 2000;
+
+/// Reads a whole collection: documents in order of keys.
+pub async fn read(view: &View, id: CollectionId) -> Result<Vec<Vec<u8>>> {
     let mut merge = view.merge(id, KeyRange::all()).await?;
-    let (mut docs, mut positions) = (Vec::new(), Vec::new());
+    let mut docs = Vec::new();
     while let Some(piece) = merge.next().await? {
-        positions.extend((0..piece.len()).map(|i| piece.position(i)));
         docs.extend(piece.docs().map(<[u8]>::to_vec));
     }
-    Ok((docs, positions))
+    Ok(docs)
 }
 
 /// How the view differs from the truth.
@@ -74,25 +76,15 @@ fn fields(doc: &RawDocumentBuf) -> Vec<String> {
 }
 
 async fn documents(view: &View, id: CollectionId, held: &Held) -> Result<Option<String>> {
-    let (docs, positions) = read(view, id).await?;
     if !held.meta.capped() {
-        return Ok(first_difference(&docs, &held.docs));
+        return Ok(first_difference(&read(view, id).await?, &held.docs));
     }
-    let mut placed: Vec<(Option<Position>, Vec<u8>)> = positions.into_iter().zip(docs).collect();
-    if placed.iter().any(|(place, _)| place.is_none()) {
-        return Ok(Some("a document has no position".into()));
-    }
-    placed.sort_by_key(|(place, _)| *place);
-    let mut docs: Vec<Vec<u8>> = placed.into_iter().map(|(_, doc)| doc).collect();
-    if let Some(limits) = view.trim(id)? {
-        let (mut bytes, mut n) = (0, 0);
-        let kept = docs.iter().rev().take_while(|doc| {
-            bytes += doc.len() as u64;
-            n += 1;
-            bytes <= limits.max_bytes && limits.max_docs.is_none_or(|max| n <= max)
-        });
-        let kept = kept.count();
-        docs.drain(..docs.len() - kept);
+    let merge = async || view.merge(id, KeyRange::all()).await;
+    let limits = view.trim(id)?;
+    let mut order = NaturalOrder::learn(merge().await?, limits.as_ref(), WINDOW).await?;
+    let mut docs = Vec::new();
+    while let Some(window) = order.next_window(merge().await?).await? {
+        docs.extend(Docs::over(&window).map(<[u8]>::to_vec));
     }
     Ok(first_difference(&docs, &held.natural).map(|what| format!("in natural order, {what}")))
 }

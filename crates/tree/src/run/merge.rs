@@ -14,7 +14,8 @@ const HOLD: usize = 8 << 20;
 pub struct MergeRunsOptions<'a> {
     /// Operations for which this is false are left out (of dropped collections; at or before `as_of`).
     pub keep: &'a (dyn Fn(&RunOp<'_>) -> bool + Send + Sync),
-    /// Whether a collection is capped: there a replacement needs the insert before it for its position.
+    /// Whether a collection is capped: there a replacement needs the insert before it for its position, and
+    /// an insert shows that the server had dropped what an earlier one of the same `_id` made.
     pub capped: &'a (dyn Fn(CollectionId) -> bool + Send + Sync),
     /// No state before this moment will be read from the merged run: of what happened to a document up to
     /// here, only the last put or delete and what follows it is needed.
@@ -57,8 +58,8 @@ pub async fn merge_runs(
 /// Whether an operation makes what came before it on its document irrelevant.
 fn ends_history(kind: OpKind, capped: bool) -> bool {
     match kind {
-        OpKind::Insert | OpKind::Delete | OpKind::Scan => true,
-        OpKind::Replace => !capped,
+        OpKind::Delete | OpKind::Scan => true,
+        OpKind::Insert | OpKind::Replace => !capped,
         OpKind::Update | OpKind::Upsert => false,
     }
 }

@@ -6,6 +6,7 @@ use bygone_tree::{
     capped::{Limits, NaturalOrder},
     docs::LeafStyle,
     fold::{Fold, Folded, fold},
+    run::{MergeRunsOptions, RunCursor, RunScope, merge_runs},
 };
 
 use crate::util::*;
@@ -241,6 +242,49 @@ fn a_capped_collection_is_read_in_its_natural_order_trimmed_and_folded() {
     });
 }
 
+/// Three large documents pushed a small one out unlogged, and one of them comes again, small: by the last places
+/// alone the first one would still fit. The first place of what came again shows that it was gone.
+#[test]
+fn an_id_that_comes_again_in_a_capped_collection_shows_what_was_gone() {
+    run(async {
+        let place = place().await;
+        let docs = [doc(0, 0, 5), doc(1, 0, 100), doc(2, 0, 60), doc(3, 0, 30), doc(1, 1, 5)];
+        let len = |all: &[usize]| all.iter().map(|n| docs[*n].len() as u64).sum::<u64>();
+        let limits = Limits { max_bytes: len(&[0, 1, 2]) - 1, max_docs: None };
+        assert!(len(&[1, 2]) <= limits.max_bytes && len(&[1, 2, 3]) > limits.max_bytes);
+        assert!(len(&[0, 2, 3, 4]) <= limits.max_bytes);
+        let ops: Vec<Op> = (0..5)
+            .map(|n| Op::new([0, 1, 2, 3, 1][n], 2 + n as u64, OpKind::Insert, docs[n].clone()))
+            .collect();
+        let parts = [
+            write_run(&place, &ops[..2]).await.unwrap(),
+            write_run(&place, &ops[2..]).await.unwrap(),
+        ];
+        place.writer.flush().await.unwrap();
+        let options = MergeOptions { capped: true, ..MergeOptions::new(COLL, Ts(6)) };
+        let base = info(None, 1);
+        let cursors =
+            parts.iter().map(|run| RunCursor::open(&place.reader, run, RunScope::all())).collect();
+        let all = MergeRunsOptions { keep: &|_| true, capped: &|_| true, floor: Ts(6) };
+        let merged = merge_runs(cursors, &all, &place.writer).await.unwrap().unwrap();
+        place.writer.flush().await.unwrap();
+        let kept = [&docs[2][..], &docs[3], &docs[4]].concat();
+        for runs in [&parts[..], &[merged]] {
+            assert_eq!(natural(&place, &base, runs, &options, Some(&limits)).await, kept);
+            let input = Fold {
+                reader: &place.reader,
+                base: &base,
+                runs,
+                options: &options,
+                trim: Some(limits),
+            };
+            let folded = fold(&input, &[KeyRange::all()], &place.writer).await.unwrap();
+            place.writer.flush().await.unwrap();
+            assert_eq!(natural(&place, &folded.base, &[], &options, None).await, kept);
+        }
+    });
+}
+
 /// Everything that waits can be given to a task of a runtime with several threads.
 #[test]
 fn futures_can_move_between_threads() {
@@ -261,9 +305,8 @@ fn futures_can_move_between_threads() {
             .await
             .unwrap();
         let keep = |_: &bygone_tree::RunOp<'_>| true;
-        let options =
-            bygone_tree::run::MergeRunsOptions { keep: &keep, capped: &|_| false, floor: Ts(0) };
-        let none = check(bygone_tree::run::merge_runs(vec![], &options, &place.writer)).await;
+        let options = MergeRunsOptions { keep: &keep, capped: &|_| false, floor: Ts(0) };
+        let none = check(merge_runs(vec![], &options, &place.writer)).await;
         assert_eq!(none.unwrap(), None);
     });
 }

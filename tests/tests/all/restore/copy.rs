@@ -71,15 +71,9 @@ async fn collection(
         false => doc! {"find": name, "sort": {"_id": 1}, "allowDiskUse": true},
     };
     let found = cursor(client, db, find).await;
-    let mut entries: Vec<_> = (0_u64..).zip(&found).collect();
-    if capped {
-        // As a tree has them: not in the order in which they came.
-        entries.reverse();
-    }
-    let chunk = |part: &[(u64, &RawDocumentBuf)]| Chunk {
-        documents: part.iter().flat_map(|(_, d)| d.as_bytes().to_vec()).collect::<Vec<_>>().into(),
+    let chunk = |part: &[RawDocumentBuf]| Chunk {
+        documents: part.iter().flat_map(|d| d.as_bytes().to_vec()).collect::<Vec<_>>().into(),
         count: part.len() as u64,
-        positions: capped.then(|| part.iter().map(|(at, _)| (*at, 0)).collect()),
     };
     let source = SourceCollection {
         id: CollectionId::from_slice(uuid.bytes).unwrap(),
@@ -90,7 +84,7 @@ async fn collection(
         documents: found.len() as u64,
         bytes: found.iter().map(|d| d.as_bytes().len() as u64).sum(),
     };
-    (source, entries.chunks(7).map(chunk).collect())
+    (source, found.chunks(7).map(chunk).collect())
 }
 
 /// Restores with a proof; the plan is the one that `options` give.

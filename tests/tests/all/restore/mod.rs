@@ -16,8 +16,8 @@ use async_trait::async_trait;
 use bson::{Document, doc};
 use bygone_base::{CollectionId, ErrorKind, SystemClock};
 use bygone_restore::{
-    Contents, DocumentStream, Documents, NameRules, PlanOptions, Progress, RunOptions, Target,
-    memory::MemoryDocuments,
+    Contents, DocumentStream, Documents, InOrder, NameRules, PlanOptions, Progress, RunOptions,
+    Target, memory::MemoryDocuments,
 };
 use bygone_tests::{
     Options, ReplicaSet, Version, Workload, diff, server::PASSWORD, state_at, wait,
@@ -106,6 +106,10 @@ impl Documents for Meddler {
             (self.act)().await;
         }
         self.inner.open(id).await
+    }
+
+    async fn open_in_order(&self, id: CollectionId) -> bygone_base::Result<InOrder> {
+        self.inner.open_in_order(id).await
     }
 }
 
