@@ -1,5 +1,5 @@
 //! How fast blocks go in and out, one task, against plain libzstd on the same
-//! data: `cargo run --release -p bygone-blockstore --example speed [FOLDER]`
+//! data: `cargo run --release -p bygone-blockstore --example blockstore_speed [FOLDER]`
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
 //! How long the hot paths take, in nanoseconds per call (best of several rounds).
-//! Run with `cargo run --release -p bygone-document --example speed`.
+//! Run with `cargo run --release -p bygone-document --example document_speed`.
 
 use std::{hint::black_box, io::Write as _, time::Duration};
 

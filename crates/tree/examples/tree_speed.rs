@@ -1,5 +1,5 @@
 //! How fast runs are made, trees built, merged and folded, per CPU second, in memory:
-//! `cargo run --release -p bygone-tree --example speed [documents [operations]]`
+//! `cargo run --release -p bygone-tree --example tree_speed [documents [operations]]`
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measuring tool")]
 
