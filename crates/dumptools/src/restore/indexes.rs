@@ -163,7 +163,7 @@ fn spec(run: &Run<'_>, index: &[u8], collated: bool) -> Result<Option<Vec<u8>>> 
             continue;
         }
         out = match field.name {
-            b"ns" | b"background" => out,
+            b"ns" => out,
             b"v" if !options.keep_index_version => out,
             b"collation" => match field.doc() {
                 Some(collation) => out.doc("collation", &raw::without(collation, &["version"])?),
