@@ -86,13 +86,17 @@ fn pairs<'a, A, B>(
 }
 
 /// The fields of a document regardless of their order; values byte for byte. A number of seconds alone may
-/// have another type: collMod leaves an int64 where createIndexes has an int32 (4.4).
+/// have another type: collMod leaves an int64 where createIndexes has an int32 (4.4). A wildcard projection has no
+/// order: 5.0 shuffles it, another way in every process.
 fn fields(document: &RawDocument) -> BTreeMap<String, String> {
     let field = |field: Result<(&bson::raw::CStr, bson::RawBsonRef<'_>), _>| {
         let (name, value) = field.expect("a listed document");
         let shown = match value {
             bson::RawBsonRef::Int64(n) if name.as_str() == "expireAfterSeconds" => {
                 format!("{:?}", i32::try_from(n).map_or(value, bson::RawBsonRef::Int32))
+            }
+            bson::RawBsonRef::Document(projection) if name.as_str() == "wildcardProjection" => {
+                format!("{:?}", fields(projection))
             }
             _ => format!("{value:?}"),
         };
