@@ -7,6 +7,7 @@ use bygone_base::ByteSize;
 use bygone_daemon::JobOptions;
 use bygone_head::HeadOptions;
 use bygone_ingest::compact::CompactOptions;
+use bygone_schedule::{Retention, Schedule};
 use bygone_snapshot::Policy;
 
 use crate::{dice::Dice, replica::traffic::Traffic};
@@ -131,8 +132,10 @@ pub fn job(dice: &Dice, shape: Shape) -> JobOptions {
         _ if dice.hits(500) => Duration::ZERO,
         _ => Duration::from_secs(dice.between(60, 1200)),
     };
+    let retention = Retention { base: interval * 3, days: 1, weeks: 0, months: 0, years: 0 };
     JobOptions {
-        interval,
+        schedule: Schedule { interval, retention, ..Schedule::default() },
+        tiers: interval.as_secs().is_multiple_of(5),
         policy: Policy {
             keep_last: dice.hits(600).then(|| dice.between(1, 4) as u32),
             keep_within_secs: dice.hits(300).then(|| dice.below(1200)),

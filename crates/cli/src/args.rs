@@ -42,6 +42,8 @@ pub enum Command {
     Status(StatusArgs),
     /// List snapshots and the moments that can be restored
     Snapshots(SnapshotsArgs),
+    /// Keep one snapshot longer or shorter than the schedule says, or for ever
+    Keep(SnapshotKeepArgs),
     /// Restore a moment into a replica set
     Restore(Box<RestoreArgs>),
     /// Write a moment as mongodump would have: for mongorestore, or to look into
@@ -149,6 +151,27 @@ pub struct KeepArgs {
     /// Keep snapshots younger than this (such as 7d, 36h)
     #[arg(long, value_name = "DURATION", value_parser = crate::units::duration)]
     pub keep_within: Option<std::time::Duration>,
+    /// Keep every snapshot this long, and those of the tiers below longer [default with one of them: 2d]
+    #[arg(long, value_name = "DURATION", value_parser = crate::units::duration)]
+    pub keep_every: Option<std::time::Duration>,
+    /// Keep the first snapshot of a day N days
+    #[arg(long, value_name = "N")]
+    pub keep_daily: Option<u16>,
+    /// Keep the first snapshot of a week N weeks
+    #[arg(long, value_name = "N")]
+    pub keep_weekly: Option<u16>,
+    /// Keep the first snapshot of a month N months
+    #[arg(long, value_name = "N")]
+    pub keep_monthly: Option<u16>,
+    /// Keep the first snapshot of a year N years
+    #[arg(long, value_name = "N")]
+    pub keep_yearly: Option<u16>,
+    /// Time of day at which a day begins, for snapshots and tiers
+    #[arg(long, value_name = "HH:MM", default_value = "00:00")]
+    pub day_at: String,
+    /// Time zone of --day-at: a name such as Europe/Berlin, or an offset such as +0200
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    pub zone: String,
     /// Keep every second of this long restorable [default: 24h]
     #[arg(long, value_name = "DURATION", value_parser = crate::units::duration)]
     pub window: Option<std::time::Duration>,
@@ -165,7 +188,7 @@ pub struct UpArgs {
     pub store: StoreArgs,
     #[command(flatten)]
     pub keep: KeepArgs,
-    /// Time between snapshots
+    /// Time between snapshots, counted from --day-at
     #[arg(long, value_name = "DURATION", value_parser = crate::units::duration, default_value = "6h")]
     pub interval: std::time::Duration,
     /// Longest time before a change is stored
@@ -224,6 +247,33 @@ pub struct SnapshotsArgs {
     pub store: StoreArgs,
     #[command(flatten)]
     pub job: JobArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct SnapshotKeepArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    #[command(flatten)]
+    pub job: JobArgs,
+    /// Id of the snapshot, as `bygone snapshots` shows it
+    #[arg(value_name = "SNAPSHOT")]
+    pub snapshot: String,
+    #[command(flatten)]
+    pub until: KeepUntil,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct KeepUntil {
+    /// Never delete it
+    #[arg(long)]
+    pub for_ever: bool,
+    /// Delete it when it is this old (other rules may keep it longer)
+    #[arg(long, value_name = "DURATION", value_parser = crate::units::duration)]
+    pub age: Option<std::time::Duration>,
+    /// Delete it after this moment (other rules may keep it longer)
+    #[arg(long, value_name = "INSTANT")]
+    pub until: Option<String>,
 }
 
 #[derive(Debug, Args)]

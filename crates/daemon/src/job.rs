@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bygone_base::{Clock, Error, ErrorKind, Result, TimelineId, UnixMillis};
+use bygone_base::{Clock, Error, ErrorKind, Result, SnapshotId, TimelineId, UnixMillis};
 use bygone_groom::{GroomOptions, Stores, groom_in, lease};
 use bygone_head::{Head, HeadOptions};
 use bygone_ingest::{Event, Events, Ingest, compact::CompactOptions};
@@ -10,7 +10,8 @@ use bygone_oplog::{
     slice::Slice,
     uplink::{PartKey, TimelineReason},
 };
-use bygone_snapshot::{Manifest, PartStore, Policy, Timeline, oplog::Portion};
+use bygone_schedule::{Next, Schedule, due, expiry};
+use bygone_snapshot::{Keep, Manifest, PartStore, Policy, Timeline, oplog::Portion};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -36,9 +37,11 @@ const VALIDATE_LEAVES: u64 = 2_000;
 /// How a job runs.
 #[derive(Debug, Clone)]
 pub struct JobOptions {
-    /// Time between snapshots.
-    pub interval: Duration,
-    /// What is kept.
+    /// When snapshots are due.
+    pub schedule: Schedule,
+    /// Whether each snapshot is given the time that the schedule's retention says.
+    pub tiers: bool,
+    /// What else is kept.
     pub policy: Policy,
     /// Packs go when unreachable for so long.
     pub groom_delay: Duration,
@@ -51,7 +54,8 @@ pub struct JobOptions {
 impl Default for JobOptions {
     fn default() -> Self {
         JobOptions {
-            interval: Duration::from_secs(6 * 3600),
+            schedule: Schedule::default(),
+            tiers: false,
             policy: Policy::default(),
             groom_delay: Duration::from_secs(24 * 3600),
             head: HeadOptions::default(),
@@ -76,7 +80,7 @@ pub struct Job {
 struct Running {
     events: Events,
     head: Option<Head>,
-    next_snapshot: Option<Duration>,
+    next_snapshot: Option<Next>,
     next_compact: Duration,
     next_validate: Duration,
 }
@@ -147,7 +151,8 @@ impl Job {
             Error::new(ErrorKind::Internal, "the initial sync ended, but its data is not there")
         })?;
         head.catch_up().await?;
-        let manifest = self.snapshot(&mut head).await?;
+        let now = self.clock.now();
+        let manifest = self.snapshot(&mut head, now).await?;
         self.tidy(&head).await;
         Ok(manifest)
     }
@@ -307,7 +312,14 @@ impl Job {
         if head.safe_point().is_none() {
             return Ok(());
         }
-        let work = now >= run.next_validate || run.next_snapshot.is_some_and(|due| now >= due);
+        let wall = self.clock.now();
+        if run.next_snapshot.is_none() && head.taken().is_some() {
+            self.phase(JobPhase::Complete);
+            let taken = head.taken();
+            run.next_snapshot = taken.map(|taken| Next::after(&self.options.schedule, taken, wall));
+        }
+        let decided = due(&self.options.schedule, run.next_snapshot, wall);
+        let work = now >= run.next_validate || decided.now.is_some();
         if work && !head.stands().await? {
             return self.reopen(run).await;
         }
@@ -315,31 +327,25 @@ impl Job {
             run.next_validate = now + VALIDATE_EVERY;
             head.validate(VALIDATE_LEAVES).await?;
         }
-        let due = match run.next_snapshot {
-            Some(due) => due,
-            None => {
-                let now = self.clock.now().0;
-                let age = head.taken().map(|taken| plan::age(taken.0, now));
-                if age.is_some() {
-                    self.phase(JobPhase::Complete);
-                }
-                let started = self.clock.monotonic();
-                *run.next_snapshot.insert(plan::first_due(started, age, self.options.interval))
-            }
+        let Some(moment) = decided.now else {
+            run.next_snapshot = Some(decided.next);
+            return Ok(());
         };
-        // What a snapshot shows already needs no other: with `--keep-last` it would push a real one out.
+        // What a snapshot shows already needs no other: with `--keep-last` it would push a real one out. It
+        // stays due until something comes.
         let shown =
             head.taken().is_some() && head.safe_point().is_some_and(|at| at.ts <= head.base_at());
-        if now < due || shown {
+        if shown {
             return Ok(());
         }
-        self.snapshot(head).await?;
-        run.next_snapshot = Some(now + self.options.interval);
+        self.snapshot(head, moment).await?;
+        run.next_snapshot = Some(decided.next);
         self.tidy(head).await;
         Ok(())
     }
 
-    async fn snapshot(&self, head: &mut Head) -> Result<Manifest> {
+    /// Takes the snapshot that was due at `moment`.
+    async fn snapshot(&self, head: &mut Head, moment: UnixMillis) -> Result<Manifest> {
         if head.taken().is_none() {
             self.phase(JobPhase::FetchingMissing);
             head.validate(VALIDATE_LEAVES).await?;
@@ -347,6 +353,9 @@ impl Job {
             head.check_listing().await?;
         }
         let manifest = head.snapshot(self.clock.now()).await?;
+        if self.options.tiers {
+            self.give_time(&manifest.id, moment).await?;
+        }
         let line = format!(
             "snapshot {} of {}: {} collections, {} documents, {} new",
             manifest.id,
@@ -366,6 +375,28 @@ impl Job {
         Ok(manifest)
     }
 
+    /// Gives a snapshot the time that it is kept: by what it is the first of since the one before it.
+    async fn give_time(&self, id: &SnapshotId, moment: UnixMillis) -> Result<()> {
+        let secs = |at: UnixMillis| u64::try_from(at.0.div_euclid(1000)).unwrap_or_default();
+        let dues = self.part.keeps().await?.into_values().filter_map(|keep| keep.due);
+        let before = dues.filter(|due| *due < secs(moment)).max();
+        let before = before.and_then(|secs| i64::try_from(secs).ok()?.checked_mul(1000));
+        let until = expiry(&self.options.schedule, before.map(UnixMillis), moment);
+        let keep = Keep { due: Some(secs(moment)), until: Some(secs(until)) };
+        self.part.set_keep(id, &keep).await
+    }
+
+    /// The same for those that have none: taken before there were tiers, or just before a crash.
+    async fn give_missing(&self) -> Result<()> {
+        let keeps = self.part.keeps().await?;
+        for manifest in self.part.manifests().await? {
+            if !keeps.contains_key(&manifest.id) {
+                self.give_time(&manifest.id, manifest.created).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Expiry and groom after a snapshot. A failure takes nothing from the backup: it is said, and the next
     /// snapshot's turn does what is left.
     async fn tidy(&self, head: &Head) {
@@ -379,6 +410,9 @@ impl Job {
     async fn try_tidy(&self, head: &Head) -> Result<()> {
         let policy = &self.options.policy;
         self.part.set_policy(policy).await?;
+        if self.options.tiers {
+            self.give_missing().await?;
+        }
         // A restore needs the slices after its snapshot until it has read them.
         let readers = lease::readers(self.part.repository()).await?;
         if readers.is_empty() {

@@ -6,7 +6,7 @@ use bygone_oplog::uplink::PartKey;
 use bygone_snapshot::{
     PartStore, Policy, histories,
     list::{ends, history_of},
-    retention::{Candidate, Expiry, plan},
+    retention::{Candidate, Expiry, Kept, plan},
     timeline::includes,
 };
 
@@ -22,7 +22,7 @@ pub async fn keep(
     policy: &Policy,
     end: Ts,
 ) -> Result<Expiry> {
-    let pins = part.pins().await?;
+    let keeps = part.keeps().await?;
     let timelines = oplog_part.timelines().await?;
     let histories = histories(&timelines);
     let candidates: Vec<Candidate> = part
@@ -30,7 +30,7 @@ pub async fn keep(
         .await?
         .into_iter()
         .map(|m| Candidate {
-            pinned: pins.contains(&m.id),
+            kept: Kept::of(keeps.get(&m.id)),
             history: histories.iter().position(|h| includes(h, m.timeline, m.at)),
             id: m.id,
             at: m.at.ts,

@@ -1,15 +1,6 @@
-//! What is due. Pure: times are arguments, monotonic and counted from the same origin.
+//! How long to wait. Pure: times are arguments.
 
 use std::time::Duration;
-
-/// When the next snapshot is due. `age` is how old the newest snapshot was (by the wall clock, which may have
-/// stepped) when the job started at `started`; `None` when the history has none yet: then at once.
-pub fn first_due(started: Duration, age: Option<Duration>, interval: Duration) -> Duration {
-    match age {
-        None => started,
-        Some(age) => started + interval.saturating_sub(age),
-    }
-}
 
 /// How old something written at `written` is at `now` (wall clock, milliseconds). A clock that stepped back
 /// makes it new, never negative.
@@ -26,16 +17,6 @@ pub fn back_off(tries: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const HOUR: Duration = Duration::from_secs(3600);
-
-    #[test]
-    fn a_restart_does_not_shift_the_schedule() {
-        let started = Duration::from_secs(5);
-        assert_eq!(first_due(started, None, HOUR), started);
-        assert_eq!(first_due(started, Some(HOUR / 4), HOUR), started + HOUR * 3 / 4);
-        assert_eq!(first_due(started, Some(HOUR * 9), HOUR), started, "late: once, at once");
-    }
 
     #[test]
     fn a_clock_that_stepped_is_harmless() {

@@ -22,8 +22,9 @@ use bygone_oplog::{
     slice::SliceBuilder,
     uplink::{PartKey, Source, SyncPlan},
 };
+use bygone_schedule::{Retention, Schedule};
 use bygone_snapshot::{
-    PartStore, Policy, Timeline,
+    Keep, PartStore, Policy, Timeline,
     sync::{SyncEndRecord, end_name, plan_name},
 };
 use bytes::Bytes;
@@ -119,9 +120,7 @@ impl World {
         self.part.repository().put_object(ObjectKind::Slice, &object, &slice).await.unwrap();
     }
 
-    fn job(&self, interval: u64) -> (Job, watch::Receiver<JobStatus>) {
-        let options =
-            JobOptions { interval: Duration::from_secs(interval), ..JobOptions::default() };
+    fn job(&self, options: JobOptions) -> (Job, watch::Receiver<JobStatus>) {
         let (ingest, key, part) = (self.ingest.clone(), self.key.clone(), self.part.clone());
         Job::new(ingest, key, part.clone(), part, self.clock.clone(), options)
     }
@@ -132,7 +131,15 @@ impl World {
         interval: u64,
         wanted: impl Fn(&JobStatus) -> bool,
     ) -> (JobStatus, bygone_base::Result<()>) {
-        let (job, mut status) = self.job(interval);
+        self.run_with(every(interval), wanted).await
+    }
+
+    async fn run_with(
+        &self,
+        options: JobOptions,
+        wanted: impl Fn(&JobStatus) -> bool,
+    ) -> (JobStatus, bygone_base::Result<()>) {
+        let (job, mut status) = self.job(options);
         let shutdown = CancellationToken::new();
         let (mut tasks, stop) = (JoinSet::new(), shutdown.clone());
         tasks.spawn(async move { job.run(&stop).await });
@@ -144,6 +151,11 @@ impl World {
     async fn snapshots(&self) -> usize {
         self.part.snapshot_ids().await.unwrap().len()
     }
+}
+
+fn every(secs: u64) -> JobOptions {
+    let interval = Duration::from_secs(secs);
+    JobOptions { schedule: Schedule { interval, ..Schedule::default() }, ..JobOptions::default() }
 }
 
 fn create() -> RawDocumentBuf {
@@ -213,7 +225,7 @@ async fn an_old_failure_does_not_make_a_clean_stop_fail() {
     world.slice(1, START, at(1010), create()).await;
     // A hole, until somebody brings the object back.
     world.slice(1, at(1020), at(1030), insert(2)).await;
-    let (job, mut status) = world.job(3600);
+    let (job, mut status) = world.job(every(3600));
     let shutdown = CancellationToken::new();
     let (mut tasks, stop) = (JoinSet::new(), shutdown.clone());
     tasks.spawn(async move { job.run(&stop).await });
@@ -244,7 +256,7 @@ async fn what_cannot_be_freed_takes_nothing_from_the_backup() {
 async fn what_a_snapshot_shows_already_is_not_taken_again() {
     let world = World::new().await;
     world.slice(1, START, at(1010), create()).await;
-    let (job, status) = world.job(10);
+    let (job, status) = world.job(every(10));
     let shutdown = CancellationToken::new();
     let hour = async {
         for _ in 0..3600 {
@@ -267,7 +279,7 @@ async fn once_is_done_when_it_returns_and_checks_no_listing_of_long_ago() {
         let prev = if n == 0 { START } else { at(secs - 10) };
         let entry = if n == 0 { create() } else { insert(n as i32) };
         world.slice(1, prev, at(secs), entry).await;
-        let (job, _) = world.job(3600);
+        let (job, _) = world.job(every(3600));
         assert_eq!(job.once().await.unwrap().at, at(secs));
     }
     assert_eq!(world.snapshots().await, 3);
@@ -279,13 +291,13 @@ async fn keeping_respects_what_a_resync_ended() {
     world.slice(1, START, at(1010), create()).await;
     for secs in [1020, 1030, 1040] {
         world.slice(1, at(secs - 10), at(secs), insert(secs as i32)).await;
-        let (job, _) = world.job(3600);
+        let (job, _) = world.job(every(3600));
         job.once().await.unwrap();
     }
     world.slice(1, at(1040), at(1045), insert(1)).await;
     world.history(2, at(1050), "resync").await;
     world.slice(2, at(1050), at(1060), create()).await;
-    let (job, _) = world.job(3600);
+    let (job, _) = world.job(every(3600));
     job.once().await.unwrap();
     world.clock.sleep(Duration::from_secs(600)).await;
     let expire = async |window_secs: u64| {
@@ -300,4 +312,57 @@ async fn keeping_respects_what_a_resync_ended() {
     assert_eq!((kept, slices), (vec![1030, 1060], 2));
     let (kept, slices): (Vec<u32>, usize) = expire(5).await;
     assert_eq!((kept, slices), (vec![1060], 0));
+}
+
+/// Ten days of a snapshot every six hours: all of the last day, the first of each of three days, and what an operator
+/// has pinned. What was there before there were tiers is given its time, not deleted.
+#[tokio::test]
+async fn tiers_keep_the_first_of_a_day_longer() {
+    let world = World::new().await;
+    let wall = || at(u32::try_from(world.clock.now().0 / 1000).unwrap());
+    let mut prev = START;
+    let take = async |options: &JobOptions, prev: OpTime, n: i32| {
+        let next = wall();
+        let entry = if n == 0 { create() } else { insert(n) };
+        world.slice(1, prev, next, entry).await;
+        let (_, ended) = world.run_with(options.clone(), |s| s.taken == 1).await;
+        ended.unwrap();
+        next
+    };
+    let plain = JobOptions {
+        policy: Policy { keep_last: None, keep_within_secs: Some(864_000), window_secs: 0 },
+        ..every(6 * 3600)
+    };
+    for n in 0..8 {
+        prev = take(&plain, prev, n).await;
+    }
+    assert_eq!(world.snapshots().await, 8);
+    let first = world.part.snapshot_ids().await.unwrap().remove(0);
+    let retention =
+        Retention { base: Duration::from_secs(24 * 3600), days: 3, weeks: 0, months: 0, years: 0 };
+    let tiers = JobOptions {
+        schedule: Schedule { retention, ..plain.schedule.clone() },
+        tiers: true,
+        policy: Policy { keep_last: None, keep_within_secs: None, window_secs: 0 },
+        ..plain
+    };
+    prev = take(&tiers, prev, 8).await;
+    let left = world.snapshots().await;
+    assert!((5..9).contains(&left), "those of the last day, and the first of each day: {left}");
+    world.part.set_keep(&first, &Keep { due: None, until: None }).await.unwrap();
+    for n in 9..40 {
+        prev = take(&tiers, prev, n).await;
+    }
+    let ids = world.part.snapshot_ids().await.unwrap();
+    assert_eq!(ids[0], first, "kept for ever");
+    let keeps = world.part.keeps().await.unwrap();
+    assert_eq!(keeps.keys().collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
+    let end = u64::from(prev.ts.secs());
+    assert!(keeps.values().all(|keep| keep.until.is_none_or(|until| until > end)));
+    // Of the last day four or five, of the two days before it one each.
+    assert!((7..=9).contains(&ids.len()), "{ids:?}");
+    let days = keeps.values().filter(|keep| {
+        keep.until.zip(keep.due).is_some_and(|(until, due)| until - due == 3 * 86_400)
+    });
+    assert_eq!(days.count(), 3, "{keeps:?}");
 }

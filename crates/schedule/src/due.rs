@@ -4,36 +4,52 @@ use bygone_base::UnixMillis;
 
 use crate::{grid::step, model::Schedule};
 
+/// What was decided last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Next {
+    /// When the next snapshot is due.
+    pub at: UnixMillis,
+    /// What the clock showed then.
+    pub seen: UnixMillis,
+}
+
+impl Next {
+    /// What follows on a snapshot of the moment `taken`.
+    pub fn after(schedule: &Schedule, taken: UnixMillis, now: UnixMillis) -> Next {
+        // One from the future was taken by a clock that has been put back.
+        Next { at: schedule.next_after(taken.min(now)), seen: now }
+    }
+}
+
 /// What is to be done now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Due {
     /// For which moment a snapshot is due, if one is: the latest that has passed.
     pub now: Option<UnixMillis>,
-    /// When to look again.
-    pub next: UnixMillis,
+    /// What to go on from: where one is due, once it was taken.
+    pub next: Next,
 }
 
-/// Decides at `now`, where `next` is what was decided before (`None`: nothing was; the first is due at once).
+/// Decides at `now`, with what was decided before (`None`: nothing was; the first is due at once).
 ///
-/// However many moments have passed, one snapshot is due. A `next` further away than the schedule can have put it
-/// was written by a clock that has been put back since, and counts for nothing.
-pub fn due(schedule: &Schedule, next: Option<UnixMillis>, now: UnixMillis) -> Due {
-    let after = schedule.next_after(now);
+/// However many moments have passed, one snapshot is due. After the clock was put back, the next is what the grid says:
+/// what was decided before may lie any time ahead.
+pub fn due(schedule: &Schedule, next: Option<Next>, now: UnixMillis) -> Due {
+    let after = Next { at: schedule.next_after(now), seen: now };
     match next {
         None => Due { now: Some(now), next: after },
-        Some(next) if next <= now => {
-            Due { now: Some(last_passed(schedule, next, now)), next: after }
+        Some(next) if now < next.seen => Due { now: None, next: after },
+        Some(next) if next.at <= now => {
+            Due { now: Some(last_passed(schedule, next.at, now)), next: after }
         }
-        // A change of the reference time puts the next one off by less than two intervals.
-        Some(next) if next.0 - now.0 > 2 * longest_gap(schedule) => Due { now: None, next: after },
-        Some(next) => Due { now: None, next },
+        Some(next) => Due { now: None, next: Next { seen: now, ..next } },
     }
 }
 
 /// The latest moment of the grid from `first` up to `now`.
 fn last_passed(schedule: &Schedule, first: UnixMillis, now: UnixMillis) -> UnixMillis {
     // The grid is looked up, not walked: a host may have been down for years.
-    let back = UnixMillis(now.0 - longest_gap(schedule));
+    let back = UnixMillis(now.0.saturating_sub(longest_gap(schedule)));
     let mut at = if back > first { schedule.next_after(back) } else { first };
     loop {
         let next = schedule.next_after(at);
@@ -44,10 +60,11 @@ fn last_passed(schedule: &Schedule, first: UnixMillis, now: UnixMillis) -> UnixM
     }
 }
 
-/// From one moment of the grid to the next at most, in milliseconds: a day may have two hours more.
+/// From one moment of the grid to the next at most, in milliseconds: the last of a longer day is left out where it
+/// would stand close to the next day's first.
 fn longest_gap(schedule: &Schedule) -> i64 {
-    let interval = i64::try_from(schedule.interval.as_millis()).unwrap_or(i64::MAX / 4);
-    interval.min(i64::MAX / 4).saturating_add(2 * 3_600_000)
+    let interval = i64::try_from(schedule.interval.as_millis()).unwrap_or(i64::MAX);
+    interval.saturating_add(interval / 2)
 }
 
 /// The next snapshot after the reference time or the interval was changed on the day of `now`, where the old

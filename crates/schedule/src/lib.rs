@@ -21,7 +21,7 @@ mod grid;
 mod keep;
 mod model;
 
-pub use due::{Due, due, next_after_change};
+pub use due::{Due, Next, due, next_after_change};
 pub use keep::{Period, expiry, preview, roles};
 pub use model::{Reference, Retention, Schedule, zone};
 

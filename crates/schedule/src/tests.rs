@@ -6,7 +6,8 @@ use bygone_base::UnixMillis;
 use proptest::prelude::*;
 
 use crate::{
-    Period, Reference, Retention, Schedule, due, expiry, next_after_change, preview, roles, zone,
+    Next, Period, Reference, Retention, Schedule, due, expiry, next_after_change, preview, roles,
+    zone,
 };
 
 const HOUR: u64 = 3600;
@@ -114,15 +115,18 @@ fn what_was_missed_is_caught_up_once() {
     let schedule = every(6, "00:00", "UTC");
     let first = due(&schedule, None, at("2026-03-10T08:00:00Z"));
     assert_eq!(first.now, Some(at("2026-03-10T08:00:00Z")), "the first one at once");
-    assert_eq!(first.next, at("2026-03-10T12:00:00Z"));
+    assert_eq!(first.next.at, at("2026-03-10T12:00:00Z"));
     let early = due(&schedule, Some(first.next), at("2026-03-10T11:59:59Z"));
-    assert_eq!((early.now, early.next), (None, first.next));
+    assert_eq!((early.now, early.next.at), (None, first.next.at));
     let late = due(&schedule, Some(first.next), at("2026-03-13T07:00:00Z"));
     assert_eq!(late.now, Some(at("2026-03-13T06:00:00Z")), "for the latest moment");
-    assert_eq!(late.next, at("2026-03-13T12:00:00Z"));
+    assert_eq!(late.next.at, at("2026-03-13T12:00:00Z"));
     // The clock was years ahead, and is right again.
-    let ahead = due(&schedule, Some(at("2031-01-01T00:00:00Z")), at("2026-03-13T07:00:00Z"));
-    assert_eq!((ahead.now, ahead.next), (None, at("2026-03-13T12:00:00Z")));
+    let years = Next::after(&schedule, at("2030-12-31T23:00:00Z"), at("2030-12-31T23:00:00Z"));
+    let right = due(&schedule, Some(years), at("2026-03-13T07:00:00Z"));
+    assert_eq!((right.now, right.next.at), (None, at("2026-03-13T12:00:00Z")));
+    let restarted = Next::after(&schedule, at("2030-12-31T23:00:00Z"), at("2026-03-13T07:00:00Z"));
+    assert_eq!(restarted.at, at("2026-03-13T12:00:00Z"));
 }
 
 fn kept(days: u16, weeks: u16, months: u16, years: u16) -> Schedule {
@@ -237,15 +241,15 @@ proptest! {
         let mut taken = vec![now];
         for pause in looks {
             now = UnixMillis(now.0 + pause);
-            let passed = decided.next <= now;
+            let passed = decided.next.at <= now;
             decided = due(&schedule, Some(decided.next), now);
             prop_assert_eq!(decided.now.is_some(), passed);
             if let Some(moment) = decided.now {
                 prop_assert!(moment <= now && moment > *taken.last().unwrap());
-                prop_assert_eq!(schedule.next_after(moment), decided.next);
+                prop_assert_eq!(schedule.next_after(moment), decided.next.at);
                 taken.push(moment);
             }
-            prop_assert!(decided.next > now);
+            prop_assert!(decided.next.at > now);
         }
     }
 

@@ -4,6 +4,7 @@
 //! ```text
 //! manifest   the small object that makes a snapshot exist (docs/format.md, section 7)
 //! catalogue  collections, indexes and views at one moment (section 8); DDL applied to them
+//! keeps      until when single snapshots are kept
 //! list       the manifests of a part, newest last
 //! oplog      reading the stored slices of a history in order
 //! timeline   timelines and their forks: which history a snapshot belongs to
@@ -20,6 +21,7 @@
 
 pub mod catalogue;
 mod fields;
+pub mod keeps;
 pub mod list;
 pub mod manifest;
 pub mod oplog;
@@ -29,6 +31,7 @@ pub mod sync;
 pub mod timeline;
 
 pub use catalogue::{Catalogue, Collection, TreeInfo, ViewDef};
+pub use keeps::Keep;
 pub use list::{Found, PartStore, histories, parts};
 pub use manifest::{Manifest, RunInfo, SourceInfo, Stats};
 pub use retention::Policy;

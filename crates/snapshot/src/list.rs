@@ -1,4 +1,4 @@
-//! What a part has in its repository: snapshots, timelines, pins, policy.
+//! What a part has in its repository: snapshots, timelines, policy.
 
 use bygone_base::{
     Error, ErrorKind, JobName, OpTime, PartName, Result, SnapshotId, TimelineId, Ts,
@@ -13,9 +13,9 @@ use crate::{
 };
 
 /// Small objects read at once.
-const AT_ONCE: usize = 8;
-/// How often another writer may put a policy between our look and our put.
-const POLICY_TRIES: u32 = 8;
+pub(crate) const AT_ONCE: usize = 8;
+/// How often another writer may put a numbered object between our look and our put.
+pub(crate) const TRIES: u32 = 8;
 
 /// One part of one job within a repository.
 #[derive(Debug, Clone)]
@@ -77,15 +77,12 @@ impl PartStore {
 
     /// Ids of the snapshots, ascending (by moment).
     pub async fn snapshot_ids(&self) -> Result<Vec<SnapshotId>> {
-        self.ids("snapshots/").await
+        let names = self.leaf_names("snapshots/").await?;
+        let id = |name: &String| name.parse().map_err(|_| self.strange("snapshots/", name));
+        names.iter().map(id).collect()
     }
 
-    async fn ids(&self, folder: &str) -> Result<Vec<SnapshotId>> {
-        let names = self.leaf_names(folder).await?;
-        names.iter().map(|name| name.parse().map_err(|_| self.strange(folder, name))).collect()
-    }
-
-    fn strange(&self, folder: &str, leaf: &str) -> Error {
+    pub(crate) fn strange(&self, folder: &str, leaf: &str) -> Error {
         Error::damaged(format!("{}{leaf} is not an object of ours", self.name(folder)))
             .hint("move it away: nothing else may be in this folder")
     }
@@ -143,12 +140,8 @@ impl PartStore {
 
     /// Deletes a manifest; what only it needed is freed by the next groom.
     pub async fn expire(&self, id: &SnapshotId) -> Result<()> {
-        self.repository.store().delete(&self.name(&format!("snapshots/{id}"))).await
-    }
-
-    /// Ids of pinned snapshots.
-    pub async fn pins(&self) -> Result<Vec<SnapshotId>> {
-        self.ids("pins/").await
+        self.repository.store().delete(&self.name(&format!("snapshots/{id}"))).await?;
+        self.forget_keep(id).await
     }
 
     /// All timelines, ascending.
@@ -179,7 +172,7 @@ impl PartStore {
 
     /// Puts a policy in force, unless it is already.
     pub async fn set_policy(&self, policy: &Policy) -> Result<()> {
-        for _ in 0..POLICY_TRIES {
+        for _ in 0..TRIES {
             let (number, newest) = self.newest_policy().await?;
             if newest.as_ref() == Some(policy) {
                 return Ok(());

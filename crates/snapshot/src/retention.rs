@@ -6,7 +6,10 @@ use std::collections::BTreeSet;
 
 use bygone_base::{OpTime, Result, SnapshotId, Ts};
 
-use crate::fields::{Fields, long};
+use crate::{
+    fields::{Fields, long},
+    keeps::Keep,
+};
 
 /// What to keep. A snapshot stays when any rule keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +60,37 @@ impl Policy {
     }
 }
 
+/// How long one snapshot is kept besides the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kept {
+    /// It has nothing of its own.
+    #[default]
+    ByPolicy,
+    /// Until this second.
+    Until(u64),
+    /// It never expires.
+    ForEver,
+}
+
+impl Kept {
+    /// What a record says; `None`: there is none.
+    pub fn of(keep: Option<&Keep>) -> Kept {
+        match keep.map(|keep| keep.until) {
+            None => Kept::ByPolicy,
+            Some(None) => Kept::ForEver,
+            Some(Some(until)) => Kept::Until(until),
+        }
+    }
+
+    fn at(self, secs: u64) -> bool {
+        match self {
+            Kept::ByPolicy => false,
+            Kept::Until(until) => secs < until,
+            Kept::ForEver => true,
+        }
+    }
+}
+
 /// What retention needs to know of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
@@ -66,8 +100,8 @@ pub struct Candidate {
     pub at: Ts,
     /// Slices from after this entry on are needed to go on from it.
     pub replay_from: OpTime,
-    /// Pinned: never expires.
-    pub pinned: bool,
+    /// Its own retention.
+    pub kept: Kept,
     /// The history it belongs to: 0 is the one being continued, then those that ended in a resync,
     /// newest first. `None`: a fork voided it; it can be restored but not gone on from.
     pub history: Option<usize>,
@@ -127,7 +161,7 @@ pub fn plan(snapshots: &[Candidate], ended: &[Option<OpTime>], policy: &Policy, 
         let within = policy
             .keep_within_secs
             .is_some_and(|w| u64::from(snapshot.at.secs()) >= secs.saturating_sub(w));
-        if snapshot.pinned || last || within {
+        if snapshot.kept.at(secs) || last || within {
             keep.insert(&snapshot.id);
         }
     }
@@ -148,7 +182,7 @@ mod tests {
                 id: SnapshotId::new(*s, &rng),
                 at: Ts::new(*s, 1),
                 replay_from: OpTime::new(Ts::new(*s, 1), 1),
-                pinned: false,
+                kept: Kept::ByPolicy,
                 history: Some(0),
             })
             .collect()
@@ -175,12 +209,16 @@ mod tests {
     }
 
     #[test]
-    fn pins_and_other_histories() {
-        let mut all = candidates(&[100, 200, 300]);
-        all[0].pinned = true;
-        all[1].history = None;
-        let expiry = plan(&all, &[None], &policy(None, None, 0), Ts::new(900, 0));
-        assert_eq!(expiry.expire, vec![all[1].id.clone()]);
+    fn what_snapshots_are_given_and_other_histories() {
+        let mut all = candidates(&[100, 150, 200, 300]);
+        all[0].kept = Kept::ForEver;
+        all[1].kept = Kept::Until(900);
+        all[2].history = None;
+        let nothing = policy(None, None, 0);
+        let expiry = plan(&all, &[None], &nothing, Ts::new(899, 9));
+        assert_eq!(expiry.expire, vec![all[2].id.clone()]);
+        let expiry = plan(&all, &[None], &nothing, Ts::new(900, 0));
+        assert_eq!(expiry.expire, vec![all[1].id.clone(), all[2].id.clone()]);
     }
 
     #[test]

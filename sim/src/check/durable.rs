@@ -3,7 +3,7 @@
 use bygone_base::{OpTime, Result};
 use bygone_snapshot::{
     PartStore,
-    retention::{Candidate, plan},
+    retention::{Candidate, Kept, plan},
 };
 
 use super::{current, entries, manifests};
@@ -26,7 +26,7 @@ pub async fn check(world: &World, part: &PartStore) -> Result<Vec<String>> {
             id: m.id.clone(),
             at: m.at.ts,
             replay_from: m.replay_from,
-            pinned: false,
+            kept: Kept::ByPolicy,
             history: Some(0),
         })
         .collect();

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bygone_agent::AgentOptions;
 use bygone_daemon::JobOptions;
+use bygone_schedule::Schedule;
 use bygone_sim::{
     check,
     dice::Dice,
@@ -23,8 +24,10 @@ use bygone_snapshot::Policy;
 /// A world in which nothing happens by itself.
 fn calm(shape: Shape) -> Plan {
     let dice = Dice::new(7, 7);
+    let schedule = Schedule { interval: Duration::from_secs(60), ..Schedule::default() };
     let job = JobOptions {
-        interval: Duration::from_secs(60),
+        schedule,
+        tiers: false,
         policy: Policy { keep_last: Some(20), keep_within_secs: None, window_secs: 3600 },
         groom_delay: Duration::from_secs(600),
         ..plan::job(&dice, shape)

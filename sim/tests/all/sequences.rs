@@ -203,7 +203,7 @@ fn a_capped_collection_overrun_during_the_scan() {
 #[test]
 fn a_head_lost_just_before_a_snapshot_with_a_window_shorter_than_the_interval() {
     let mut plan = calm(Shape::Together);
-    plan.job.interval = Duration::from_secs(300);
+    plan.job.schedule.interval = Duration::from_secs(300);
     plan.job.policy.window_secs = 5;
     plan.job.policy.keep_last = Some(1);
     plan.job.groom_delay = Duration::ZERO;

@@ -9,20 +9,25 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::{
-    source::{Wired, policy, wire},
+    source::{Kept, Wired, kept, wire},
     up::{cancelled, spawn_report, taken_over},
 };
 use crate::{access::Part, args::BackupArgs, output::Output};
 
 /// Copies what is new since the last backup, takes a snapshot, keeps what the policy says.
 pub async fn run(args: BackupArgs, output: &Output) -> Result<ExitCode> {
-    let policy = policy(&args.keep);
+    let Kept { policy, schedule, tiers } = kept(&args.keep, None)?;
     let Wired { agent, progress, ingest, key, part, clock } =
         wire(&args.source, &args.store, &policy, None).await?;
     let mut tasks = JoinSet::new();
     let shutdown = super::on_signal(&mut tasks);
-    let options =
-        JobOptions { policy, groom_delay: args.keep.groom_delay, ..JobOptions::default() };
+    let options = JobOptions {
+        policy,
+        schedule,
+        tiers,
+        groom_delay: args.keep.groom_delay,
+        ..JobOptions::default()
+    };
     let Part { snapshots, oplog } = part;
     let (job, status) = Job::new(
         ingest.clone(),

@@ -3,6 +3,7 @@
 mod backup;
 mod export;
 mod groom;
+mod keep;
 mod key;
 mod restore;
 mod snapshots;
@@ -31,6 +32,7 @@ pub async fn run(cli: Cli, output: &Output) -> Result<ExitCode> {
         Command::Restore(args) => restore::run(*args, output).await,
         Command::Export(args) => export::run(args, output).await,
         Command::Verify(args) => verify::run(args, output).await,
+        Command::Keep(args) => keep::run(args, output).await,
         Command::Groom(args) => groom::run(args, output).await,
         Command::Key(args) => key::run(args, output).await,
         // `main` gives these to the tools, unless flags of bygone itself stand before the name.

@@ -2,9 +2,9 @@
 
 use std::{fmt::Write as _, process::ExitCode};
 
-use bygone_base::{ByteSize, Result};
+use bygone_base::{ByteSize, Result, UnixMillis};
 use bygone_head::{Overview, describe, overview};
-use bygone_snapshot::Manifest;
+use bygone_snapshot::{Keep, Manifest};
 use serde_json::json;
 
 use crate::{access, args::SnapshotsArgs, output::Output};
@@ -16,7 +16,7 @@ pub async fn run(args: SnapshotsArgs, output: &Output) -> Result<ExitCode> {
     for access::Part { snapshots: part, oplog } in stores.parts(args.job.job.as_deref()).await? {
         let Overview { snapshots, ranges, .. } = overview(&part, &oplog).await?;
         let manifests = snapshots.manifests;
-        let pins = part.pins().await?;
+        let keeps = part.keeps().await?;
         let ranges: Vec<_> = ranges.into_iter().flatten().collect();
         let mut text = format!("job {}, replica set {}\n", part.job(), part.part());
         let _ = writeln!(
@@ -25,7 +25,7 @@ pub async fn run(args: SnapshotsArgs, output: &Output) -> Result<ExitCode> {
             "snapshot", "moment", "documents", "bytes", "new", "pending"
         );
         for m in &manifests {
-            let _ = writeln!(text, "{}", row(m, pins.contains(&m.id)));
+            let _ = writeln!(text, "{}", row(m, keeps.get(&m.id)));
         }
         for (id, why) in &snapshots.damaged {
             let _ = writeln!(text, "{:26} DAMAGED {why}", id.as_str());
@@ -35,7 +35,7 @@ pub async fn run(args: SnapshotsArgs, output: &Output) -> Result<ExitCode> {
         }
         let value = json!({
             "job": part.job().as_str(), "part": part.part().as_str(),
-            "snapshots": manifests.iter().map(|m| object(m, pins.contains(&m.id))).collect::<Vec<_>>(),
+            "snapshots": manifests.iter().map(|m| object(m, keeps.get(&m.id))).collect::<Vec<_>>(),
             "damaged": snapshots.damaged.iter().map(|(id, why)| json!({
                 "id": id.as_str(), "why": why.to_string(),
             })).collect::<Vec<_>>(),
@@ -49,7 +49,21 @@ pub async fn run(args: SnapshotsArgs, output: &Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(m: &Manifest, pinned: bool) -> String {
+/// A snapshot's own retention in words.
+pub fn kept(keep: &Keep) -> String {
+    match keep.until {
+        None => "kept for ever".to_owned(),
+        Some(until) => format!("kept until {}", instant(until)),
+    }
+}
+
+/// Seconds as an instant.
+fn instant(secs: u64) -> String {
+    let ms = i64::try_from(secs).unwrap_or(i64::MAX / 1000).saturating_mul(1000);
+    UnixMillis(ms).to_rfc3339_seconds()
+}
+
+fn row(m: &Manifest, keep: Option<&Keep>) -> String {
     let pending: u64 = m.runs.iter().map(|r| r.ops).sum();
     format!(
         "{:26} {:21} {:>12} {:>10} {:>10} {:>10}{}",
@@ -59,17 +73,18 @@ fn row(m: &Manifest, pinned: bool) -> String {
         ByteSize(m.stats.bytes).to_string(),
         ByteSize(m.stats.new_bytes).to_string(),
         pending,
-        if pinned { " pinned" } else { "" }
+        keep.map(|keep| format!("  {}", kept(keep))).unwrap_or_default()
     )
 }
 
-fn object(m: &Manifest, pinned: bool) -> serde_json::Value {
+fn object(m: &Manifest, keep: Option<&Keep>) -> serde_json::Value {
     json!({
         "id": m.id.as_str(), "at": m.at.ts.to_string(), "time": m.at.ts.to_rfc3339(),
         "timeline": m.timeline.0, "documents": m.stats.documents, "bytes": m.stats.bytes,
         "new_bytes": m.stats.new_bytes, "new_blocks": m.stats.new_blocks,
         "pending_operations": m.runs.iter().map(|r| r.ops).sum::<u64>(),
-        "collections": m.stats.collections, "pinned": pinned,
+        "collections": m.stats.collections, "kept_for_ever": keep.is_some_and(|keep| keep.until.is_none()),
+        "kept_until": keep.and_then(|keep| keep.until).map(instant),
         "source": { "set": m.source.set, "version": m.source.version, "fcv": m.source.fcv },
     })
 }

@@ -9,6 +9,7 @@ use bygone_oplog::{
     filter::{Filter, Mode},
     uplink::PartKey,
 };
+use bygone_schedule::{Reference, Retention, Schedule, zone};
 use bygone_snapshot::{Policy, histories, timeline::includes};
 use tokio::sync::watch;
 
@@ -132,16 +133,37 @@ fn filter(args: &SourceArgs) -> Result<Filter> {
     Ok(Filter::all())
 }
 
-/// The policy asked for: seven days and one day of any second by default.
-pub fn policy(args: &KeepArgs) -> Policy {
+/// What is kept, as it is asked for: seven days and one day of any second by default.
+pub struct Kept {
+    pub policy: Policy,
+    pub schedule: Schedule,
+    /// Whether the schedule's retention is asked for.
+    pub tiers: bool,
+}
+
+/// # Errors
+/// Usage: something is out of its limits.
+pub fn kept(args: &KeepArgs, interval: Option<Duration>) -> Result<Kept> {
+    let counts = [args.keep_daily, args.keep_weekly, args.keep_monthly, args.keep_yearly];
+    let tiers = args.keep_every.is_some() || counts.iter().any(Option::is_some);
+    let retention = Retention::default();
+    let [days, weeks, months, years] = counts.map(Option::unwrap_or_default);
+    let base = args.keep_every.unwrap_or(retention.base);
+    let schedule = Schedule {
+        interval: interval.unwrap_or(Schedule::default().interval),
+        reference: Reference::parse(&args.day_at, zone(&args.zone)?)?,
+        retention: Retention { base, days, weeks, months, years },
+    };
+    schedule.check()?;
     let default = Policy::default();
     let within = args.keep_within.map(|d| d.as_secs());
-    Policy {
+    let policy = Policy {
         keep_last: args.keep_last,
-        keep_within_secs: match args.keep_last {
-            Some(_) => within,
-            None => within.or(default.keep_within_secs),
+        keep_within_secs: match args.keep_last.is_some() || tiers {
+            true => within,
+            false => within.or(default.keep_within_secs),
         },
         window_secs: args.window.map_or(default.window_secs, |d| d.as_secs()),
-    }
+    };
+    Ok(Kept { policy, schedule, tiers })
 }

@@ -10,7 +10,7 @@ use bygone_oplog::uplink::PartKey;
 use serde_json::json;
 use tokio::{sync::watch, task::JoinSet};
 
-use super::source::{Wired, policy, wire};
+use super::source::{Kept, Wired, kept, wire};
 use crate::{access::Part, args::UpArgs, output::Output};
 
 /// A line of progress at least this often while something goes on.
@@ -18,13 +18,14 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// Runs until Ctrl-C.
 pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
-    let policy = policy(&args.keep);
+    let Kept { policy, schedule, tiers } = kept(&args.keep, Some(args.interval))?;
     let Wired { agent, progress, ingest, key, part, clock } =
         wire(&args.source, &args.store, &policy, Some(args.flush)).await?;
     let mut signals = JoinSet::new();
     let shutdown = super::on_signal(&mut signals);
     let options = JobOptions {
-        interval: args.interval,
+        schedule,
+        tiers,
         policy,
         groom_delay: args.keep.groom_delay,
         ..JobOptions::default()

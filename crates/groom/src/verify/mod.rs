@@ -189,7 +189,7 @@ impl Run {
         };
         folder(oplog, ObjectKind::Timeline, "timelines/");
         folder(&self.part, ObjectKind::Policy, "policy/");
-        folder(&self.part, ObjectKind::Policy, "pins/");
+        folder(&self.part, ObjectKind::Policy, "keeps/");
         if self.depth == Depth::Full {
             folder(oplog, ObjectKind::Epoch, "epochs/");
             folder(&sync, ObjectKind::Sync, "sync/");

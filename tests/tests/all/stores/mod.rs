@@ -2,6 +2,7 @@
 //! three, and behind `up --listen`.
 
 mod encrypted;
+mod kept;
 mod listen;
 
 use bson::{Document, doc};
