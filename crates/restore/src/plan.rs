@@ -85,9 +85,9 @@ impl CappedLimits {
         }
     }
 
-    /// Whether so many documents of so many bytes are within them.
+    /// Whether so many documents of so many bytes can be in it together: one alone may be larger (from 5.0 on).
     pub fn hold(&self, documents: u64, bytes: u64) -> bool {
-        bytes <= self.bytes && self.documents.is_none_or(|max| documents <= max)
+        documents <= 1 || bytes <= self.bytes && self.documents.is_none_or(|max| documents <= max)
     }
 }
 

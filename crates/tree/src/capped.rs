@@ -17,9 +17,9 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Whether so many documents of so many bytes are within them.
-    pub fn hold(&self, docs: u64, bytes: u64) -> bool {
-        bytes <= self.max_bytes && self.max_docs.is_none_or(|max| docs <= max)
+    /// Whether so many documents of so many bytes are within them: one alone always is.
+    fn hold(&self, docs: u64, bytes: u64) -> bool {
+        docs <= 1 || bytes <= self.max_bytes && self.max_docs.is_none_or(|max| docs <= max)
     }
 }
 
@@ -54,14 +54,13 @@ async fn places(mut merge: Merge) -> Result<Vec<Place>> {
     Ok(places)
 }
 
-/// How many of the oldest documents are beyond the limits: the server drops the oldest until both are kept,
-/// and never the newest.
+/// How many of the oldest documents are beyond the limits: the server drops the oldest until both are kept.
 fn beyond(places: &[Place], limits: &Limits) -> usize {
     let (mut bytes, mut docs) = (0u64, 0u64);
     let kept = places.iter().rev().take_while(|place| {
         bytes += u64::from(place.size);
         docs += 1;
-        docs == 1 || limits.hold(docs, bytes)
+        limits.hold(docs, bytes)
     });
     places.len() - kept.count()
 }

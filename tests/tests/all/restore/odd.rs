@@ -256,6 +256,21 @@ async fn a_capped_collection_that_holds_more_than_it_may() {
     assert_eq!(arrives(&client, version).await, 40 + 50 + 40);
 }
 
+/// From 5.0 on, one document may be larger than its capped collection; nothing else is in it then.
+#[tokio::test]
+async fn a_document_larger_than_its_capped_collection() {
+    for version in [Version::V8_2, Version::V5_0] {
+        let source = ReplicaSet::single(version).await;
+        let client = source.client().await;
+        run(&client, doc! {"create": "small", "capped": true, "size": 4096}).await;
+        let small = client.database("odd").collection::<Document>("small");
+        for (id, size) in [(1, 10), (2, 10), (3, 20_000)] {
+            small.insert_one(doc! {"_id": id, "filler": "x".repeat(size)}).await.unwrap();
+        }
+        assert_eq!(arrives(&client, version).await, 1);
+    }
+}
+
 /// The index that comes with a time-series was hidden on the source.
 #[tokio::test]
 async fn an_index_that_the_server_makes_by_itself_was_changed() {
