@@ -66,6 +66,8 @@ impl std::fmt::Debug for ConnectOptions {
 pub struct Connection {
     /// The driver's client.
     pub client: Client,
+    /// What it was made with.
+    pub options: ClientOptions,
     /// Reads it.
     pub reader: Reader,
     /// The server's name for people.
@@ -89,7 +91,7 @@ pub struct Connection {
 pub async fn connect(options: &ConnectOptions, clock: Arc<dyn Clock>) -> Result<Connection> {
     let (client_options, shown) = client_options(options).await?;
     let select = client_options.selection_criteria.clone();
-    let client = Client::with_options(client_options).map_err(|e| refused(&shown, &e))?;
+    let client = Client::with_options(client_options.clone()).map_err(|e| refused(&shown, &e))?;
     let mut reader = Reader::new(client.clone(), shown.clone(), Arc::clone(&clock));
     if let Some(select) = select {
         reader = reader.select(select);
@@ -105,6 +107,7 @@ pub async fn connect(options: &ConnectOptions, clock: Arc<dyn Clock>) -> Result<
         mongos: hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid"),
         set: hello.get_str("setName").ok().map(str::to_owned),
         client,
+        options: client_options,
         reader,
         shown,
         clock,

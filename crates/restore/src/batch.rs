@@ -55,6 +55,13 @@ impl Head {
         Head { bytes, unacknowledged: w == Some(0.0) }
     }
 
+    /// The command itself, whose documents come beside it.
+    pub(crate) fn command(&self, db: &str) -> Vec<u8> {
+        let mut build = Build::of(self.bytes.clone());
+        build = build.str("$db", db);
+        build.finish()
+    }
+
     /// Whether nobody waits for the insert.
     pub(crate) fn is_unacknowledged(&self) -> bool {
         self.unacknowledged
@@ -81,7 +88,24 @@ impl Batch {
         self.slices.iter().flat_map(|slice| raw::split(slice))
     }
 
-    /// The command, without the first `skip` documents.
+    /// The documents behind the first `skip`, one behind the other.
+    pub(crate) fn parts(&self, skip: usize) -> Result<Vec<&[u8]>> {
+        let mut bytes = 0;
+        for document in self.iter().take(skip) {
+            bytes += document?.len();
+        }
+        let mut parts = Vec::with_capacity(self.slices.len());
+        for slice in &self.slices {
+            let (gone, left) = slice.split_at(bytes.min(slice.len()));
+            bytes -= gone.len();
+            if !left.is_empty() {
+                parts.push(left);
+            }
+        }
+        Ok(parts)
+    }
+
+    /// The command in one, for the driver, without the first `skip` documents.
     pub(crate) fn body(&self, head: &Head, skip: usize) -> Result<RawDocumentBuf> {
         let capacity = head.bytes.len() + self.bytes + self.documents * 8 + 32;
         let mut body = Vec::with_capacity(capacity);
@@ -236,6 +260,13 @@ mod tests {
         );
         let rest: Document = batch.body(&head, 1).unwrap().try_into().unwrap();
         assert_eq!(rest.get_array("documents").unwrap().len(), 1);
+        let command: Document =
+            RawDocumentBuf::from_bytes(head.command("a")).unwrap().try_into().unwrap();
+        assert_eq!(
+            command,
+            doc! {"insert": "b", "ordered": false, "bypassDocumentValidation": true,
+            "bypassEmptyTsReplacement": true, "writeConcern": {"w": "majority"}, "$db": "a"}
+        );
     }
 
     #[test]
@@ -278,6 +309,9 @@ mod tests {
                 prop_assert!(batch.bytes <= MAX_BYTES || batch.documents == 1);
                 prop_assert_eq!(documents.iter().map(|d| d.len()).sum::<usize>(), batch.bytes);
                 all.extend(documents.concat());
+                for skip in [0, 1, documents.len() / 2, documents.len()] {
+                    prop_assert_eq!(batch.parts(skip).unwrap().concat(), documents[skip..].concat());
+                }
             }
             prop_assert_eq!(all, chunks.concat());
         }

@@ -85,7 +85,7 @@ pub(crate) async fn insert(target: &Target, into: &Into, batch: &Batch) -> Resul
     let mut out = Vec::new();
     let mut inserted = Inserted { documents: batch.documents as u64, refused: Vec::new() };
     while skip < batch.documents {
-        let reply = target.retry(&what, &into.name.db, || batch.body(&into.head, skip)).await;
+        let reply = target.insert(&what, &into.name.db, &into.head, batch, skip).await;
         let reply = reply.map_err(|e| denied_hint(e, "restore"))?;
         repeated |= reply.repeated;
         let left = batch.documents - skip;

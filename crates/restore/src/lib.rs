@@ -32,6 +32,7 @@ pub mod features;
 mod hash;
 pub mod indexes;
 mod insert;
+mod lane;
 mod load;
 pub mod memory;
 pub mod model;

@@ -166,6 +166,11 @@ impl Build {
         Build { bytes: vec![0; 4] }
     }
 
+    /// Goes on with a document whose terminator is not yet there.
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
+        Build { bytes }
+    }
+
     /// Any element, verbatim.
     pub fn element(mut self, kind: u8, name: &[u8], value: &[u8]) -> Self {
         self.bytes.push(kind);

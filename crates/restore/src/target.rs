@@ -8,9 +8,11 @@ use bygone_base::{Clock, CollectionId, Error, ErrorKind, Result};
 use mongodb::{Client, options::ClientOptions};
 
 use crate::{
+    batch::{Batch, Head},
     create::Command,
     error,
     facts::{Existing, Kind, Privilege, TargetFacts},
+    lane::Lanes,
     names::Namespace,
     version::ServerVersion,
 };
@@ -24,6 +26,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Target {
     client: Client,
+    lanes: Option<Arc<Lanes>>,
     clock: Arc<dyn Clock>,
     patience: Duration,
 }
@@ -49,14 +52,15 @@ impl Target {
     pub async fn connect(uri: &str, clock: Arc<dyn Clock>) -> Result<Target> {
         let options =
             ClientOptions::parse(uri).await.map_err(|e| error::driver("the target's URI", &e))?;
-        let client =
-            Client::with_options(options).map_err(|e| error::driver("the target's URI", &e))?;
-        Ok(Target::new(client, clock))
+        let client = Client::with_options(options.clone());
+        let client = client.map_err(|e| error::driver("the target's URI", &e))?;
+        Ok(Target::new(client, &options, clock))
     }
 
-    /// A target behind a client that exists.
-    pub fn new(client: Client, clock: Arc<dyn Clock>) -> Target {
-        Target { client, clock, patience: PATIENCE }
+    /// A target behind a client that exists, which was made with `options`.
+    pub fn new(client: Client, options: &ClientOptions, clock: Arc<dyn Clock>) -> Target {
+        let lanes = Lanes::new(options).map(Arc::new);
+        Target { client, lanes, clock, patience: PATIENCE }
     }
 
     /// How long to wait for a target that does not answer, for example while it restarts.
@@ -138,6 +142,36 @@ impl Target {
             self.clock.sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// Sends a batch, without its first `skip` documents.
+    pub(crate) async fn insert(
+        &self,
+        what: &str,
+        db: &str,
+        head: &Head,
+        batch: &Batch,
+        skip: usize,
+    ) -> Result<Reply> {
+        let mut repeated = false;
+        if let Some(lanes) = &self.lanes {
+            let sent = lanes.insert(self, what, &head.command(db), &batch.parts(skip)?).await;
+            let judged = sent.map(|sent| {
+                let document = sent?;
+                unacknowledged(what, &document).map_or(Ok(document), Err)
+            });
+            match judged {
+                Some(Ok(document)) => return Ok(Reply { document, repeated }),
+                Some(Err(failed)) if failed.kind().is_transient() => {
+                    tracing::warn!("{failed}; trying again");
+                    repeated = true;
+                }
+                Some(Err(failed)) => return Err(failed),
+                None => {}
+            }
+        }
+        let reply = self.retry(what, db, || batch.body(head, skip)).await?;
+        Ok(Reply { repeated: reply.repeated | repeated, ..reply })
     }
 
     /// Finds out what the target is and what it holds.

@@ -94,18 +94,35 @@ async fn every_login(version: Version) {
     let line = told(&backup.backup(&foreign).limit(PATIENCE * 2).run().await, 1);
     says(&line, &[&set.members[0].address(), "TLS"]);
 
-    // The same on the way back.
-    let restorer = doc! {
-        "createUser": "CN=rita,OU=clients",
-        "roles": [{"role": "restore", "db": "admin"}, {"role": "readAnyDatabase", "db": "admin"}],
-    };
+    // The same on the way back, with connections of our own for the documents.
+    let roles = [("restore", "admin"), ("readAnyDatabase", "admin")];
+    let roles: Vec<Bson> =
+        roles.map(|(role, db)| doc! {"role": role, "db": db}.into()).into_iter().collect();
     let target = guarded(version).await;
-    create(&target, "$external", restorer).await;
+    let rita = doc! {"createUser": "CN=rita,OU=clients", "roles": roles.clone()};
+    create(&target, "$external", rita).await;
+    for (name, mechanism) in [("old", "SCRAM-SHA-1"), ("new", "SCRAM-SHA-256")] {
+        let roles = roles.clone();
+        let user =
+            doc! {"createUser": name, "pwd": SECRET, "roles": roles, "mechanisms": [mechanism]};
+        create(&target, "admin", user).await;
+    }
     let certificate = target.pki().unwrap().client("rita");
-    let x509 = uri(&target, "", &certificate, "&authMechanism=MONGODB-X509&authSource=$external");
-    let restore = backup.command("restore").arg("--to").arg(x509).arg("--verify");
-    let done = restore.arg("--ns-include").arg("shop.*").run().await.expect_code(0);
-    assert!(done.stdout.contains("PROVEN: "), "{}", done.stdout);
+    for (login, more) in [
+        (String::new(), "&authMechanism=MONGODB-X509&authSource=$external"),
+        (format!("old:{escaped}@"), ""),
+        (format!("new:{escaped}@"), ""),
+    ] {
+        let to = uri(&target, &login, &certificate, more);
+        let restore = backup.command("restore").arg("--to").arg(to).arg("--verify").arg("--drop");
+        let restore = restore.arg("--ns-include").arg("shop.*");
+        let restore = restore.env("BYGONE_LOG", "bygone_restore=debug");
+        let done = restore.run().await.expect_code(0);
+        assert!(done.stdout.contains("PROVEN: "), "{}", done.stdout);
+        assert!(done.stderr.contains("a connection for inserts to"), "{login}: {}", done.stderr);
+        assert!(!done.stderr.contains("through the driver"), "{login}: {}", done.stderr);
+        assert!(!done.stderr.contains(SECRET), "{}", done.stderr);
+    }
 }
 
 #[tokio::test]

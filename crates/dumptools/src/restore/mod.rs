@@ -135,7 +135,8 @@ pub async fn run(
         log.always("dry run completed");
         return Ok(());
     }
-    let target = Target::new(connection.client.clone(), Arc::clone(&connection.clock));
+    let target =
+        Target::new(connection.client.clone(), &connection.options, Arc::clone(&connection.clock));
     let run = Run { connection, target, options, log };
     run.check(&found)?;
     prepare::prepare(&run, &mut found.intents).await?;
