@@ -128,7 +128,8 @@ impl Head {
         start: Start,
     ) -> Head {
         let reader = BlockReader::new(part.repository().clone(), options.cache);
-        let Start { base, source, filter, gone, stored, taken } = start;
+        let Start { mut base, source, filter, gone, stored, taken } = start;
+        base.catalogue.fcv.clone_from(&source.fcv);
         let assembler =
             Assembler::resume(base.replay_from, base.at, filter.clone()).settled(base.settled);
         let fuzzy_until = base.at.max(base.readable_from);

@@ -9,6 +9,9 @@ use bygone_oplog::{
 
 use super::{Catalogue, Collection, TreeInfo, ViewDef};
 
+/// The option of 4.4 and 5.0 by which old images of documents are logged.
+const PRE_IMAGES: &str = "recordPreImages";
+
 /// How strict to be about a collection that is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
@@ -55,13 +58,20 @@ impl Catalogue {
                     Ok(())
                 })
             }
-            Ddl::CollMod { coll, effects, o2, .. } => self.change(ts, *coll, window, |c| {
-                // What the entry says was there before may hold what left no other trace.
-                if let Some(before) = o2.as_deref().map(options_before).transpose()?.flatten() {
-                    c.options = before;
-                }
-                coll_mod(c, effects, window)
-            }),
+            Ddl::CollMod { coll, effects, o2, .. } => {
+                // Seen on 5.0.3: each one that does not name it turns it off.
+                let turns_off = self.fcv == "5.0" && !effects.iter().any(names_pre_images);
+                self.change(ts, *coll, window, |c| {
+                    // What the entry says was there before may hold what left no other trace.
+                    if let Some(before) = o2.as_deref().map(options_before).transpose()?.flatten() {
+                        c.options = before;
+                    }
+                    if turns_off {
+                        c.options = without(&c.options, PRE_IMAGES)?;
+                    }
+                    coll_mod(c, effects, window)
+                })
+            }
             Ddl::Truncate { coll } => self.change(ts, *coll, window, |c| {
                 c.truncated = Some(ts);
                 Ok(())
@@ -79,7 +89,10 @@ impl Catalogue {
                 self.views.remove(id);
                 Ok(())
             }
-            Ddl::FcvChanged { .. } => Ok(()),
+            Ddl::FcvChanged { version, .. } => {
+                self.fcv = version.as_ref().unwrap_or(&self.fcv).clone();
+                Ok(())
+            }
         }
     }
 
@@ -176,6 +189,10 @@ fn unknown(ts: Ts, id: CollectionId, what: &str) -> Error {
         format!("the oplog entry at {ts} wants to {what} collection {id}, which the backup does not have"),
     )
     .hint("the backup requires a resync")
+}
+
+fn names_pre_images(effect: &CollModEffect) -> bool {
+    matches!(effect, CollModEffect::Option { name, .. } | CollModEffect::NoOption { name } if *name == PRE_IMAGES)
 }
 
 fn index_name(spec: &RawDocument) -> Option<&str> {

@@ -94,6 +94,8 @@ pub struct Catalogue {
     pub collections: BTreeMap<CollectionId, Collection>,
     /// By `db.view`.
     pub views: BTreeMap<String, ViewDef>,
+    /// Feature compatibility version, on which the effect of some entries depends. Not stored: the manifest has it.
+    pub fcv: String,
 }
 
 impl Catalogue {

@@ -98,6 +98,7 @@ async fn before_coll_mod(client: &Client, version: Version) {
         .await;
     make_index(client, "c", doc! {"key": {"u": 1}, "name": "u"}).await;
     make_index(client, "c", doc! {"key": {"s": 1}, "name": "s"}).await;
+    numbered(client, DB, "images", 5).await;
     run(client, DB, doc! {"create": "v", "viewOn": "c", "pipeline": []}).await;
     if version >= Version::V5_0 {
         let series = doc! {"timeField": "t", "granularity": "seconds"};
@@ -124,9 +125,13 @@ async fn coll_mod(client: &Client, version: Version) {
     change("c", doc! {"validationAction": "warn"}).await;
     change("c", doc! {}).await;
     change("v", doc! {"viewOn": "c", "pipeline": [{"$match": {"u": {"$gt": 3}}}]}).await;
-    if version == Version::V4_4 {
-        change("c", doc! {"recordPreImages": true}).await;
-        super::update(client, DB, "c", 1, doc! {"$set": {"images": 1}}).await;
+    if version <= Version::V5_0 {
+        // 5.0 forgets the second one's.
+        for coll in ["c", "images"] {
+            change(coll, doc! {"recordPreImages": true}).await;
+            super::update(client, DB, coll, 1, doc! {"$set": {"images": 1}}).await;
+        }
+        change("images", doc! {"validationAction": "warn"}).await;
     }
     if version >= Version::V5_0 {
         change("series", doc! {"timeseries": {"granularity": "minutes"}}).await;

@@ -189,3 +189,22 @@ fn a_modified_index_that_is_missing_is_damage_after_the_window() {
     assert!(catalogue.apply(Ts::new(900, 1), &hide, Window::Exact).is_err());
     catalogue.apply(Ts::new(900, 1), &hide, Window::Fuzzy).unwrap();
 }
+
+/// Seen on 5.0.3; 4.4 keeps it.
+#[test]
+fn a_coll_mod_of_5_0_forgets_pre_images() {
+    let options = |fcv: &str, o: RawDocumentBuf| {
+        let mut made = create(A, "a");
+        let Ddl::Create { options, .. } = &mut made else { unreachable!("a create") };
+        options.append(bson::cstr!("recordPreImages"), true);
+        let changed = Ddl::FcvChanged { version: Some(fcv.to_owned()), target: None };
+        let catalogue = after(&[changed, made, built(A, "x_1", rawdoc! {}), coll_mod(A, o)]);
+        catalogue.collections[&A].options.clone()
+    };
+    let hide = rawdoc! { "collMod": "a", "index": { "name": "x_1", "hidden": true } };
+    let still = rawdoc! { "recordPreImages": true };
+    assert_eq!(options("5.0", hide.clone()), rawdoc! {});
+    assert_eq!(options("4.4", hide), still);
+    let named = rawdoc! { "collMod": "a", "recordPreImages": true };
+    assert_eq!(options("5.0", named), still);
+}
