@@ -94,7 +94,11 @@ async fn every_login(version: Version) {
     let line = told(&backup.backup(&foreign).limit(PATIENCE * 2).run().await, 1);
     says(&line, &[&set.members[0].address(), "TLS"]);
 
-    // The same on the way back, with connections of our own for the documents.
+    arrives_by_every_login(&backup, version, escaped).await;
+}
+
+/// The same on the way back, with connections of our own for the documents.
+async fn arrives_by_every_login(backup: &Backup, version: Version, password: &str) {
     let roles = [("restore", "admin"), ("readAnyDatabase", "admin")];
     let roles: Vec<Bson> =
         roles.map(|(role, db)| doc! {"role": role, "db": db}.into()).into_iter().collect();
@@ -110,11 +114,11 @@ async fn every_login(version: Version) {
     let certificate = target.pki().unwrap().client("rita");
     for (login, more) in [
         (String::new(), "&authMechanism=MONGODB-X509&authSource=$external"),
-        (format!("old:{escaped}@"), ""),
-        (format!("new:{escaped}@"), ""),
+        (format!("old:{password}@"), ""),
+        (format!("new:{password}@"), ""),
     ] {
         let to = uri(&target, &login, &certificate, more);
-        let restore = backup.command("restore").arg("--to").arg(to).arg("--verify").arg("--drop");
+        let restore = backup.command("restore").env("BYGONE_TO", to).arg("--verify").arg("--drop");
         let restore = restore.arg("--ns-include").arg("shop.*");
         let restore = restore.env("BYGONE_LOG", "bygone_restore=debug");
         let done = restore.run().await.expect_code(0);
