@@ -135,7 +135,7 @@ async fn prepare(shared: &Shared) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     for collection in &plan.collections {
         build::create(&shared.target, &collection.create).await?;
-        if collection.create.name != collection.target {
+        if collection.target.without_buckets() != collection.target {
             let left = build::drop_made_indexes(&shared.target, &collection.target).await?;
             let strange = left.iter().filter(|n| collection.indexes.iter().all(|i| i.name != **n));
             warnings.extend(strange.map(|name| {

@@ -1,10 +1,11 @@
 //! Every kind of index with every option, every option of collections, and odd
 //! values byte for byte.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bson::{Document, RawDocumentBuf, Timestamp, doc};
 use bygone_base::ErrorKind;
+use bygone_restore::{Documents as _, memory::MemoryDocuments};
 use bygone_tests::{Options, ReplicaSet, Version, diff, server::PASSWORD, state_at};
 use mongodb::Client;
 
@@ -282,4 +283,26 @@ async fn an_index_that_the_server_makes_by_itself_was_changed() {
     let hide = doc! {"name": "m_1_t_1", "hidden": true};
     run(&client, doc! {"collMod": "series", "index": hide}).await;
     arrives(&client, version).await;
+}
+
+/// A moment between the drop of a time-series and that of its buckets: they stand alone, and the index that the server
+/// makes with them had been dropped.
+#[tokio::test]
+async fn buckets_alone_get_no_index_of_the_servers_own() {
+    for version in [Version::V8_2, Version::V5_0] {
+        let source = ReplicaSet::single(version).await;
+        let client = source.client().await;
+        let series = doc! {"timeField": "t", "metaField": "m"};
+        run(&client, doc! {"create": "series", "timeseries": series}).await;
+        let _ = client
+            .database("odd")
+            .run_command(doc! {"dropIndexes": "series", "index": "m_1_t_1"})
+            .await;
+        let mut contents = copy::documents(&client, version).await.contents().clone();
+        contents.views.clear();
+        let documents = Arc::new(MemoryDocuments::new(contents, BTreeMap::new()));
+        let target = ReplicaSet::single(version).await;
+        let proof = restore(documents, &target.uri(), proven()).await.unwrap().proof.unwrap();
+        assert!(proof.holds() && proof.collections.len() == 1, "{proof}");
+    }
 }
