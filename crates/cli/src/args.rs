@@ -197,7 +197,7 @@ pub struct UpArgs {
     /// Folder for scratch files and caches; may be lost at any time
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Serve `bygone status --server` on this address (loopback, or with --tls-cert)
+    /// Serve status, metrics and health on this address (loopback, or with --tls-cert)
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
     /// Certificate chain (PEM) for --listen

@@ -299,6 +299,7 @@ impl Job {
         self.change(|s| {
             s.position = progress.position;
             s.pending_ops = progress.ops;
+            s.snapshot_at = head.taken().map(|_| head.base_at());
         });
     }
 

@@ -1,6 +1,6 @@
 //! What a job is doing.
 
-use bygone_base::{OpTime, SnapshotId};
+use bygone_base::{OpTime, SnapshotId, Ts};
 
 /// Where a job stands; the words continue the agent's phases of an initial sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,6 +48,8 @@ pub struct JobStatus {
     pub pending_ops: u64,
     /// The newest snapshot.
     pub snapshot: Option<SnapshotId>,
+    /// Its moment.
+    pub snapshot_at: Option<Ts>,
     /// Snapshots taken by this process.
     pub taken: u64,
     /// The newest line for people: what was done or what is wrong.

@@ -6,6 +6,7 @@ mod groom;
 mod keep;
 mod key;
 mod restore;
+mod shown;
 mod snapshots;
 mod source;
 mod status;

@@ -7,7 +7,7 @@ use bygone_base::{Clock, Error, ErrorKind, Result, When};
 use bygone_head::{Overview, choose, describe, overview};
 use bygone_ingest::{
     Ingest,
-    http::{ServeOptions, Server, StatusText, TlsFiles, Tokens},
+    http::{ServeOptions, Server, Shown, TlsFiles, Tokens},
 };
 use serde_json::json;
 
@@ -158,7 +158,7 @@ pub async fn serve(
     tls: Option<TlsFiles>,
     ingest: Arc<Ingest>,
     clock: Arc<dyn Clock>,
-    status: StatusText,
+    shown: Arc<dyn Shown>,
 ) -> Result<Server> {
     let address = address
         .parse()
@@ -167,6 +167,6 @@ pub async fn serve(
     if let Ok(token) = std::env::var(TOKEN) {
         tokens.add("agent", &token.into())?;
     }
-    let options = ServeOptions { tls, status: Some(status), ..ServeOptions::new(tokens) };
+    let options = ServeOptions { tls, shown: Some(shown), ..ServeOptions::new(tokens) };
     Server::bind(address, ingest, clock, options).await
 }

@@ -5,12 +5,15 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use bygone_agent::{Agent, Phase, Progress};
 use bygone_base::{ByteSize, Error, ErrorKind, Result};
 use bygone_daemon::{Job, JobOptions, JobStatus};
-use bygone_ingest::http::{StatusText, TlsFiles};
+use bygone_ingest::http::TlsFiles;
 use bygone_oplog::uplink::PartKey;
 use serde_json::json;
 use tokio::{sync::watch, task::JoinSet};
 
-use super::source::{Kept, Wired, kept, wire};
+use super::{
+    shown::{Process, agent_json},
+    source::{Kept, Wired, kept, wire},
+};
 use crate::{access::Part, args::UpArgs, output::Output};
 
 /// A line of progress at least this often while something goes on.
@@ -34,15 +37,14 @@ pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
     let Part { snapshots, oplog } = part;
     let location = snapshots.repository().store().location();
     greet(output, &key, &location);
-    let name = key.clone();
     let (job, status) =
         Job::new(ingest.clone(), key.clone(), snapshots, oplog, clock.clone(), options);
-    let text = status_text(name, progress.clone(), status.clone());
+    let shown = Arc::new(Process::new(key.clone(), progress.clone(), status.clone()));
     let server = match &args.listen {
         Some(address) => {
             let tls = args.tls_cert.zip(args.tls_key);
             let tls = tls.map(|(certificate, key)| TlsFiles { certificate, key });
-            Some(super::status::serve(address, tls, ingest, clock.clone(), text).await?)
+            Some(super::status::serve(address, tls, ingest, clock.clone(), shown).await?)
         }
         None => None,
     };
@@ -105,23 +107,6 @@ fn warn_of_delay(args: &UpArgs, output: &Output) {
             json!({"warning": "short groom delay"}),
         );
     }
-}
-
-/// What `status --server` is told.
-fn status_text(
-    key: PartKey,
-    agent: watch::Receiver<Progress>,
-    job: watch::Receiver<JobStatus>,
-) -> StatusText {
-    StatusText(Arc::new(move || {
-        let mut value = agent_json(&agent.borrow());
-        if let Some(object) = value.as_object_mut() {
-            object.insert("job".into(), key.job.as_str().into());
-            object.insert("part".into(), key.part.as_str().into());
-            object.insert("backup".into(), job_json(&job.borrow()));
-        }
-        value.to_string()
-    }))
 }
 
 /// Hands the job's wish for a resync to the agent; gives the error when that refuses.
@@ -239,24 +224,6 @@ fn agent_line(p: &Progress) -> String {
         Phase::Starting => format!("agent: starting {}", p.member),
         phase => format!("agent: {} {}, stored up to {}", phase.as_str(), p.member, p.chain.ts),
     }
-}
-
-fn agent_json(p: &Progress) -> serde_json::Value {
-    json!({
-        "phase": p.phase.as_str(), "member": p.member,
-        "collections_done": p.collections_done, "collections": p.collections,
-        "documents": p.documents, "documents_total": p.documents_total,
-        "bytes": p.bytes, "bytes_total": p.bytes_total, "bytes_per_second": p.bytes_per_second,
-        "chain": p.chain.ts.to_string(), "lag_secs": p.lag_secs(),
-    })
-}
-
-fn job_json(s: &JobStatus) -> serde_json::Value {
-    json!({
-        "phase": s.phase.as_str(), "position": s.position.ts.to_string(),
-        "pending_operations": s.pending_ops, "snapshots_taken": s.taken,
-        "snapshot": s.snapshot.as_ref().map(|id| id.as_str()), "failure": s.failure,
-    })
 }
 
 /// For `backup`: the same lines.

@@ -11,7 +11,7 @@ mod server;
 mod tls;
 mod tokens;
 
-pub use server::{ServeOptions, Server, StatusText, TlsFiles};
+pub use server::{ServeOptions, Server, Shown, TlsFiles};
 pub use tokens::Tokens;
 
 pub(crate) use routes::{Call, Request};

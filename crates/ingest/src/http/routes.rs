@@ -17,7 +17,7 @@ use bygone_oplog::uplink::{
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{ServeOptions, StatusText, Tokens};
+use super::{ServeOptions, Shown, Tokens};
 use crate::Ingest;
 
 /// A body waits so long for memory before the agent is told to come back.
@@ -150,7 +150,7 @@ struct Service {
     tokens: Tokens,
     bodies: Arc<Semaphore>,
     most: usize,
-    status: Option<StatusText>,
+    shown: Option<Arc<dyn Shown>>,
     /// Reachable from other hosts, where even the status is for holders of a token only.
     remote: bool,
 }
@@ -164,12 +164,15 @@ pub(super) fn router(ingest: Arc<Ingest>, clock: Arc<dyn Clock>, options: &Serve
         tokens: options.tokens.clone(),
         bodies: Arc::new(Semaphore::new(most)),
         most,
-        status: options.status.clone(),
+        shown: options.shown.clone(),
         remote: options.tls.is_some(),
     };
     Router::new()
         .route("/v1/{call}", post(handle))
         .route("/status", get(status))
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthy))
+        .route("/readyz", get(ready))
         .with_state(Arc::new(service))
 }
 
@@ -186,13 +189,25 @@ async fn handle(
 }
 
 async fn status(State(service): State<Arc<Service>>, headers: HeaderMap) -> Response {
-    let authorization = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-    if service.remote && service.tokens.check(authorization).is_none() {
-        return failure(&unknown_token());
-    }
-    match &service.status {
-        Some(StatusText(text)) => response(StatusCode::OK, text().into_bytes()),
-        None => failure(&Error::new(ErrorKind::NotFound, "this server shows no status")),
+    service.show(&headers, "application/json", |shown| shown.status())
+}
+
+async fn metrics(State(service): State<Arc<Service>>, headers: HeaderMap) -> Response {
+    service.show(&headers, "text/plain; version=0.0.4", |shown| shown.metrics())
+}
+
+/// The process answers. Says nothing else, so it needs no token.
+async fn healthy() -> Response {
+    plain(StatusCode::OK, "text/plain", "ok\n".to_owned())
+}
+
+/// Whether the backup follows its source. Why not is in the status.
+async fn ready(State(service): State<Arc<Service>>) -> Response {
+    match &service.shown {
+        Some(shown) if !shown.ready() => {
+            plain(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not ready\n".to_owned())
+        }
+        _ => plain(StatusCode::OK, "text/plain", "ok\n".to_owned()),
     }
 }
 
@@ -202,6 +217,23 @@ fn unknown_token() -> Error {
 }
 
 impl Service {
+    /// On this machine anybody may look; from elsewhere who has a token.
+    fn show(
+        &self,
+        headers: &HeaderMap,
+        kind: &'static str,
+        text: impl FnOnce(&dyn Shown) -> String,
+    ) -> Response {
+        let authorization = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        if self.remote && self.tokens.check(authorization).is_none() {
+            return failure(&unknown_token());
+        }
+        let Some(shown) = &self.shown else {
+            return failure(&Error::new(ErrorKind::NotFound, "this server shows no status"));
+        };
+        plain(StatusCode::OK, kind, text(&**shown))
+    }
+
     async fn answer(&self, call: &str, headers: &HeaderMap, body: Body) -> Result<Vec<u8>> {
         let authorization = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
         let Some(agent) = self.tokens.check(authorization) else {
@@ -279,10 +311,16 @@ fn failure(error: &Error) -> Response {
 }
 
 fn response(status: StatusCode, body: Vec<u8>) -> Response {
-    let mut response = Response::new(Body::from(body));
+    typed(status, "application/bson", body.into())
+}
+
+fn plain(status: StatusCode, kind: &'static str, text: String) -> Response {
+    typed(status, kind, text.into())
+}
+
+fn typed(status: StatusCode, kind: &'static str, body: Body) -> Response {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/bson"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }

@@ -52,24 +52,24 @@ pub struct ServeOptions {
     /// Bytes of request bodies in memory at once; above, requests are answered
     /// with 503 and Retry-After.
     pub body_memory: usize,
-    /// What `GET /status` answers: JSON, made anew for each request.
-    pub status: Option<StatusText>,
+    /// What is shown of the process that serves.
+    pub shown: Option<Arc<dyn Shown>>,
 }
 
-/// Makes the answer to `GET /status`.
-#[derive(Clone)]
-pub struct StatusText(pub Arc<dyn Fn() -> String + Send + Sync>);
-
-impl fmt::Debug for StatusText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StatusText(..)")
-    }
+/// What `GET` shows, made anew for each request.
+pub trait Shown: fmt::Debug + Send + Sync {
+    /// `/status`: JSON.
+    fn status(&self) -> String;
+    /// `/metrics`: the text format of Prometheus, version 0.0.4.
+    fn metrics(&self) -> String;
+    /// `/readyz`: whether everything is as it should be.
+    fn ready(&self) -> bool;
 }
 
 impl ServeOptions {
     /// Plain HTTP/2 (loopback only), 128 MiB of bodies.
     pub fn new(tokens: Tokens) -> Self {
-        ServeOptions { tokens, tls: None, body_memory: 128 << 20, status: None }
+        ServeOptions { tokens, tls: None, body_memory: 128 << 20, shown: None }
     }
 }
 
@@ -216,14 +216,18 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service = TowerToHyperService::new(self.router);
-        let connection = hyper::server::conn::http2::Builder::new(self.executor)
+        let mut builder = hyper_util::server::conn::auto::Builder::new(self.executor);
+        // Agents speak HTTP/2; what scrapes and probes speaks HTTP/1.1.
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE);
+        builder
+            .http2()
             .timer(TokioTimer::new())
             .keep_alive_interval(Some(KEEP_ALIVE))
             .keep_alive_timeout(KEEP_ALIVE)
             .max_concurrent_streams(MAX_STREAMS)
             .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(4 << 20)
-            .serve_connection(TokioIo::new(stream), service);
+            .initial_connection_window_size(4 << 20);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
@@ -232,6 +236,6 @@ impl Connection {
                 connection.await
             }
         };
-        ended.map_err(|e| Error::new(ErrorKind::Unavailable, "HTTP/2").source(e))
+        ended.map_err(|e| Error::new(ErrorKind::Unavailable, format!("HTTP: {e}")))
     }
 }

@@ -40,6 +40,7 @@ async fn an_agent_stores_through_it() {
     let value: Value = serde_json::from_str(&told_status.stdout).unwrap();
     assert_eq!((value["job"].as_str(), value["part"].as_str()), (Some("default"), Some("rs0")));
     assert_eq!(value["phase"], "tailing", "{value}");
+    scrapes(&server).await;
     // On this machine anybody may ask; agents must know the token.
     let uplink = |token: &str| {
         let options = HttpUplinkOptions::new(&server, token.to_owned().into());
@@ -102,6 +103,7 @@ async fn with_a_certificate_and_not_without() {
     let trusting = status(&server).arg("--json").arg("--ca-file").arg(&ca);
     let asked = trusting.run().await.expect_code(0);
     assert!(asked.stdout.contains("\"part\":\"rs0\""), "{}", asked.stdout);
+    secured(&server, &ca).await;
     let plain = status(&server.replacen("https", "http", 1));
     let line = told(&plain.run().await, 1);
     says(&line, &[&port.address()]);
@@ -112,6 +114,47 @@ async fn with_a_certificate_and_not_without() {
     let line = told(&second.run().await, 1);
     says(&line, &["listen on", &port.address()]);
     interrupted(up).await;
+}
+
+/// What Prometheus and probes ask for, by HTTP/1.1.
+async fn scrapes(server: &str) {
+    let client = reqwest::Client::builder().http1_only().build().unwrap();
+    let get = async |path: &str| client.get(format!("{server}{path}")).send().await.unwrap();
+    let metrics = get("/metrics").await;
+    assert_eq!(metrics.headers()["content-type"], "text/plain; version=0.0.4");
+    let metrics = metrics.text().await.unwrap();
+    let value = |name: &str| {
+        let line = metrics.lines().find(|line| line.starts_with(&format!("bygone_{name}{{")));
+        let line = line.unwrap_or_else(|| panic!("no {name} in {metrics}"));
+        assert!(line.contains("job=\"default\",part=\"rs0\""), "{line}");
+        line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()
+    };
+    assert!(value("stored_timestamp_seconds") > 1_700_000_000 && value("lag_seconds") < 60);
+    assert!(value("snapshot_timestamp_seconds") <= value("stored_timestamp_seconds"));
+    assert_eq!((value("snapshots_total"), value("failed"), value("info")), (1, 0, 1));
+    for path in ["/healthz", "/readyz"] {
+        let answer = get(path).await;
+        assert_eq!(
+            (answer.status().as_u16(), answer.text().await.unwrap().as_str()),
+            (200, "ok\n")
+        );
+    }
+    assert_eq!(get("/nothing").await.status().as_u16(), 404);
+}
+
+/// From other hosts only who has a token learns more than that somebody is there.
+async fn secured(server: &str, ca: &PathBuf) {
+    let ca = reqwest::Certificate::from_pem(&fs::read(ca).unwrap()).unwrap();
+    let client = reqwest::Client::builder().http1_only().tls_certs_only([ca]).build().unwrap();
+    let get = |path: &str| client.get(format!("{server}{path}"));
+    let status =
+        async |request: reqwest::RequestBuilder| request.send().await.unwrap().status().as_u16();
+    assert_eq!(status(get("/healthz")).await, 200);
+    for path in ["/metrics", "/status"] {
+        assert_eq!(status(get(path)).await, 401, "{path}");
+        assert_eq!(status(get(path).bearer_auth("another")).await, 401, "{path}");
+        assert_eq!(status(get(path).bearer_auth(TOKEN)).await, 200, "{path}");
+    }
 }
 
 /// A certificate, its key, and who issued it.
