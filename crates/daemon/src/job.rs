@@ -424,7 +424,7 @@ impl Job {
         }
         let options = GroomOptions {
             delay_ms: i64::try_from(self.options.groom_delay.as_millis()).unwrap_or(i64::MAX),
-            dry_run: false,
+            dry_run: None,
         };
         let stores = Stores {
             blocks: self.part.repository().clone(),

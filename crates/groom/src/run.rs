@@ -28,8 +28,9 @@ const PACK_BYTES: usize = 20 << 20;
 pub struct GroomOptions {
     /// Milliseconds a pack must have been unreachable before it goes.
     pub delay_ms: i64,
-    /// Only say what would be done.
-    pub dry_run: bool,
+    /// Only say what would be done if the store's clock showed this: nothing is written, not even to ask for
+    /// its time.
+    pub dry_run: Option<UnixMillis>,
 }
 
 /// What a groom did, or in a dry run would do.
@@ -91,14 +92,17 @@ pub async fn groom_in(
 ) -> Result<Groomed> {
     let repo = &stores.blocks;
     let reader = BlockReader::new(repo.clone(), CACHE);
-    let now = record::store_now(repo).await?;
+    let now = match options.dry_run {
+        Some(now) => now,
+        None => record::store_now(repo).await?,
+    };
     let (number, dead_since) = record::read(repo).await?;
     let living = Living::mark(&reader, stores, unpublished).await?;
     let facts = facts(&reader, &living).await?;
     let limits = Limits { delay: options.delay_ms, rewrite_below: 0.5 };
     let mut todo = plan(&facts, &dead_since, &limits, now);
     plan_moved(&unfollowed(repo, &living).await?, &dead_since, &limits, now, &mut todo);
-    let mut readers = lease::in_force(repo, now, !options.dry_run).await?;
+    let mut readers = lease::in_force(repo, now, options.dry_run.is_none()).await?;
     readers.extend(living.unplanned.iter().cloned());
     if !readers.is_empty() {
         todo.hold_back(&dead_since, now);
@@ -113,7 +117,7 @@ pub async fn groom_in(
         waiting: todo.waiting,
         readers,
     };
-    if !options.dry_run {
+    if options.dry_run.is_none() {
         sweep(&reader, stores, &living, &todo, number).await?;
     }
     Ok(done)

@@ -26,7 +26,7 @@ pub async fn frees(world: &World, part: &PartStore) -> Result<Vec<String>> {
     for manifest in manifests {
         part.expire(&manifest.id).await?;
     }
-    let options = GroomOptions { delay_ms: 0, dry_run: false };
+    let options = GroomOptions { delay_ms: 0, dry_run: None };
     let mut last = groom(part.repository(), &[], options).await?;
     for _ in 0..4 {
         let broken = check(world, part).await?;

@@ -304,7 +304,7 @@ fn a_restore_running_while_snapshots_expire_and_packs_are_groomed() {
             // Without a lease the delay protects: a groom within it takes nothing away.
             let delay_ms = if lease { 0 } else { 3_600_000 };
             for _ in 0..4 {
-                groom(part.repository(), &[], GroomOptions { delay_ms, dry_run: false })
+                groom(part.repository(), &[], GroomOptions { delay_ms, dry_run: None })
                     .await
                     .unwrap();
                 pass(world, 600).await;

@@ -13,7 +13,8 @@ const SAFE: Duration = Duration::from_secs(3600);
 
 /// Frees what nothing needs, or says what it would free.
 pub async fn run(args: GroomArgs, output: &Output) -> Result<ExitCode> {
-    let stores = access::Repositories::open(&args.store, access::clock(), false).await?;
+    let clock = access::clock();
+    let stores = access::Repositories::open(&args.store, clock.clone(), false).await?;
     if args.delay < SAFE && !args.dry_run {
         output.event(
             "warning",
@@ -23,7 +24,7 @@ pub async fn run(args: GroomArgs, output: &Output) -> Result<ExitCode> {
     }
     let options = GroomOptions {
         delay_ms: i64::try_from(args.delay.as_millis()).unwrap_or(i64::MAX),
-        dry_run: args.dry_run,
+        dry_run: args.dry_run.then(|| clock.now()),
     };
     let access::Repositories { blocks, oplog, sync } = stores;
     let done = groom_in(&Stores { blocks, oplog, sync }, &[], options).await?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bygone_base::PackId;
+use bygone_base::{Clock as _, PackId};
 use bygone_blockstore::{
     BlockReader, BlockRef, BlockWriter, Store as _, WriterOptions, names, relocation::Relocation,
 };
@@ -29,7 +29,12 @@ async fn what_no_snapshot_needs_goes_after_the_delay_and_nothing_else() {
     site.clock.pass(DELAY - 1);
     assert_eq!(site.groom().await.deleted, 0);
     site.clock.pass(1);
+    let metered = Arc::new(bygone_blockstore::store::Metered::new(Arc::new(site.store.clone())));
+    let said = site.dry_run(&site.over(metered.clone()).await).await;
+    let usage = metered.usage();
+    assert_eq!((usage.created, usage.existed, usage.deletes), (0, 0, 0));
     let done = site.groom().await;
+    assert_eq!(said, done, "a dry run says what will be done");
     assert_eq!((done.deleted > 0, done.freed), (true, noticed.waiting));
     site.check().await;
     let after = site.groom().await;
@@ -208,7 +213,7 @@ async fn an_initial_sync_elsewhere_must_be_shown() {
     let blocks = site.part.repository().clone();
     let elsewhere = other.part.repository().clone();
     let stores = Stores { blocks, oplog: elsewhere.clone(), sync: elsewhere };
-    let options = bygone_groom::GroomOptions { delay_ms: DELAY, dry_run: true };
+    let options = bygone_groom::GroomOptions { delay_ms: DELAY, dry_run: Some(other.clock.now()) };
     let error = groom_in(&stores, &[], options).await.unwrap_err();
     assert_eq!(error.kind(), bygone_base::ErrorKind::Usage);
 }

@@ -147,8 +147,13 @@ impl Site {
         self.groom_over(self.part.repository()).await.unwrap()
     }
 
+    pub(crate) async fn dry_run(&self, repo: &Repository) -> Groomed {
+        let options = GroomOptions { delay_ms: DELAY, dry_run: Some(self.clock.now()) };
+        groom(repo, self.head.unpublished(), options).await.unwrap()
+    }
+
     pub(crate) async fn groom_over(&self, repo: &Repository) -> Result<Groomed> {
-        let options = GroomOptions { delay_ms: DELAY, dry_run: false };
+        let options = GroomOptions { delay_ms: DELAY, dry_run: None };
         groom(repo, self.head.unpublished(), options).await
     }
 
