@@ -30,6 +30,16 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// The second at which the window begins where the stored oplog ends at `end`.
+    fn window_start(&self, end: Ts) -> u64 {
+        u64::from(end.secs()).saturating_sub(self.window_secs)
+    }
+
+    /// Whether a history that ended at `ended` has left the window: then its slices may go, one after the other.
+    pub fn is_over(&self, ended: OpTime, end: Ts) -> bool {
+        u64::from(ended.ts.secs()) < self.window_start(end)
+    }
+
     /// The object's plain bytes (docs/format.md, section 9).
     pub fn to_bson(&self) -> Vec<u8> {
         let mut doc = bson::RawDocumentBuf::new();
@@ -130,13 +140,13 @@ pub fn plan(snapshots: &[Candidate], ended: &[Option<OpTime>], policy: &Policy, 
         return Expiry::default();
     }
     let secs = u64::from(end.secs());
-    let window_start = secs.saturating_sub(policy.window_secs);
+    let window_start = policy.window_start(end);
     let mut keep: BTreeSet<&SnapshotId> = BTreeSet::new();
     let mut slices_before = Vec::with_capacity(ended.len());
     for (history, ended) in ended.iter().enumerate() {
         let own: Vec<&Candidate> =
             snapshots.iter().filter(|s| s.history == Some(history)).collect();
-        let over = ended.is_some_and(|end| u64::from(end.ts.secs()) < window_start);
+        let over = ended.is_some_and(|ended| policy.is_over(ended, end));
         let base = own
             .iter()
             .rev()

@@ -73,107 +73,69 @@ fn job_json(s: &JobStatus) -> serde_json::Value {
 
 /// Names and units as Prometheus wants them: seconds, bytes, `_total` for what only grows.
 fn metrics(key: &PartKey, agent: &Progress, job: &JobStatus) -> String {
-    let labels = format!("job=\"{}\",part=\"{}\"", key.job, key.part);
-    let phase = |phase: &str| format!("{labels},phase=\"{phase}\"");
-    let stored = agent.chain.ts.secs();
-    let read = job.position.ts.secs();
-    let taken = job.snapshot_at.map_or(0, |at| at.secs());
-    let flag = |on: bool| u64::from(on);
-    let rows: [(&str, &str, &str, String, u64); 14] = [
-        (
-            "info",
-            "gauge",
-            "Version of bygone.",
-            format!("{labels},version=\"{}\"", env!("CARGO_PKG_VERSION")),
-            1,
-        ),
-        ("agent_phase", "gauge", "What the agent does.", phase(agent.phase.as_str()), 1),
-        ("backup_phase", "gauge", "Where the backup stands.", phase(job.phase.as_str()), 1),
-        (
-            "lag_seconds",
-            "gauge",
-            "How far what is stored is behind the source, in cluster time.",
-            labels.clone(),
-            agent.lag_secs().into(),
-        ),
-        (
-            "stored_timestamp_seconds",
-            "gauge",
-            "Cluster time of the newest stored oplog entry.",
-            labels.clone(),
-            stored.into(),
-        ),
-        (
-            "head_timestamp_seconds",
-            "gauge",
-            "Cluster time of the newest oplog entry that the head has read.",
-            labels.clone(),
-            read.into(),
-        ),
-        (
-            "snapshot_timestamp_seconds",
-            "gauge",
-            "Cluster time of the newest snapshot; 0 before the first.",
-            labels.clone(),
-            taken.into(),
-        ),
-        (
-            "snapshots_total",
-            "counter",
-            "Snapshots taken by this process.",
-            labels.clone(),
-            job.taken,
-        ),
-        (
-            "pending_operations",
-            "gauge",
-            "Operations since the newest snapshot.",
-            labels.clone(),
-            job.pending_ops,
-        ),
-        (
-            "oplog_entries_total",
-            "counter",
-            "Oplog entries stored by this process.",
-            labels.clone(),
-            agent.entries,
-        ),
-        (
-            "sent_bytes_total",
-            "counter",
-            "Compressed bytes stored by this process.",
-            labels.clone(),
-            agent.sent,
-        ),
-        (
-            "sync_bytes",
-            "gauge",
-            "Bytes of documents copied by the initial sync in this process.",
-            labels.clone(),
-            agent.bytes,
-        ),
-        (
-            "failed",
-            "gauge",
-            "1 while the backup fails.",
-            labels.clone(),
-            flag(job.failure.is_some()),
-        ),
-        (
-            "resync_required",
-            "gauge",
-            "1 while a new initial sync is asked for.",
-            labels.clone(),
-            flag(job.resync.is_some()),
-        ),
-    ];
-    let mut text = String::new();
-    for (name, kind, help, labels, value) in rows {
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "# HELP bygone_{name} {help}\n# TYPE bygone_{name} {kind}\nbygone_{name}{{{labels}}} {value}"
-        );
+    let mut m = Metrics::new(key);
+    m.labelled("info", "version", env!("CARGO_PKG_VERSION"), "Version of bygone.");
+    m.labelled("agent_phase", "phase", agent.phase.as_str(), "What the agent does.");
+    m.labelled("backup_phase", "phase", job.phase.as_str(), "Where the backup stands.");
+    let lag = agent.lag_secs().into();
+    m.gauge("lag_seconds", lag, "How far what is stored is behind the source, in cluster time.");
+    let stored = agent.chain.ts.secs().into();
+    m.gauge("stored_timestamp_seconds", stored, "Cluster time of the newest stored oplog entry.");
+    let read = job.position.ts.secs().into();
+    m.gauge(
+        "head_timestamp_seconds",
+        read,
+        "Cluster time of the newest entry that the head has read.",
+    );
+    let taken = job.snapshot_at.map_or(0, |at| at.secs().into());
+    m.gauge(
+        "snapshot_timestamp_seconds",
+        taken,
+        "Cluster time of the newest snapshot; 0 before it.",
+    );
+    m.counter("snapshots_total", job.taken, "Snapshots taken by this process.");
+    m.gauge("pending_operations", job.pending_ops, "Operations since the newest snapshot.");
+    m.counter("oplog_entries_total", agent.entries, "Oplog entries stored by this process.");
+    m.counter("sent_bytes_total", agent.sent, "Compressed bytes stored by this process.");
+    m.gauge("sync_bytes", agent.bytes, "Bytes of documents copied by this process's initial sync.");
+    m.gauge("failed", job.failure.is_some().into(), "1 while the backup fails.");
+    m.gauge(
+        "resync_required",
+        job.resync.is_some().into(),
+        "1 while an initial sync is asked for.",
+    );
+    m.text
+}
+
+/// The text format of Prometheus.
+struct Metrics {
+    labels: String,
+    text: String,
+}
+
+impl Metrics {
+    fn new(key: &PartKey) -> Metrics {
+        // Names of jobs and parts hold nothing that would have to be escaped.
+        let labels = format!("job=\"{}\",part=\"{}\"", key.job, key.part);
+        Metrics { labels, text: String::new() }
     }
-    text
+
+    fn labelled(&mut self, name: &str, label: &str, value: &str, help: &str) {
+        let labels = format!("{},{label}=\"{value}\"", self.labels);
+        self.row("gauge", name, &labels, 1, help);
+    }
+
+    fn gauge(&mut self, name: &str, value: u64, help: &str) {
+        self.row("gauge", name, &self.labels.clone(), value, help);
+    }
+
+    fn counter(&mut self, name: &str, value: u64, help: &str) {
+        self.row("counter", name, &self.labels.clone(), value, help);
+    }
+
+    fn row(&mut self, kind: &str, name: &str, labels: &str, value: u64, help: &str) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.text, "# HELP bygone_{name} {help}\n# TYPE bygone_{name} {kind}");
+        let _ = writeln!(self.text, "bygone_{name}{{{labels}}} {value}");
+    }
 }

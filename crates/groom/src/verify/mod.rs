@@ -21,7 +21,10 @@ use bygone_blockstore::{
 };
 use bygone_head::{Choice, View, ViewOptions, choose, describe, expect_oplog};
 use bygone_snapshot::{
-    Manifest, PartStore, histories, list::Found, oplog::voids, ranges::restorable,
+    Manifest, PartStore, histories,
+    list::{Found, ends},
+    oplog::voids,
+    ranges::restorable,
     timeline::includes,
 };
 use bygone_tree::{KeyRange, density::density};
@@ -281,16 +284,22 @@ impl Run {
                 self.damage(format!("{name} is missing"));
             }
         }
-        for history in histories(&timelines) {
+        let histories = histories(&timelines);
+        let policy = finding(self.part.policy().await)?.unwrap_or_default();
+        let mut newest = None;
+        for (history, ended) in histories.iter().zip(ends(&timelines, &histories)) {
+            let over = policy.as_ref().zip(ended).zip(newest);
+            let over = over.is_some_and(|((policy, ended), end)| policy.is_over(ended, end));
             let own: Vec<&Manifest> =
-                manifests.iter().filter(|m| includes(&history, m.timeline, m.at)).collect();
-            let segments = self.chain(&history, &own, on).await?;
+                manifests.iter().filter(|m| includes(history, m.timeline, m.at)).collect();
+            let segments = self.chain(history, &own, over, on).await?;
+            newest = newest.or(segments.last().map(|(_, end)| end.ts));
             let good: Vec<(OpTime, OpTime)> = own
                 .iter()
                 .filter(|m| self.report.good.contains(&m.id))
                 .map(|m| (m.at, m.replay_from))
                 .collect();
-            let voids = voids(&self.oplog_part, &history).await?;
+            let voids = voids(&self.oplog_part, history).await?;
             let ranges = restorable(&segments, &good, &voids);
             self.report.ranges.extend(ranges.iter().map(describe));
         }

@@ -21,11 +21,12 @@ type Segments = Vec<(OpTime, OpTime)>;
 
 impl Run {
     /// Reads the slices of a history in order and reports holes and damage. `own` are the snapshots of the
-    /// history, ascending.
+    /// history, ascending; `over`: it has left the window, so that its slices go while its snapshots may stay.
     pub(super) async fn chain(
         &mut self,
         history: &[Stretch],
         own: &[&Manifest],
+        over: bool,
         on: &mut (impl FnMut(&str, u64, u64) + Send),
     ) -> Result<Segments> {
         let segments = match self.depth {
@@ -38,6 +39,9 @@ impl Run {
                 }
             },
         };
+        if over {
+            return Ok(segments);
+        }
         for pair in segments.windows(2) {
             self.damage(hole(pair[0].1, pair[1].0).to_string());
         }

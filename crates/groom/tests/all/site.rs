@@ -81,7 +81,7 @@ impl Site {
         let rng = Arc::new(SeededRng::new(seed));
         let repo = Repository::create(Arc::new(store.clone()), None, rng, clock.as_ref()).await;
         let part = PartStore::new(repo.unwrap(), "job".parse().unwrap(), "rs0".parse().unwrap());
-        begin(&part).await;
+        begin(&part, 1, START).await;
         let options = HeadOptions { level: 1, ..HeadOptions::default() };
         let head = Head::open(part.clone(), part.clone(), options).await.unwrap().unwrap();
         let (docs, truth) = (Docs::new(), BTreeMap::new());
@@ -108,7 +108,7 @@ impl Site {
             builder.push(entry.as_bytes(), at).unwrap();
             self.last = at;
         }
-        let name = SliceName { timeline: TimelineId(1), prev, last: None };
+        let name = SliceName { timeline: self.head.timeline(), prev, last: None };
         let object = name.object(self.part.job(), self.part.part());
         let slice = builder.finish(1).unwrap();
         self.part.repository().put_object(ObjectKind::Slice, &object, &slice).await.unwrap();
@@ -136,6 +136,18 @@ impl Site {
         let manifest = self.head.snapshot(self.clock.now()).await.unwrap();
         self.truth.insert(manifest.id.clone(), self.docs.clone());
         manifest
+    }
+
+    /// A new history begins so many seconds later, in which there is nothing yet.
+    pub(crate) async fn resync(&mut self, later: u32) {
+        let id = self.head.timeline().0 + 1;
+        self.last = OpTime::new(Ts::new(self.last.ts.secs() + later, 1), 1);
+        begin(&self.part, id, self.last).await;
+        let options = HeadOptions { level: 1, ..HeadOptions::default() };
+        let opened = Head::open(self.part.clone(), self.part.clone(), options).await;
+        self.head = opened.unwrap().unwrap();
+        self.docs.clear();
+        self.entries(vec![rawdoc! { "op": "c", "ns": "d.$cmd", "o": { "create": "c" } }]).await;
     }
 
     pub(crate) async fn expire(&mut self, id: &SnapshotId) {
@@ -195,24 +207,23 @@ impl Site {
     }
 }
 
-/// A timeline whose initial sync found nothing.
-async fn begin(part: &PartStore) {
-    let sync = SyncId([1; 8]);
+/// A timeline whose initial sync found nothing, from `start` on.
+async fn begin(part: &PartStore, id: u32, start: OpTime) {
+    let sync = SyncId([u8::try_from(id).unwrap(); 8]);
     let timeline = Timeline {
-        id: TimelineId(1),
-        start: START,
-        parent: None,
-        reason: "initial sync".into(),
+        id: TimelineId(id),
+        start,
+        parent: (id > 1).then(|| (TimelineId(id - 1), start)),
+        reason: "resync".into(),
         sync: Some(sync),
         created: UnixMillis(0),
     };
     let source = Source { set: "rs0".into(), version: "8.2.0".into(), fcv: "8.2".into() };
     let (collections, views, filter) = (Vec::new(), Vec::new(), Filter::all());
-    let plan =
-        SyncPlan { sync, start: START, settled: START.ts, collections, views, filter, source };
-    let end = SyncEndRecord { end: START, listed: Vec::new() };
+    let plan = SyncPlan { sync, start, settled: start.ts, collections, views, filter, source };
+    let end = SyncEndRecord { end: start, listed: Vec::new() };
     let objects = [
-        (ObjectKind::Timeline, "timelines/00000001".to_owned(), timeline.to_bson()),
+        (ObjectKind::Timeline, format!("timelines/{id:08}"), timeline.to_bson()),
         (ObjectKind::Sync, plan_name(sync), plan.to_bson().as_bytes().to_vec()),
         (ObjectKind::Sync, end_name(sync), end.to_bson()),
     ];

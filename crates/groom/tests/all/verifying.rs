@@ -2,6 +2,7 @@
 
 use bygone_blockstore::{Store as _, names};
 use bygone_groom::verify::{Depth, Report, verify};
+use bygone_snapshot::Policy;
 use bytes::{Bytes, BytesMut};
 
 use crate::site::Site;
@@ -126,4 +127,29 @@ async fn a_lost_slice_ends_the_range_and_begins_none() {
     flip(&site, before, 200).await;
     let report = look(&site, Depth::Full).await;
     assert!(!report.ranges[0].contains(" to "), "{:?}", report.ranges);
+}
+
+/// After a resync the old history's snapshots may outlive its slices, which go as they become old enough.
+#[tokio::test]
+async fn a_history_that_left_the_window_may_lose_its_slices() {
+    let mut site = three(5).await;
+    site.write(5..9).await;
+    site.resync(5000).await;
+    site.write(0..10).await;
+    site.snapshot().await;
+    site.write(10..20).await;
+    let slices = site.names("jobs/job/rs0/oplog/00000001/").await;
+    let (last, gone) = slices.split_last().unwrap();
+    for name in gone {
+        site.store.delete(name).await.unwrap();
+    }
+    let policy = |window_secs| Policy { keep_last: Some(9), keep_within_secs: None, window_secs };
+    for (window, clean) in [(10, true), (100_000, false)] {
+        site.part.set_policy(&policy(window)).await.unwrap();
+        for depth in [Depth::Quick, Depth::Full] {
+            let report = look(&site, depth).await;
+            assert_eq!(report.is_clean(), clean, "{window} {last}: {report:?}");
+            assert_eq!(report.good.len(), 4);
+        }
+    }
 }
