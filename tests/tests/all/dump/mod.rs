@@ -2,6 +2,7 @@
 //! both say the same.
 
 mod behaviour;
+mod cut;
 mod documents;
 mod exported;
 mod faults;
