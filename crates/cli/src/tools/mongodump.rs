@@ -49,21 +49,21 @@ pub struct Args {
 struct OnlyArgs {
     /// dump only matching namespaces
     #[arg(long = "nsInclude", value_name = "namespace-pattern")]
-    include: Vec<String>,
+    ns_include: Vec<String>,
     /// do not dump matching namespaces
     #[arg(long = "nsExclude", value_name = "namespace-pattern")]
-    exclude: Vec<String>,
+    ns_exclude: Vec<String>,
 }
 
 impl OnlyArgs {
     fn is_empty(&self) -> bool {
-        self.include.is_empty() && self.exclude.is_empty()
+        self.ns_include.is_empty() && self.ns_exclude.is_empty()
     }
 
     fn rules(&self) -> Result<Option<NameRules>> {
         match self.is_empty() {
             true => Ok(None),
-            false => NameRules::new(&self.include, &self.exclude, &[]).map(Some),
+            false => NameRules::new(&self.ns_include, &self.ns_exclude, &[]).map(Some),
         }
     }
 }

@@ -115,11 +115,11 @@ async fn one_database(version: Version) {
             let mut session = from.start_session().await.unwrap();
             session.start_transaction().await.unwrap();
             for ns in names {
-                let inc = doc! {"$inc": {"n": 1}};
-                let update = coll(&from, ns).update_one(doc! {"_id": round * 130}, inc.clone());
-                update.session(&mut session).await.unwrap();
-                let update = coll(&from, ns).update_one(doc! {"_id": 7999}, inc);
-                update.session(&mut session).await.unwrap();
+                let coll = coll(&from, ns);
+                for id in [round * 130, 7999] {
+                    let update = coll.update_one(doc! {"_id": id}, doc! {"$inc": {"n": 1}});
+                    update.session(&mut session).await.unwrap();
+                }
             }
             session.commit_transaction().await.unwrap();
             let fresh = format!("other.fresh{round}");
