@@ -8,11 +8,14 @@ use super::{Found, Run};
 use crate::{
     metadata::{Kind, Metadata},
     report::plural,
+    sink::Compression,
 };
 
 /// Bytes of a reply. One megabyte stays in a processor's cache; a little more bears other work on the machine better, for
 /// each reply passes through several threads, and up to three are held.
 const REPLY: u64 = 2 << 20;
+/// Where compression sets the pace nothing is gained by more than this.
+const SMALL_REPLY: u64 = 1 << 20;
 
 /// Dumps one collection; gives how many documents.
 pub(super) async fn dump(run: &Run<'_>, found: &Found) -> Result<u64> {
@@ -27,7 +30,11 @@ pub(super) async fn dump(run: &Run<'_>, found: &Found) -> Result<u64> {
     }
     run.log.always(format_args!("writing {name} to {}", run.sink.shown(&found.db, &stored)));
     let mut lane = run.sink.lane(&found.db, &stored)?;
-    let batch = batch_size(found);
+    let reply = match run.options.compression {
+        Compression::None => REPLY,
+        _ => SMALL_REPLY,
+    };
+    let batch = batch_size(found, reply);
     match open(run, found, &stored, batch).await {
         Ok(mut replies) => {
             // How many a query finds is not counted.
@@ -51,10 +58,10 @@ pub(super) async fn dump(run: &Run<'_>, found: &Found) -> Result<u64> {
     Ok(documents)
 }
 
-/// So many documents that a reply holds about two megabytes.
-fn batch_size(found: &Found) -> u32 {
+/// So many documents that a reply holds about so many bytes.
+fn batch_size(found: &Found, reply: u64) -> u32 {
     let one = found.bytes.checked_div(found.documents).unwrap_or(1000).max(1);
-    u32::try_from((REPLY / one).clamp(16, 20_000)).unwrap_or(1000)
+    u32::try_from((reply / one).clamp(16, 20_000)).unwrap_or(1000)
 }
 
 /// A collection is read in natural order, and goes on where it was cut; what a query or a view finds is not and does not.

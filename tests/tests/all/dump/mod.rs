@@ -10,6 +10,7 @@ mod flags;
 mod oplog;
 mod progress;
 mod rounds;
+mod same;
 
 use std::{ffi::OsStr, process::Stdio};
 
