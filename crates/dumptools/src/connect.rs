@@ -16,6 +16,9 @@ use mongodb::{
 
 use crate::extjson::{self, Strictness};
 
+/// How long a server may be away in the middle of a dump, unless a server selection timeout is given: as in restores.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// What the connection flags say.
 #[derive(Clone, Default)]
 pub struct ConnectOptions {
@@ -72,6 +75,10 @@ pub struct Connection {
     pub reader: Reader,
     /// The server's name for people.
     pub shown: String,
+    /// The reader knows one server only, whatever that calls itself.
+    pub direct: bool,
+    /// How long a server may be away in the middle of a dump.
+    pub patience: Duration,
     /// Its version.
     pub version: ServerVersion,
     /// Its version as it says it.
@@ -91,6 +98,8 @@ pub struct Connection {
 pub async fn connect(options: &ConnectOptions, clock: Arc<dyn Clock>) -> Result<Connection> {
     let (client_options, shown) = client_options(options).await?;
     let select = client_options.selection_criteria.clone();
+    let direct = client_options.direct_connection == Some(true);
+    let patience = client_options.server_selection_timeout.unwrap_or(PATIENCE);
     let client = Client::with_options(client_options.clone()).map_err(|e| refused(&shown, &e))?;
     let mut reader = Reader::new(client.clone(), shown.clone(), Arc::clone(&clock));
     if let Some(select) = select {
@@ -102,6 +111,8 @@ pub async fn connect(options: &ConnectOptions, clock: Arc<dyn Clock>) -> Result<
     let build = build.map_err(|e| cannot_connect(e.error))?;
     let version_text = build.get_str("version").unwrap_or_default().to_owned();
     Ok(Connection {
+        direct,
+        patience,
         version: version_text.parse()?,
         version_text,
         mongos: hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid"),

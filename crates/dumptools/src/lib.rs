@@ -28,6 +28,7 @@ pub mod frames;
 pub mod fuzzing;
 pub mod metadata;
 pub mod names;
+pub mod progress;
 pub mod report;
 pub mod restore;
 pub mod sink;

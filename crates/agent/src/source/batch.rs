@@ -1,6 +1,6 @@
 //! One reply of a cursor, held as it came: the documents are slices of it.
 
-use bson::RawDocument;
+use bson::{RawDocument, RawDocumentBuf};
 use bygone_base::{Error, Result, Ts};
 use mongodb::raw_batch_cursor::RawBatch;
 
@@ -87,6 +87,13 @@ impl Batch {
             operation_time: Some(operation_time),
             count: docs.len(),
         })
+    }
+
+    /// Where a scan in natural order stands behind this batch, if it asked for that.
+    pub(super) fn resume_token(&self) -> Option<RawDocumentBuf> {
+        let Reply::Driver(batch) = &self.reply else { return None };
+        let cursor = batch.as_raw_document().get_document("cursor").ok()?;
+        Some(cursor.get_document("postBatchResumeToken").ok()?.to_owned())
     }
 
     /// The documents.

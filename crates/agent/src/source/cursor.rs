@@ -6,10 +6,7 @@ use async_trait::async_trait;
 use bson::RawDocumentBuf;
 use bygone_base::Clock;
 use futures::StreamExt as _;
-use mongodb::{
-    options::{CursorType, SelectionCriteria},
-    raw_batch_cursor::RawBatchCursor,
-};
+use mongodb::{options::CursorType, raw_batch_cursor::RawBatchCursor};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{Batch, Batches, SourceResult, error::from_driver, mongo::MongoMember};
@@ -29,14 +26,12 @@ pub(super) struct Reading {
     pub(super) pause: Duration,
     /// How long one reply may take.
     pub(super) limit: Duration,
-    /// Which member of a set answers, where the client is of a set.
-    pub(super) select: Option<SelectionCriteria>,
 }
 
 impl Reading {
     pub(super) fn plain(what: &'static str, batch: u32) -> Self {
         let (pause, limit) = (Duration::ZERO, REPLY);
-        Reading { what, batch, await_data: None, pause, limit, select: None }
+        Reading { what, batch, await_data: None, pause, limit }
     }
 }
 
@@ -67,7 +62,7 @@ impl MongoMember {
         if let Some(wait) = reading.await_data {
             run = run.cursor_type(CursorType::TailableAwait).max_time(wait);
         }
-        if let Some(select) = reading.select.clone() {
+        if let Some(select) = self.select.clone() {
             run = run.selection_criteria(select);
         }
         let opened = tokio::select! {

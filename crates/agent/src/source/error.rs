@@ -12,6 +12,8 @@ pub enum Fault {
     PositionLost,
     /// The cursor is dead (killed, not found, renamed collection): open another.
     Cursor,
+    /// The record of a resume token was deleted (KeyNotFound).
+    TokenLost,
     /// Everything else: see the error's kind.
     Other,
 }
@@ -58,7 +60,8 @@ fn command_fault(code: i32) -> (Fault, ErrorKind) {
     match code {
         26 => (Fault::Gone, ErrorKind::NotFound),
         136 => (Fault::PositionLost, ErrorKind::Unavailable),
-        43 | 175 | 211 | 237 | 11601 => (Fault::Cursor, ErrorKind::Unavailable),
+        211 => (Fault::TokenLost, ErrorKind::Unavailable),
+        43 | 175 | 237 | 11601 => (Fault::Cursor, ErrorKind::Unavailable),
         13 | 18 | 8000 => (Fault::Other, ErrorKind::Denied),
         13436 => (Fault::Other, ErrorKind::Unavailable),
         code if TRANSIENT.contains(&code) => (Fault::Other, ErrorKind::Unavailable),

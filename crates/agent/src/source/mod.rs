@@ -7,6 +7,7 @@ mod error;
 mod hello;
 mod listing;
 mod mongo;
+mod natural;
 mod oplog;
 mod probe;
 mod reader;
@@ -24,7 +25,8 @@ pub use batch::{Batch, Docs};
 pub use error::{Fault, SourceError, SourceResult};
 pub use hello::{MemberInfo, MemberState, NodeKind};
 pub use mongo::MongoSource;
-pub use reader::Reader;
+pub use natural::NaturalScan;
+pub use reader::{Lasting, Reader};
 pub use uri::SourceUri;
 
 /// A replica set.

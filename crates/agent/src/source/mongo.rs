@@ -15,7 +15,7 @@ use bygone_oplog::filter::Filter;
 use futures::future::join_all;
 use mongodb::{
     Client,
-    options::{ClientOptions, ServerAddress},
+    options::{ClientOptions, SelectionCriteria, ServerAddress},
 };
 
 use super::{
@@ -94,7 +94,8 @@ impl MongoSource {
     fn member(&self, host: &str) -> Result<MongoMember> {
         let address = self.state().routes.get(host).cloned().unwrap_or_else(|| host.to_owned());
         let client = self.client(&address)?;
-        Ok(MongoMember { host: host.to_owned(), client, clock: Arc::clone(&self.clock) })
+        let clock = Arc::clone(&self.clock);
+        Ok(MongoMember { host: host.to_owned(), client, clock, select: None })
     }
 
     async fn hello(&self, address: &str) -> Result<MemberInfo> {
@@ -189,6 +190,8 @@ pub(super) struct MongoMember {
     pub(super) host: String,
     pub(super) client: Client,
     pub(super) clock: Arc<dyn Clock>,
+    /// Which member of a set answers, where the client is of a set.
+    pub(super) select: Option<SelectionCriteria>,
 }
 
 impl fmt::Debug for MongoMember {
@@ -206,8 +209,12 @@ impl MongoMember {
         what: &str,
     ) -> SourceResult<Document> {
         let db = self.client.database(db);
+        let mut run = db.run_command(command);
+        if let Some(select) = self.select.clone() {
+            run = run.selection_criteria(select);
+        }
         tokio::select! {
-            reply = db.run_command(command) => {
+            reply = run => {
                 reply.map_err(|e| from_driver(what, &self.host, &e))
             }
             () = self.clock.sleep(COMMAND) => Err(self.too_slow(what, COMMAND)),

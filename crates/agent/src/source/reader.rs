@@ -1,40 +1,78 @@
 //! A server read through any client, for dumps: the cursors of a backup's source, without its demands on
 //! read concern and on knowing the member.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bson::{Document, RawDocumentBuf};
 use bygone_base::{Clock, Result};
 use mongodb::{Client, options::SelectionCriteria};
 
-use super::{Batches, CollectionSize, SourceResult, cursor::Reading, mongo::MongoMember};
+use super::{
+    Batches, CollectionSize, NaturalScan, SourceResult,
+    cursor::Reading,
+    mongo::MongoMember,
+    natural::{Natural, Places},
+};
 
 /// A reply to a query without an index may take as long as it takes.
 const PATIENT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How dumps read.
+pub(super) fn patient(what: &'static str, batch: u32) -> Reading {
+    Reading { limit: PATIENT, ..Reading::plain(what, batch) }
+}
+
+/// How cursors that are cut go on.
+#[derive(Clone)]
+pub struct Lasting {
+    /// The client knows one server only, whatever it calls itself.
+    pub direct: bool,
+    /// How long a server may be away.
+    pub patience: Duration,
+    /// Is told of every cut.
+    pub tell: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl fmt::Debug for Lasting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Lasting { direct, patience, .. } = self;
+        f.debug_struct("Lasting")
+            .field("direct", direct)
+            .field("patience", patience)
+            .finish_non_exhaustive()
+    }
+}
 
 /// Commands and cursors of one client. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Reader {
     member: MongoMember,
-    select: Option<SelectionCriteria>,
+    /// The same, by members that the user allows.
+    reads: MongoMember,
+    lasting: Option<Lasting>,
+    places: Arc<Places>,
 }
 
 impl Reader {
     /// Reads through `client`; `shown` names the server in errors.
     pub fn new(client: Client, shown: String, clock: Arc<dyn Clock>) -> Reader {
-        Reader { member: MongoMember { host: shown, client, clock }, select: None }
+        let member = MongoMember { host: shown, client, clock, select: None };
+        let places = Arc::default();
+        Reader { reads: member.clone(), member, lasting: None, places }
     }
 
     /// Reads from members that `select` allows.
     #[must_use]
     pub fn select(mut self, select: SelectionCriteria) -> Reader {
-        self.select = Some(select);
+        self.reads.select = Some(select);
         self
     }
 
-    fn reading(&self, what: &'static str, batch: u32) -> Reading {
-        let select = self.select.clone();
-        Reading { limit: PATIENT, select, ..Reading::plain(what, batch) }
+    /// Scans in natural order go on where they were cut: for members of a set or single servers from 4.4 on.
+    #[must_use]
+    pub fn lasting(mut self, lasting: Lasting) -> Reader {
+        self.lasting = Some(lasting);
+        self
     }
 
     /// A command whose reply is small, sent to the primary.
@@ -54,7 +92,7 @@ impl Reader {
         command: RawDocumentBuf,
         what: &'static str,
     ) -> SourceResult<Vec<Vec<u8>>> {
-        let mut cursor = self.member.cursor(db, command, self.reading(what, 1000)).await?;
+        let mut cursor = self.reads.cursor(db, command, patient(what, 1000)).await?;
         let mut docs = Vec::new();
         while let Some(batch) = super::Batches::next(&mut cursor).await? {
             docs.extend(batch.docs().map(<[u8]>::to_vec));
@@ -70,7 +108,18 @@ impl Reader {
         batch: u32,
         what: &'static str,
     ) -> SourceResult<Box<dyn Batches>> {
-        Ok(Box::new(self.member.cursor(db, command, self.reading(what, batch)).await?))
+        Ok(Box::new(self.reads.cursor(db, command, patient(what, batch)).await?))
+    }
+
+    /// Starts to read a collection in natural order, one reply ahead. Where [`Reader::lasting`] was given, what is
+    /// cut goes on behind the last document that was given out.
+    pub async fn natural(&self, scan: NaturalScan) -> SourceResult<Box<dyn Batches>> {
+        let Some(lasting) = self.lasting.clone() else {
+            let (db, batch, what) = (scan.db.clone(), scan.batch, scan.what);
+            return self.open(&db, scan.find(None), batch, what).await;
+        };
+        let places = Arc::clone(&self.places);
+        Ok(Box::new(Natural::open(self.reads.clone(), places, lasting, scan).await?))
     }
 
     /// Size by the collection's metadata: an estimate.

@@ -10,6 +10,7 @@ use bygone_dumptools::{
     report::Log,
     sink::{Compression, Place},
 };
+use bygone_restore::NameRules;
 use clap::Parser;
 
 use super::{
@@ -34,11 +35,37 @@ pub struct Args {
     #[command(flatten)]
     namespace: NamespaceArgs,
     #[command(flatten)]
+    only: OnlyArgs,
+    #[command(flatten)]
     query: QueryArgs,
     #[command(flatten)]
     output: OutputArgs,
     #[arg(value_name = "connection-string", hide = true)]
     positional: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "namespace options")]
+struct OnlyArgs {
+    /// dump only matching namespaces
+    #[arg(long = "nsInclude", value_name = "namespace-pattern")]
+    ns_include: Vec<String>,
+    /// do not dump matching namespaces
+    #[arg(long = "nsExclude", value_name = "namespace-pattern")]
+    ns_exclude: Vec<String>,
+}
+
+impl OnlyArgs {
+    fn is_empty(&self) -> bool {
+        self.ns_include.is_empty() && self.ns_exclude.is_empty()
+    }
+
+    fn rules(&self) -> Result<Option<NameRules>> {
+        match self.is_empty() {
+            true => Ok(None),
+            false => NameRules::new(&self.ns_include, &self.ns_exclude, &[]).map(Some),
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -70,7 +97,8 @@ struct OutputArgs {
     /// compress archive or collection output with Zstandard (not readable by the stock tools)
     #[arg(long, conflicts_with = "gzip")]
     zstd: bool,
-    /// for taking a point-in-time snapshot on a replica set that is not part of a sharded cluster
+    /// for taking a point-in-time snapshot on a replica set that is not part of a sharded cluster; with --db or
+    /// --nsInclude, of what they name
     #[arg(long)]
     oplog: bool,
     /// dump as an archive to the specified path. If flag is specified without a value, archive is written to stdout
@@ -129,7 +157,19 @@ impl Args {
                 output.users_and_roles && collection.is_some(),
                 "cannot specify a collection when running with dumpDbUsersAndRoles",
             ),
-            (output.oplog && db.is_some(), "--oplog mode only supported on full dumps"),
+            (output.oplog && asked, "--oplog cannot be cut by a query"),
+            (
+                output.oplog && to_stdout,
+                "--oplog mode needs a directory or an archive, not standard output",
+            ),
+            (
+                output.oplog && output.users_and_roles,
+                "--oplog mode does not follow users and roles of one database",
+            ),
+            (
+                collection.is_some() && !self.only.is_empty(),
+                "--collection is not allowed with --nsInclude or --nsExclude",
+            ),
             (
                 !output.exclude.is_empty() && collection.is_some(),
                 "--collection is not allowed when --excludeCollection is specified",
@@ -191,6 +231,7 @@ impl Args {
                 collection: self.namespace.collection.clone(),
                 exclude: output.exclude.clone(),
                 exclude_prefixes: output.exclude_prefix.clone(),
+                rules: self.only.rules()?,
             },
             query: self.query()?,
             place: self.place(),

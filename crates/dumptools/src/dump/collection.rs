@@ -1,18 +1,21 @@
 //! The documents of one collection.
 
 use bson::{RawDocument, RawDocumentBuf, cstr, rawdoc};
-use bygone_agent::source::Fault;
+use bygone_agent::source::{Batches, Fault, NaturalScan, SourceResult};
 use bygone_base::{Error, Result};
 
 use super::{Found, Run};
 use crate::{
     metadata::{Kind, Metadata},
     report::plural,
+    sink::Compression,
 };
 
 /// Bytes of a reply. One megabyte stays in a processor's cache; a little more bears other work on the machine better, for
 /// each reply passes through several threads, and up to three are held.
 const REPLY: u64 = 2 << 20;
+/// Where compression sets the pace nothing is gained by more than this.
+const SMALL_REPLY: u64 = 1 << 20;
 
 /// Dumps one collection; gives how many documents.
 pub(super) async fn dump(run: &Run<'_>, found: &Found) -> Result<u64> {
@@ -27,12 +30,19 @@ pub(super) async fn dump(run: &Run<'_>, found: &Found) -> Result<u64> {
     }
     run.log.always(format_args!("writing {name} to {}", run.sink.shown(&found.db, &stored)));
     let mut lane = run.sink.lane(&found.db, &stored)?;
-    let batch = batch_size(found);
-    let command = find(run, found, &stored, batch)?;
-    match run.connection.reader.open(&found.db, command, batch, "dump").await {
+    let reply = match run.options.compression {
+        Compression::None => REPLY,
+        _ => SMALL_REPLY,
+    };
+    let batch = batch_size(found, reply);
+    match open(run, found, &stored, batch).await {
         Ok(mut replies) => {
+            // How many a query finds is not counted.
+            let all = if run.options.query.is_some() { 0 } else { found.documents };
+            let bar = run.bars.begin(name.clone(), all);
             while let Some(reply) = replies.next().await.map_err(Error::from)? {
                 lane.push(reply.docs()).await?;
+                bar.set(lane.documents());
             }
         }
         // Dropped since it was listed.
@@ -48,13 +58,20 @@ pub(super) async fn dump(run: &Run<'_>, found: &Found) -> Result<u64> {
     Ok(documents)
 }
 
-/// So many documents that a reply holds about two megabytes.
-fn batch_size(found: &Found) -> u32 {
+/// So many documents that a reply holds about so many bytes.
+fn batch_size(found: &Found, reply: u64) -> u32 {
     let one = found.bytes.checked_div(found.documents).unwrap_or(1000).max(1);
-    u32::try_from((REPLY / one).clamp(16, 20_000)).unwrap_or(1000)
+    u32::try_from((reply / one).clamp(16, 20_000)).unwrap_or(1000)
 }
 
-fn find(run: &Run<'_>, found: &Found, stored: &str, batch: u32) -> Result<RawDocumentBuf> {
+/// A collection is read in natural order, and goes on where it was cut; what a query or a view finds is not and does not.
+async fn open(
+    run: &Run<'_>,
+    found: &Found,
+    stored: &str,
+    batch: u32,
+) -> SourceResult<Box<dyn Batches>> {
+    let (reader, what) = (&run.reader, "dump");
     let mut command = rawdoc! {"find": stored};
     if let Some(query) = &run.options.query {
         let query = match found.kind {
@@ -64,11 +81,13 @@ fn find(run: &Run<'_>, found: &Found, stored: &str, batch: u32) -> Result<RawDoc
         let query = RawDocumentBuf::from_bytes(query)
             .map_err(|e| Error::usage(format!("error parsing query: {e}")))?;
         command.append(cstr!("filter"), query);
-    } else if found.uuid.is_some() || found.kind == Kind::TimeSeries {
-        command.append(cstr!("hint"), rawdoc! {"$natural": 1});
+    } else if found.stored_in.is_some() {
+        let (db, coll) = (found.db.clone(), stored.to_owned());
+        let scan = NaturalScan { db, coll, uuid: found.stored_in, filter: None, batch, what };
+        return reader.natural(scan).await;
     }
     command.append(cstr!("batchSize"), i32::try_from(batch).unwrap_or(1000));
-    Ok(command)
+    reader.open(&found.db, command, batch, what).await
 }
 
 /// A time-series can only be asked by its meta field, which its buckets hold as `meta`.

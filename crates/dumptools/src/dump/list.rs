@@ -1,9 +1,11 @@
 //! Which collections are dumped, and what is known of them.
 
+use std::collections::BTreeMap;
+
 use bson::{RawDocument, doc, rawdoc};
 use bygone_agent::source::{CollectionSize, Fault};
 use bygone_base::{Error, Result};
-use bygone_restore::names::BUCKETS;
+use bygone_restore::{NameRules, Namespace, names::BUCKETS};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::Options;
@@ -29,6 +31,30 @@ pub struct Selection {
     pub exclude: Vec<String>,
     /// Not those whose name begins so.
     pub exclude_prefixes: Vec<String>,
+    /// Only these namespaces; no renames.
+    pub rules: Option<NameRules>,
+}
+
+impl Selection {
+    /// Everything that dumps hold.
+    pub fn all(&self) -> bool {
+        self.db.is_none() && self.rules.is_none()
+    }
+
+    /// Everything that dumps hold of a database.
+    pub(super) fn whole(&self, db: &str) -> bool {
+        let some = self.collection.is_some()
+            || self.rules.is_some()
+            || !self.exclude.is_empty()
+            || !self.exclude_prefixes.is_empty();
+        !some && self.db.as_ref().is_none_or(|only| only == db)
+    }
+
+    /// Whether a dump holds this collection, a time-series by its own name.
+    pub(super) fn holds(&self, db: &str, name: &str) -> bool {
+        let here = db != "local" && self.db.as_ref().is_none_or(|only| only == db);
+        here && wanted(db, name, self, self.db.is_some())
+    }
 }
 
 /// A namespace to dump.
@@ -44,6 +70,8 @@ pub struct Found {
     pub options: Vec<u8>,
     /// UUID as listed.
     pub uuid: Option<[u8; 16]>,
+    /// UUID of the collection that holds the documents; views have none.
+    pub stored_in: Option<[u8; 16]>,
     /// About how many documents.
     pub documents: u64,
     /// About how many bytes they have.
@@ -64,7 +92,8 @@ impl Found {
 pub(crate) fn wanted(db: &str, name: &str, selection: &Selection, listed_alone: bool) -> bool {
     let excluded = selection.exclude.iter().any(|e| e == name)
         || selection.exclude_prefixes.iter().any(|p| name.starts_with(p.as_str()));
-    if excluded {
+    let ruled = selection.rules.as_ref();
+    if excluded || ruled.is_some_and(|rules| !rules.covers(&Namespace::new(db, name))) {
         return false;
     }
     if let Some(only) = &selection.collection {
@@ -94,12 +123,13 @@ pub(super) async fn list(
     for db in &dbs {
         let mut command = rawdoc! {"listCollections": 1, "cursor": {}};
         if let Some(name) = &selection.collection {
-            command.append(bson::cstr!("filter"), rawdoc! {"name": name.as_str()});
+            let buckets = format!("{BUCKETS}{name}");
+            let names = rawdoc! {"$in": [name.as_str(), buckets.as_str()]};
+            command.append(bson::cstr!("filter"), rawdoc! {"name": names});
         }
         let what = "listCollections";
-        for entry in connection.reader.documents(db, command, what).await.map_err(Error::from)? {
-            found.extend(read(db, &entry, options)?);
-        }
+        let listed = connection.reader.documents(db, command, what).await.map_err(Error::from)?;
+        found.extend(read_all(db, &listed, options)?);
     }
     if let (Some(db), Some(name), true) = (&selection.db, &selection.collection, found.is_empty()) {
         log.always(format_args!("namespace with DB {db} and collection {name} does not exist"));
@@ -133,6 +163,37 @@ async fn databases(connection: &Connection) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// What of a database's listing is dumped.
+fn read_all(db: &str, listed: &[Vec<u8>], options: &Options) -> Result<Vec<Found>> {
+    let uuids: BTreeMap<&str, [u8; 16]> =
+        listed.iter().filter_map(|entry| uuid(RawDocument::from_bytes(entry).ok()?)).collect();
+    let mut all = Vec::new();
+    for entry in listed {
+        let Some(mut found) = read(db, entry, options)? else { continue };
+        if found.kind != Kind::View && !options.views_as_collections {
+            found.stored_in = uuids.get(found.stored().as_str()).copied();
+        }
+        // What looks empty under the name of its buckets would be lost without a word.
+        if found.kind == Kind::TimeSeries && found.stored_in.is_none() {
+            return Err(Error::unsupported(format!(
+                "{db}.{}: a time-series that does not keep its documents in {}",
+                found.name,
+                found.stored()
+            ))
+            .hint(
+                "those of newer servers are not known here; leave it out with --excludeCollection",
+            ));
+        }
+        all.push(found);
+    }
+    Ok(all)
+}
+
+fn uuid(entry: &RawDocument) -> Option<(&str, [u8; 16])> {
+    let uuid = entry.get_document("info").ok()?.get_binary("uuid").ok()?;
+    Some((entry.get_str("name").ok()?, uuid.bytes.try_into().ok()?))
+}
+
 fn read(db: &str, entry: &[u8], options: &Options) -> Result<Option<Found>> {
     let bad = |what: &str| Error::damaged(format!("listCollections of {db}: {what}"));
     let entry = RawDocument::from_bytes(entry).map_err(|e| bad(&e.to_string()))?;
@@ -149,10 +210,6 @@ fn read(db: &str, entry: &[u8], options: &Options) -> Result<Option<Found>> {
     if options.views_as_collections && kind != Kind::View {
         return Ok(None);
     }
-    let uuid = entry.get_document("info").ok().and_then(|info| {
-        let uuid = info.get_binary("uuid").ok()?;
-        uuid.bytes.try_into().ok()
-    });
     let empty = rawdoc! {};
     let listed = entry.get_document("options").unwrap_or(&empty);
     Ok(Some(Found {
@@ -160,7 +217,8 @@ fn read(db: &str, entry: &[u8], options: &Options) -> Result<Option<Found>> {
         name: name.to_owned(),
         kind: if options.views_as_collections { Kind::Collection } else { kind },
         options: if options.views_as_collections { empty.into_bytes() } else { own(listed)? },
-        uuid,
+        uuid: uuid(entry).map(|(_, uuid)| uuid),
+        stored_in: None,
         documents: 0,
         bytes: 0,
     }))
@@ -198,6 +256,28 @@ pub(super) async fn metadata(connection: &Connection, found: &Found) -> Result<M
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_series_without_buckets_is_refused() {
+        let options = Options {
+            selection: Selection::default(),
+            query: None,
+            place: crate::sink::Place::Documents,
+            compression: crate::sink::Compression::None,
+            oplog: false,
+            users_and_roles: false,
+            parallel: 1,
+            threads: 1,
+            views_as_collections: false,
+        };
+        let uuid = bson::Binary { subtype: bson::spec::BinarySubtype::Uuid, bytes: vec![7; 16] };
+        let series = rawdoc! {"name": "x", "type": "timeseries", "options": {"timeseries": {}}};
+        let buckets = rawdoc! {"name": "system.buckets.x", "info": {"uuid": uuid}};
+        let both = [series.clone().into_bytes(), buckets.into_bytes()];
+        let found = read_all("d", &both, &options).unwrap();
+        assert_eq!((found.len(), found[0].stored_in), (1, Some([7; 16])));
+        assert!(read_all("d", &[series.into_bytes()], &options).is_err());
+    }
 
     #[test]
     fn servers_keep_some_collections_for_themselves() {

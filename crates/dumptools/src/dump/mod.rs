@@ -7,10 +7,15 @@
 mod collection;
 pub(crate) mod list;
 mod oplog;
+mod part;
 mod people;
 
+use std::sync::Arc;
+
 use bson::Timestamp;
+use bygone_agent::source::{Lasting, Reader};
 use bygone_base::{Error, Result};
+use bygone_restore::ServerVersion;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 pub use list::{Found, Selection};
@@ -21,9 +26,13 @@ use crate::{
     connect::Connection,
     metadata::{Kind, Metadata},
     names,
+    progress::{Bars, Unit},
     report::Log,
     sink::{Compression, Place, Sink},
 };
+
+/// Since then servers say where a scan in natural order stands.
+const RESUMES: ServerVersion = ServerVersion::new(4, 4);
 
 /// What to dump, and where to.
 #[derive(Debug, Clone)]
@@ -51,9 +60,12 @@ pub struct Options {
 /// What the parts of one dump share.
 pub(crate) struct Run<'a> {
     connection: &'a Connection,
+    /// Reads collections.
+    reader: Reader,
     options: &'a Options,
     sink: Sink,
     log: &'a Log,
+    bars: Bars,
 }
 
 /// Dumps; gives how many documents.
@@ -72,10 +84,27 @@ pub async fn run(connection: &Connection, options: &Options, log: &Log) -> Resul
         return Ok(0);
     }
     let sink = Sink::open(&options.place, options.compression, options.threads)?;
-    let run = Run { connection, options, sink, log };
-    let done = run.all(found, oplog).await?;
+    let bars = Bars::new(log.clone(), Unit::Documents);
+    let reader = lasting(connection, log);
+    let run = Run { connection, reader, options, sink, log, bars };
+    let done = tokio::select! {
+        done = run.all(found, oplog) => done?,
+        never = run.bars.show(&*connection.clock) => match never {},
+    };
     run.sink.finish().await?;
     Ok(done)
+}
+
+/// Collections are read on where they were cut, but not through a router, whose cursors have several places.
+fn lasting(connection: &Connection, log: &Log) -> Reader {
+    let reader = connection.reader.clone();
+    if connection.mongos || connection.version < RESUMES {
+        return reader;
+    }
+    let Connection { direct, patience, .. } = *connection;
+    let log = log.clone();
+    let tell = Arc::new(move |line: &str| log.always(line));
+    reader.lasting(Lasting { direct, patience, tell })
 }
 
 fn check(connection: &Connection, options: &Options) -> Result<()> {
@@ -103,9 +132,9 @@ impl Run<'_> {
         for person in &people {
             documents += people::dump(self, person).await?;
         }
-        documents += self.collections(found).await?;
+        documents += self.collections(found.clone()).await?;
         if let Some(start) = oplog {
-            oplog::finish(self, start).await?;
+            oplog::finish(self, start, &found).await?;
         }
         if self.has_files(&metadata) {
             let text = format!(

@@ -1,9 +1,10 @@
 //! What changes while a dump runs: with it a restore reaches the moment of the dump's end.
 
 use bson::{Bson, Document, RawDocument, Timestamp, rawdoc};
+use bygone_agent::source::NaturalScan;
 use bygone_base::{Error, ErrorKind, Result};
 
-use super::Run;
+use super::{Found, Run, part::Part};
 use crate::{
     connect::Connection,
     report::{Log, plural},
@@ -59,27 +60,40 @@ async fn covered(connection: &Connection, start: Timestamp) -> Result<()> {
     .hint("make the oplog larger, or dump when less is written"))
 }
 
-/// Dumps everything from `start` to what is newest now.
-pub(super) async fn finish(run: &Run<'_>, start: Timestamp) -> Result<()> {
+/// Dumps everything from `start` to what is newest now, as far as it is about what was dumped.
+pub(super) async fn finish(run: &Run<'_>, start: Timestamp, found: &[Found]) -> Result<()> {
     covered(run.connection, start).await?;
     let end = edge(run.connection, -1).await?;
     run.log.always("writing captured oplog to ");
-    let command = rawdoc! {
-        "find": "oplog.rs", "filter": {"ts": {"$gte": start, "$lte": end}}, "hint": {"$natural": 1},
+    let scan = NaturalScan {
+        db: "local".to_owned(),
+        coll: "oplog.rs".to_owned(),
+        uuid: None,
+        filter: Some(rawdoc! {"ts": {"$gte": start, "$lte": end}}),
+        batch: 1000,
+        what: "dump the oplog",
     };
     let mut lane = run.sink.oplog()?;
-    let mut replies = run
-        .connection
-        .reader
-        .open("local", command, 1000, "dump the oplog")
-        .await
-        .map_err(Error::from)?;
+    let mut replies = run.reader.natural(scan).await.map_err(Error::from)?;
+    let selection = &run.options.selection;
+    let part = Part::new(selection, found);
+    let bar = run.bars.begin("local.oplog.rs".to_owned(), 0);
     while let Some(reply) = replies.next().await.map_err(Error::from)? {
-        for entry in reply.docs() {
-            check(entry)?;
+        if selection.all() {
+            for entry in reply.docs() {
+                check(entry)?;
+            }
+            lane.push(reply.docs()).await?;
+        } else {
+            let parts: Vec<_> = reply
+                .docs()
+                .filter_map(|entry| part.of(entry).transpose())
+                .collect::<Result<_>>()?;
+            lane.push(parts.iter().map(|entry| &**entry)).await?;
         }
-        lane.push(reply.docs()).await?;
+        bar.set(lane.documents());
     }
+    drop(bar);
     let (entries, _) = lane.finish().await?;
     let word = if entries == 1 { "entry" } else { "entries" };
     run.log.always(format_args!("\tdumped {entries} oplog {word}"));
@@ -124,7 +138,7 @@ fn nested(o: &Document) -> Result<()> {
     Ok(())
 }
 
-fn refused(what: &str) -> Error {
+pub(super) fn refused(what: &str) -> Error {
     Error::unsupported(format!("cannot dump with oplog: the oplog has {what} during the dump"))
         .hint("dump again when no such operation runs")
 }

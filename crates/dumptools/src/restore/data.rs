@@ -37,6 +37,7 @@ use crate::{
     frames::{Frames, Piece},
     metadata::Kind,
     names,
+    progress::Bars,
     report::plural,
     sink::Compression,
 };
@@ -108,10 +109,13 @@ pub(super) async fn load(
 fn start(run: &Run<'_>, intents: &[Intent], from: From) -> (Items, JoinHandle<()>) {
     let (send, items) = mpsc::channel(2);
     let objcheck = run.options.objcheck;
+    let bars = run.bars.clone();
     let reader = match from {
         From::Archive(archive) => {
             let names = Names::new(intents, run.options.users_and_roles);
-            spawn_blocking(move || told(read_archive(archive, &names, objcheck, &send), &send))
+            spawn_blocking(move || {
+                told(read_archive(archive, &names, objcheck, &bars, &send), &send)
+            })
         }
         From::Moment(moment, people) => {
             let intents = intents.to_vec();
@@ -127,7 +131,7 @@ fn start(run: &Run<'_>, intents: &[Intent], from: From) -> (Items, JoinHandle<()
             let compression = run.options.compression;
             let stdin = run.options.place == Place::Documents;
             spawn_blocking(move || {
-                told(read_files(&intents, compression, stdin, objcheck, &send), &send);
+                told(read_files(&intents, compression, stdin, objcheck, &bars, &send), &send);
             })
         }
     };
@@ -183,6 +187,7 @@ fn read_files(
     compression: Compression,
     stdin: bool,
     objcheck: bool,
+    bars: &Bars,
     send: &mpsc::Sender<Result<Item>>,
 ) -> Result<()> {
     for (index, intent) in intents.iter().enumerate() {
@@ -191,7 +196,7 @@ fn read_files(
             None => "stdin".to_owned(),
         };
         let input = match &intent.data {
-            Some(path) => Some(files::open(path, compression)?),
+            Some(path) => Some(files::watched(path, compression, bars, intent.to.to_string())?),
             None if stdin => Some(compression.reader(Box::new(std::io::stdin()))?),
             None => None,
         };
@@ -249,17 +254,24 @@ fn read_archive(
     archive: Archive,
     names: &Names,
     objcheck: bool,
+    bars: &Bars,
     send: &mpsc::Sender<Result<Item>>,
 ) -> Result<()> {
+    // How much a collection has an archive does not tell before its end.
+    let mut open = BTreeMap::new();
     for event in archive {
         let item = match event? {
             Event::Documents { db, collection, piece } => {
                 if objcheck {
                     check(&piece).map_err(|e| e.within(format!("{db}.{collection}")))?;
                 }
+                let name = format!("{db}.{collection}");
+                let bar = open.entry(name).or_insert_with_key(|name| bars.begin(name.clone(), 0));
+                bar.add(piece.bytes.len() as u64);
                 names.item(db, collection, piece)
             }
             Event::End { db, collection } => {
+                open.remove(&format!("{db}.{collection}"));
                 names.intents.get(&(db, collection)).map(|index| Item::End(*index))
             }
         };

@@ -8,7 +8,11 @@ use std::{
 
 use bygone_base::{Error, Result};
 
-use crate::{metadata::Metadata, sink::Compression};
+use crate::{
+    metadata::Metadata,
+    progress::{Bars, Reading},
+    sink::Compression,
+};
 
 /// The largest metadata file that is read.
 const MAX_METADATA: u64 = 64 << 20;
@@ -59,6 +63,19 @@ pub(super) fn open(path: &Path, compression: Compression) -> Result<Box<dyn Read
     let file = File::open(path);
     let file = file.map_err(|e| Error::io(format!("error opening {}", path.display()), e))?;
     compression.reader(Box::new(file)).map_err(|e| e.within(path.display()))
+}
+
+/// As [`open`]; a bar shows how much of the file has been read.
+pub(super) fn watched(
+    path: &Path,
+    compression: Compression,
+    bars: &Bars,
+    name: String,
+) -> Result<Box<dyn Read + Send>> {
+    let file = File::open(path);
+    let inner = file.map_err(|e| Error::io(format!("error opening {}", path.display()), e))?;
+    let bar = bars.begin(name, size(path));
+    compression.reader(Box::new(Reading { inner, bar })).map_err(|e| e.within(path.display()))
 }
 
 /// Bytes of a file, for deciding what to restore first.

@@ -23,7 +23,14 @@ use bygone_restore::{Documents, NameRules, Namespace, Refusals, Target, bulk::Bu
 
 pub use gather::Intent;
 
-use crate::{archive, connect::Connection, metadata::Kind, report::Log, sink::Compression};
+use crate::{
+    archive,
+    connect::Connection,
+    metadata::Kind,
+    progress::{Bars, Unit},
+    report::Log,
+    sink::Compression,
+};
 
 /// Where the dump is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +119,7 @@ pub(crate) struct Run<'a> {
     target: Target,
     options: &'a Options,
     log: &'a Log,
+    bars: Bars,
 }
 
 /// An archive that stands behind its prelude.
@@ -137,7 +145,8 @@ pub async fn run(
     }
     let target =
         Target::new(connection.client.clone(), &connection.options, Arc::clone(&connection.clock));
-    let run = Run { connection, target, options, log };
+    let bars = Bars::new(log.clone(), Unit::Bytes);
+    let run = Run { connection, target, options, log, bars };
     run.check(&found)?;
     prepare::prepare(&run, &mut found.intents).await?;
     let from = match (moment, found.archive.take()) {
@@ -145,7 +154,10 @@ pub async fn run(
         (None, Some(archive)) => data::From::Archive(archive),
         (None, None) => data::From::Files,
     };
-    let people = data::load(&run, &found.intents, from, count).await?;
+    let people = tokio::select! {
+        loaded = data::load(&run, &found.intents, from, count) => loaded?,
+        never = run.bars.show(&*connection.clock) => match never {},
+    };
     people::restore(&run, &found, &people).await?;
     if options.oplog_replay {
         let mut catalogue = indexes::Catalogue::new(&found.intents);

@@ -5,7 +5,7 @@
 
 use std::{
     io::{Read, Write},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use bygone_base::{Error, Result};
@@ -42,10 +42,16 @@ impl Compression {
 
     /// One member.
     pub(crate) fn compress(self, bytes: &[u8]) -> Result<Vec<u8>> {
+        self.compress_into(bytes, Vec::new())
+    }
+
+    /// One member, in the place of what `room` has.
+    fn compress_into(self, bytes: &[u8], mut room: Vec<u8>) -> Result<Vec<u8>> {
+        room.clear();
         match self {
             Compression::None => Ok(bytes.to_vec()),
             Compression::Gzip => {
-                let room = Vec::with_capacity(bytes.len() * 5 / 8 + 64);
+                room.reserve(bytes.len() * 5 / 8 + 64);
                 let mut encoder = GzEncoder::new(room, flate2::Compression::new(6));
                 let written = encoder.write_all(bytes).and_then(|()| encoder.finish());
                 written.map_err(|e| Error::io("compress with gzip", e))
@@ -77,14 +83,35 @@ enum Part {
     Later(oneshot::Receiver<Result<Vec<u8>>>),
 }
 
+/// Buffers that are used again: what an allocator gets back from another thread it keeps for a while.
+#[derive(Debug, Default)]
+struct Spare(Mutex<Vec<Vec<u8>>>);
+
+impl Spare {
+    fn take(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn give(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
+}
+
 /// Threads that compress, shared by all streams of a dump: bounds memory too.
 #[derive(Debug, Clone)]
-pub struct Threads(Arc<Semaphore>);
+pub struct Threads {
+    permits: Arc<Semaphore>,
+    /// For members before compression, and for those after it.
+    plain: Arc<Spare>,
+    small: Arc<Spare>,
+}
 
 impl Threads {
     /// `count` at once.
     pub fn new(count: usize) -> Threads {
-        Threads(Arc::new(Semaphore::new(count.max(1))))
+        let permits = Arc::new(Semaphore::new(count.max(1)));
+        Threads { permits, plain: Arc::default(), small: Arc::default() }
     }
 }
 
@@ -111,8 +138,8 @@ impl Stream {
         threads: Threads,
     ) -> Stream {
         let (parts, queue) = mpsc::channel(2);
-        let what = shown.clone();
-        let writer = spawn_blocking(move || write_all(to, queue, &what));
+        let (what, small) = (shown.clone(), Arc::clone(&threads.small));
+        let writer = spawn_blocking(move || write_all(to, queue, &small, &what));
         Stream { shown, parts, writer, compression, threads, pending: Vec::new(), begun: false }
     }
 
@@ -126,6 +153,10 @@ impl Stream {
         }
         let mut rest = &bytes[..];
         while !rest.is_empty() {
+            if self.pending.capacity() == 0 {
+                self.pending = self.threads.plain.take();
+                self.pending.reserve_exact(MEMBER);
+            }
             let (now, later) = rest.split_at(rest.len().min(MEMBER - self.pending.len()));
             self.pending.extend_from_slice(now);
             rest = later;
@@ -140,16 +171,17 @@ impl Stream {
         self.begun = true;
         let bytes = std::mem::take(&mut self.pending);
         let stopped = |_| Error::internal("the dump was stopped");
-        let permit = Arc::clone(&self.threads.0)
+        let permit = Arc::clone(&self.threads.permits)
             .acquire_owned()
             .await
             .map_err(|e| Error::internal("threads that compress").source(e))?;
         let (done, later) = oneshot::channel();
-        let compression = self.compression;
+        let (compression, threads) = (self.compression, self.threads.clone());
         // Its result comes through the channel; nobody waits for the task itself.
         let _task = spawn_blocking(move || {
-            let compressed = compression.compress(&bytes);
-            drop((bytes, permit));
+            let compressed = compression.compress_into(&bytes, threads.small.take());
+            threads.plain.give(bytes);
+            drop(permit);
             done.send(compressed).map_err(stopped)
         });
         self.send(Part::Later(later)).await
@@ -183,17 +215,20 @@ impl Stream {
 fn write_all(
     mut to: Box<dyn Write + Send>,
     mut parts: mpsc::Receiver<Part>,
+    small: &Spare,
     shown: &str,
 ) -> Result<()> {
     let failed = |e| Error::io(format!("error writing {shown}"), e);
     while let Some(part) = parts.blocking_recv() {
-        let bytes = match part {
-            Part::Ready(bytes) => bytes,
+        match part {
+            Part::Ready(bytes) => to.write_all(&bytes).map_err(failed)?,
             Part::Later(later) => {
-                later.blocking_recv().map_err(|_| Error::internal("compression was stopped"))??
+                let stopped = |_| Error::internal("compression was stopped");
+                let bytes = later.blocking_recv().map_err(stopped)??;
+                to.write_all(&bytes).map_err(failed)?;
+                small.give(bytes);
             }
-        };
-        to.write_all(&bytes).map_err(failed)?;
+        }
     }
     to.flush().map_err(failed)
 }

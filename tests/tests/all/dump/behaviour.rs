@@ -74,7 +74,7 @@ async fn parts_of_a_server_are_dumped() {
     assert_eq!(out.stdout, stock.stdout);
 }
 
-fn walk(root: &std::path::Path) -> Vec<String> {
+pub fn walk(root: &std::path::Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(root).into_iter().flatten() {
         let entry = entry.unwrap();

@@ -22,9 +22,9 @@ async fn large(set: &ReplicaSet) {
     }
 }
 
-fn start(uri: &str) -> Child {
+fn start(uri: &str, arguments: &[&str]) -> Child {
     let mut command = Command::new(process::binary());
-    command.args(["mongodump", "--archive", "--uri", uri]).kill_on_drop(true);
+    command.args(["mongodump", "--uri", uri]).args(arguments).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().unwrap()
 }
@@ -39,7 +39,7 @@ async fn ended(child: Child) -> (Option<i32>, String) {
 async fn a_reader_that_goes_away_fails_the_dump() {
     let set = ReplicaSet::single(Version::V8_2).await;
     large(&set).await;
-    let mut child = start(&set.uri());
+    let mut child = start(&set.uri(), &["--archive"]);
     let mut stdout = child.stdout.take().unwrap();
     let mut some = vec![0; 100_000];
     stdout.read_exact(&mut some).await.unwrap();
@@ -53,7 +53,7 @@ async fn a_reader_that_goes_away_fails_the_dump() {
 async fn a_server_that_goes_away_fails_the_dump() {
     let mut set = ReplicaSet::single(Version::V8_2).await;
     large(&set).await;
-    let mut child = start(&set.uri());
+    let mut child = start(&set.uri(), &["--archive", "--serverSelectionTimeout", "3"]);
     let mut stdout = child.stdout.take().unwrap();
     let mut some = vec![0; 100_000];
     stdout.read_exact(&mut some).await.unwrap();

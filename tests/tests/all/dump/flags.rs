@@ -13,14 +13,17 @@ async fn refused(tool: &str, arguments: &[&str], text: &str) {
 
 #[tokio::test]
 async fn mongodump_refuses_contradictions() {
-    let cases: [(&[&str], &str); 16] = [
+    let cases: [(&[&str], &str); 19] = [
         (&["-c", "x"], "cannot dump a collection without a specified database"),
         (&["-d", "x", "-q", "{}"], "cannot dump using a query without a specified collection"),
         (&["-d", "x", "-c", "y", "-q", "{}", "--queryFile", "z"], "either query or queryFile"),
         (&["-d", "x", "-c", "y", "-q", "{}", "--forceTableScan"], "forceTableScan"),
         (&["--dumpDbUsersAndRoles"], "must specify a database"),
         (&["--dumpDbUsersAndRoles", "-d", "x", "-c", "y"], "cannot specify a collection"),
-        (&["--oplog", "-d", "x"], "--oplog mode only supported on full dumps"),
+        (&["--oplog", "-d", "x", "-c", "y", "-q", "{}"], "--oplog cannot be cut by a query"),
+        (&["--oplog", "-d", "x", "-c", "y", "-o", "-"], "not standard output"),
+        (&["--oplog", "-d", "x", "--dumpDbUsersAndRoles"], "users and roles of one database"),
+        (&["-d", "x", "-c", "y", "--nsInclude", "z.*"], "--collection is not allowed"),
         (&["-d", "x", "-c", "y", "--excludeCollection", "z"], "--collection is not allowed"),
         (&["--excludeCollection", "z"], "--db is required"),
         (&["--excludeCollectionsWithPrefix", "z"], "--db is required"),

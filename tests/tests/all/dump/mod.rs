@@ -2,12 +2,15 @@
 //! both say the same.
 
 mod behaviour;
+mod cut;
 mod documents;
 mod exported;
 mod faults;
 mod flags;
 mod oplog;
+mod progress;
 mod rounds;
+mod same;
 
 use std::{ffi::OsStr, process::Stdio};
 
@@ -47,6 +50,18 @@ impl Ended {
 }
 
 impl Tools {
+    /// `name`, without arguments.
+    pub fn command(self, name: &str) -> Command {
+        match self {
+            Tools::Stock => Command::new(version::program(name, "tools")),
+            Tools::Ours => {
+                let mut command = Command::new(process::binary());
+                command.arg(name);
+                command
+            }
+        }
+    }
+
     /// Runs `name arguments..` with `input`.
     pub async fn run<S: AsRef<OsStr>>(
         self,
@@ -54,14 +69,7 @@ impl Tools {
         arguments: impl IntoIterator<Item = S>,
         input: &[u8],
     ) -> Ended {
-        let mut command = match self {
-            Tools::Stock => Command::new(version::program(name, "tools")),
-            Tools::Ours => {
-                let mut command = Command::new(process::binary());
-                command.arg(name);
-                command
-            }
-        };
+        let mut command = self.command(name);
         command.args(arguments).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("start a tool");

@@ -92,3 +92,84 @@ async fn a_whole_history_is_replayed() {
     // Where the stock tool can replay everything, so can ours.
     assert!(ours.code == Some(0) || stock.code != Some(0), "{}", ours.stderr);
 }
+
+/// Transactions across databases; what is dumped of them is at one moment.
+async fn one_database(version: Version) {
+    let source = ReplicaSet::single(version).await;
+    let target = ReplicaSet::single(version).await;
+    let (from, to) = (source.client().await, target.client().await);
+    let coll = |client: &mongodb::Client, ns: &str| {
+        let (db, coll) = ns.split_once('.').unwrap();
+        client.database(db).collection::<Document>(coll)
+    };
+    let names = ["busy.first", "other.between", "busy.last", "busy.not"];
+    for ns in names {
+        let documents: Vec<Document> =
+            (0..8000).map(|n| doc! {"_id": n, "n": 0, "t": "x".repeat(500)}).collect();
+        coll(&from, ns).insert_many(documents).await.unwrap();
+    }
+    let folder = Folder::new();
+    let (out, archive) = (folder.path("d"), format!("--archive={}", folder.path("a")));
+    let writer = async {
+        for round in 0..60 {
+            let mut session = from.start_session().await.unwrap();
+            session.start_transaction().await.unwrap();
+            for ns in names {
+                let coll = coll(&from, ns);
+                for id in [round * 130, 7999] {
+                    let update = coll.update_one(doc! {"_id": id}, doc! {"$inc": {"n": 1}});
+                    update.session(&mut session).await.unwrap();
+                }
+            }
+            session.commit_transaction().await.unwrap();
+            let fresh = format!("other.fresh{round}");
+            coll(&from, &fresh).insert_one(doc! {"_id": 1}).await.unwrap();
+            // Elsewhere collections may get other names.
+            let rename =
+                doc! {"renameCollection": &fresh, "to": "other.renamed", "dropTarget": true};
+            from.database("admin").run_command(rename).await.unwrap();
+        }
+    };
+    let uri = source.uri();
+    let chosen = ["--oplog", "-d", "busy", "--excludeCollection", "not", "-o", out.as_str()];
+    let ruled = ["--oplog", "--nsInclude", "busy.*", "--nsExclude", "*.not", archive.as_str()];
+    let dumps = async {
+        let _ = Tools::Ours.dump(&uri, &chosen).await.expect(0);
+        let _ = Tools::Ours.dump(&uri, &ruled).await.expect(0);
+    };
+    tokio::join!(dumps, writer);
+    for (tools, place) in
+        [Tools::Ours, Tools::Stock].iter().flat_map(|t| [(t, &out), (t, &archive)])
+    {
+        empty(&to).await;
+        let replay = ["--oplogReplay", "--drop", place];
+        let _ = tools.restore(&target.uri(), &replay).await.expect(0);
+        let mut found = to.database("busy").list_collection_names().await.unwrap();
+        found.sort();
+        assert_eq!(found, ["first", "last"], "{tools:?} {place}");
+        assert!(to.database("other").list_collection_names().await.unwrap().is_empty());
+        let last = async |ns| coll(&to, ns).find_one(doc! {"_id": 7999}).await.unwrap().unwrap();
+        assert_eq!(last("busy.first").await, last("busy.last").await, "{tools:?} {place}");
+    }
+    // A new name within the dump cannot be repeated.
+    let rename = async {
+        for (a, b) in [("first", "moved"), ("moved", "first")].iter().cycle() {
+            let rename = doc! {"renameCollection": format!("busy.{a}"), "to": format!("busy.{b}")};
+            from.database("admin").run_command(rename).await.unwrap();
+        }
+    };
+    tokio::select! {
+        ended = Tools::Ours.dump(&uri, &chosen) => { let _ = ended.expect(1); }
+        () = rename => {}
+    }
+}
+
+#[tokio::test]
+async fn one_database_at_one_moment_8_2() {
+    one_database(Version::V8_2).await;
+}
+
+#[tokio::test]
+async fn one_database_at_one_moment_4_4() {
+    one_database(Version::V4_4).await;
+}

@@ -1,0 +1,345 @@
+//! A collection in natural order, for dumps. What is cut - by the network, an election, a restart - goes on behind the
+//! last document that was given out.
+//!
+//! Resume tokens are record ids, which mean nothing on another member: 5.0 and 4.4 accept foreign ones and lose
+//! documents. So a scan stays with the member that answered first. What that member rolled back meanwhile, or lost by
+//! ending without a shutdown, shows in its rollback id; a new collection of the same name shows in its UUID. Either ends the scan.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bson::{RawDocumentBuf, cstr, doc, rawdoc};
+use bygone_base::{Error, ErrorKind, Result};
+use mongodb::options::SelectionCriteria;
+
+use super::{
+    Batch, Batches, Fault, Lasting, Member as _, SourceError, SourceResult, cursor::Pumped,
+    mongo::MongoMember, reader::patient,
+};
+
+/// Times that a scan is cut without a reply in between before it fails.
+const CUTS: u32 = 20;
+/// Pauses before a cursor is opened again.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// What to read.
+#[derive(Debug, Clone)]
+pub struct NaturalScan {
+    /// Database.
+    pub db: String,
+    /// Collection.
+    pub coll: String,
+    /// UUID of the collection; asked for where it is not known.
+    pub uuid: Option<[u8; 16]>,
+    /// Which documents.
+    pub filter: Option<RawDocumentBuf>,
+    /// Documents per reply.
+    pub batch: u32,
+    /// What is done, for errors.
+    pub what: &'static str,
+}
+
+/// Where a scan begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Begin<'a> {
+    Start,
+    /// Behind this token's record, which must be there.
+    Behind(&'a RawDocumentBuf),
+    /// At the first record not before this token's.
+    At(&'a RawDocumentBuf),
+}
+
+impl NaturalScan {
+    /// The `find`; `tokens` says where to begin and asks where each reply ends.
+    pub(super) fn find(&self, tokens: Option<Begin<'_>>) -> RawDocumentBuf {
+        let mut command = rawdoc! { "find": self.coll.as_str(), "hint": { "$natural": 1 } };
+        if let Some(filter) = &self.filter {
+            command.append(cstr!("filter"), filter.clone());
+        }
+        command.append(cstr!("batchSize"), i32::try_from(self.batch).unwrap_or(1000));
+        if tokens.is_some() {
+            command.append(cstr!("$_requestResumeToken"), true);
+        }
+        match tokens {
+            Some(Begin::Behind(token)) => command.append(cstr!("$_resumeAfter"), token.clone()),
+            Some(Begin::At(token)) => command.append(cstr!("$_startAt"), token.clone()),
+            Some(Begin::Start) | None => {}
+        }
+        command
+    }
+
+    fn ns(&self) -> String {
+        format!("{}.{}", self.db, self.coll)
+    }
+}
+
+/// A member that is read.
+#[derive(Debug, Clone)]
+struct Place {
+    /// Answered by this member only.
+    member: MongoMember,
+    /// Its name for itself; that of a standalone server is empty.
+    me: String,
+    /// Its rollback id when it was first read; a standalone server has none. `Err` says why nobody knows.
+    rbid: std::result::Result<Option<i64>, String>,
+}
+
+/// The members that were read, by their names for themselves.
+#[derive(Debug, Default)]
+pub(super) struct Places(Mutex<BTreeMap<String, Place>>);
+
+impl Places {
+    /// The member that answers `reads` now.
+    async fn choose(&self, reads: &MongoMember, lasting: &Lasting) -> SourceResult<Place> {
+        let me = name(reads).await?;
+        if let Some(known) = self.known().get(&me) {
+            return Ok(known.clone());
+        }
+        let mut member = reads.clone();
+        if !lasting.direct && !me.is_empty() {
+            member.select = Some(exactly(&me));
+        }
+        let rbid = match rbid(&member).await {
+            Ok(rbid) => Ok(rbid),
+            Err(error) if error.kind() == ErrorKind::Denied => Err(error.message().to_owned()),
+            Err(error) => return Err(error.into()),
+        };
+        let place = Place { member, me: me.clone(), rbid };
+        Ok(self.known().entry(me).or_insert(place).clone())
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Place>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn name(member: &MongoMember) -> SourceResult<String> {
+    let hello = member.command("admin", doc! { "isMaster": 1 }, "hello").await?;
+    Ok(hello.get_str("me").unwrap_or_default().to_owned())
+}
+
+fn exactly(host: &str) -> SelectionCriteria {
+    let host = host.to_ascii_lowercase();
+    SelectionCriteria::Predicate(Arc::new(move |server| server.address().to_string() == host))
+}
+
+async fn rbid(member: &MongoMember) -> Result<Option<i64>> {
+    match member.rbid().await {
+        Ok(rbid) => Ok(Some(rbid)),
+        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Place {
+    /// Fails unless what was read from it is still what it has.
+    async fn unchanged(&self) -> SourceResult<()> {
+        let host = &self.member.host;
+        if name(&self.member).await? != self.me {
+            let message = format!("another server answers at {host} than the one that was read");
+            return Err(Error::new(ErrorKind::Conflict, message).into());
+        }
+        let Ok(before) = &self.rbid else { return Ok(()) };
+        if rbid(&self.member).await? == *before {
+            return Ok(());
+        }
+        let message = format!(
+            "{host} rolled back, or ended without a shutdown: what was read may not be there any more"
+        );
+        Err(Error::new(ErrorKind::Conflict, message).hint("begin again").into())
+    }
+
+    async fn uuid(&self, scan: &NaturalScan) -> SourceResult<Option<[u8; 16]>> {
+        let list = rawdoc! {
+            "listCollections": 1, "filter": { "name": scan.coll.as_str() }, "cursor": {},
+        };
+        let found = self.member.documents(&scan.db, list, "listCollections").await?;
+        let listed = found.first().and_then(|entry| {
+            let entry = bson::RawDocument::from_bytes(entry).ok()?;
+            let uuid = entry.get_document("info").ok()?.get_binary("uuid").ok()?;
+            uuid.bytes.try_into().ok()
+        });
+        Ok(listed)
+    }
+
+    async fn open(&self, scan: &NaturalScan, from: Begin<'_>) -> SourceResult<Pumped> {
+        let command = scan.find(Some(from));
+        self.member.cursor(&scan.db, command, patient(scan.what, scan.batch)).await
+    }
+}
+
+/// A running scan.
+pub(super) struct Natural {
+    reads: MongoMember,
+    places: Arc<Places>,
+    lasting: Lasting,
+    scan: NaturalScan,
+    /// There is one as soon as there is a cursor.
+    place: Option<Place>,
+    cursor: Option<Pumped>,
+    /// Behind the last reply that was given out.
+    token: Option<RawDocumentBuf>,
+    /// Whether a reply was given out.
+    begun: bool,
+    /// Since the last reply.
+    cuts: u32,
+}
+
+impl Natural {
+    pub(super) async fn open(
+        reads: MongoMember,
+        places: Arc<Places>,
+        lasting: Lasting,
+        scan: NaturalScan,
+    ) -> SourceResult<Natural> {
+        let (place, cursor, token) = (None, None, None);
+        let mut natural =
+            Natural { reads, places, lasting, scan, place, cursor, token, begun: false, cuts: 0 };
+        match natural.again().await {
+            Ok(cursor) => natural.cursor = Some(cursor),
+            Err(cut) => natural.go_on(cut).await?,
+        }
+        Ok(natural)
+    }
+
+    /// Why the scan cannot go on where it was.
+    fn stuck(&self) -> Option<String> {
+        if self.cuts > CUTS {
+            return Some("it is cut again and again".to_owned());
+        }
+        if !self.begun {
+            return None;
+        }
+        match self.place.as_ref().map(|place| &place.rbid) {
+            Some(Err(why)) => {
+                Some(format!("it cannot go on: whether the server rolls back is not known, {why}"))
+            }
+            _ if self.token.is_none() => Some("the server does not say where it was".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// Opens the cursor again, as soon as the server is back.
+    async fn go_on(&mut self, cut: SourceError) -> SourceResult<()> {
+        let lost = matches!(cut.fault, Fault::PositionLost | Fault::Gone);
+        if cut.error.kind() != ErrorKind::Unavailable || lost {
+            return Err(cut);
+        }
+        self.cuts += 1;
+        if let Some(why) = self.stuck() {
+            return Err(SourceError { error: cut.error.hint(why), ..cut });
+        }
+        let ns = self.scan.ns();
+        (self.lasting.tell)(&format!("{ns}: {}; going on where it was", cut.error.message()));
+        let clock = Arc::clone(&self.reads.clock);
+        let end = clock.monotonic() + self.lasting.patience;
+        let mut pause = PAUSE;
+        loop {
+            match self.again().await {
+                Ok(cursor) => {
+                    self.cursor = Some(cursor);
+                    return Ok(());
+                }
+                Err(failed) => {
+                    let late = clock.monotonic() >= end;
+                    if late || failed.error.kind() != ErrorKind::Unavailable {
+                        let what = format!(
+                            "the cursor was cut ({}) and cannot go on",
+                            cut.error.message()
+                        );
+                        return Err(SourceError { error: failed.error.within(what), ..failed });
+                    }
+                }
+            }
+            clock.sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Another cursor, behind what was given out, on the same collection of the same member.
+    async fn again(&mut self) -> SourceResult<Pumped> {
+        let place = match &self.place {
+            Some(place) if self.begun => place.clone(),
+            _ => self.places.choose(&self.reads, &self.lasting).await?,
+        };
+        if self.cuts > 0 {
+            place.unchanged().await?;
+        }
+        if self.scan.uuid.is_none() {
+            self.scan.uuid = place.uuid(&self.scan).await?;
+        }
+        let cursor = match &self.token {
+            None => place.open(&self.scan, Begin::Start).await?,
+            Some(token) => behind(&place, &self.scan, token).await?,
+        };
+        // Looked at last: what was opened before had the name by then.
+        if self.begun && place.uuid(&self.scan).await? != self.scan.uuid {
+            let message = format!("{} was dropped or renamed meanwhile", self.scan.ns());
+            return Err(Error::new(ErrorKind::NotFound, message).into());
+        }
+        self.place = Some(place);
+        Ok(cursor)
+    }
+}
+
+/// Where the last document was deleted, a scan begins where it was, which only newer servers can (8.0.14, 8.2).
+async fn behind(place: &Place, scan: &NaturalScan, token: &RawDocumentBuf) -> SourceResult<Pumped> {
+    let lost = match place.open(scan, Begin::Behind(token)).await {
+        Err(SourceError { fault: Fault::TokenLost, error }) => error,
+        opened => return opened,
+    };
+    match place.open(scan, Begin::At(token)).await {
+        Err(failed) if failed.error.kind() != ErrorKind::Unavailable => {
+            let message =
+                format!("the last document that was read has been deleted ({})", lost.message());
+            Err(Error::new(ErrorKind::NotFound, message).hint("begin again").into())
+        }
+        opened => opened,
+    }
+}
+
+#[async_trait]
+impl Batches for Natural {
+    async fn next(&mut self) -> SourceResult<Option<Batch>> {
+        loop {
+            let Some(cursor) = &mut self.cursor else { return Ok(None) };
+            match cursor.next().await {
+                Ok(Some(batch)) => {
+                    (self.begun, self.cuts) = (true, 0);
+                    self.token = batch.resume_token();
+                    return Ok(Some(batch));
+                }
+                Ok(None) => return Ok(None),
+                Err(cut) => self.go_on(cut).await?,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scan_says_where_it_begins() {
+        let scan = NaturalScan {
+            db: "d".into(),
+            coll: "c".into(),
+            uuid: None,
+            filter: Some(rawdoc! { "x": 1 }),
+            batch: 7,
+            what: "dump",
+        };
+        let token = rawdoc! { "$recordId": 5_i64 };
+        let has = |from, name: &str| scan.find(from).get(name).unwrap().is_some();
+        assert!(!has(None, "$_requestResumeToken") && has(None, "filter"));
+        assert!(has(Some(Begin::Start), "$_requestResumeToken"));
+        assert!(has(Some(Begin::Behind(&token)), "$_resumeAfter"));
+        assert!(has(Some(Begin::At(&token)), "$_startAt"));
+    }
+}
