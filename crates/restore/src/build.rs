@@ -48,7 +48,14 @@ pub(crate) async fn create(target: &Target, create: &Create) -> Result<()> {
             Err(failed.hint("somebody else made it meanwhile; repeat with --drop"))
         }
         Err(failed) => Err(denied_hint(failed, "restore")),
-        Ok(_) => Ok(()),
+        Ok(_) => match &create.convert {
+            Some(convert) => {
+                let what = format!("make {} capped", create.name);
+                let done = target.run(&what, convert).await;
+                done.map(|_| ()).map_err(|e| denied_hint(e, "restore"))
+            }
+            None => Ok(()),
+        },
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Create {
     pub name: Namespace,
     /// What makes it; `None` where the first insert does.
     pub command: Option<Command>,
+    /// What makes it capped right after that, where `create` may not.
+    pub convert: Option<Command>,
     /// What completes it when everything else is done: its expiry.
     pub finish: Option<Command>,
     /// Options that the target cannot have.
@@ -75,6 +77,7 @@ pub fn collection(
     let mut body = Build::new().str("create", &name.coll);
     let mut expected = Build::new();
     let mut left_out = Vec::new();
+    let converted = is_converted(options);
     for field in raw::fields(options) {
         let field = field?;
         let text = String::from_utf8_lossy(field.name);
@@ -92,7 +95,9 @@ pub fn collection(
             continue;
         }
         let value = if text == "collation" { collation(field.value)? } else { field.value.into() };
-        body = body.element(field.kind, field.name, &value);
+        if !converted || !matches!(&*text, "capped" | "size") {
+            body = body.element(field.kind, field.name, &value);
+        }
         expected = expected.element(field.kind, field.name, &value);
     }
     body = id_index(body, source)?;
@@ -104,11 +109,21 @@ pub fn collection(
     Ok(Create {
         command: (!plain_system_js)
             .then(|| Command { db: name.db.clone(), body: body.majority().finish() }),
+        convert: raw::get(options, "size").filter(|_| converted).map(|size| {
+            let body = Build::new().str("convertToCapped", &name.coll).field(&size);
+            Command { db: name.db.clone(), body: body.majority().finish() }
+        }),
         finish: expiry.map(|field| expire(&name, &field)),
         left_out,
         expected: expected.finish(),
         name,
     })
+}
+
+/// A clustered collection that was made capped: `create` refuses to make one, convertToCapped does not (8.2).
+/// Its natural order is that of `_id`, as of every clustered one.
+pub(crate) fn is_converted(options: &[u8]) -> bool {
+    raw::is_true(options, "capped") && raw::get(options, "clusteredIndex").is_some()
 }
 
 /// An `_id` index of an old version is asked for; the usual one comes by itself.
@@ -150,6 +165,7 @@ pub fn view(source: &SourceView, target: &Namespace) -> Result<Option<Create>> {
         name: target.clone(),
         command: Some(Command { db: target.db.clone(), body: body.majority().finish() }),
         finish: None,
+        convert: None,
         left_out: Vec::new(),
         expected: expected.finish(),
     }))

@@ -8,6 +8,7 @@ use bygone_head::View;
 use bygone_tree::{KeyRange, Merge, Piece, capped::NaturalOrder};
 
 use crate::{
+    create::is_converted,
     model::{
         Chunk, Contents, DocumentStream, Documents, InOrder, Source, SourceCollection, SourceView,
     },
@@ -38,7 +39,7 @@ impl ViewDocuments {
             name: Namespace::new(c.db.clone(), c.name.clone()),
             options: c.options.clone(),
             indexes: c.indexes.clone(),
-            capped: c.capped(),
+            capped: c.capped() && !is_converted(c.options.as_bytes()),
             documents: c.tree.root.as_ref().map_or(0, |root| root.items),
             bytes: c.tree.root.as_ref().map_or(0, |root| root.bytes),
         };

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bson::{Document, RawDocumentBuf, doc};
+use bson::{Document, RawDocumentBuf, Utf8Lossy, doc};
 use bygone_base::Ts;
 use futures::TryStreamExt as _;
 use mongodb::{Client, error::Result};
@@ -101,7 +101,7 @@ pub(super) async fn changed_since(client: &Client, at: Ts) -> BTreeSet<Namespace
 }
 
 async fn commands_since(client: &Client, at: Ts) -> Vec<Document> {
-    let oplog = client.database("local").collection::<Document>("oplog.rs");
+    let oplog = client.database("local").collection::<RawDocumentBuf>("oplog.rs");
     let filter = doc! {"ts": {"$gt": server::timestamp(at)}, "op": "c"};
     // Documents inside a transaction are of no interest, and need not be valid UTF-8.
     let fields = doc! {"ns": 1, "o": {"$cond": [
@@ -110,7 +110,9 @@ async fn commands_since(client: &Client, at: Ts) -> Vec<Document> {
         "$o",
     ]}};
     let found = oplog.find(filter).projection(fields).await.expect("read the oplog");
-    found.try_collect().await.expect("read the oplog")
+    let found: Vec<RawDocumentBuf> = found.try_collect().await.expect("read the oplog");
+    let lossy = |entry| Utf8Lossy::<Document>::try_from(entry).expect("an oplog entry").0;
+    found.into_iter().map(lossy).collect()
 }
 
 /// Collects the namespaces that a command entry's `o` names.

@@ -108,9 +108,10 @@ async fn make(run: &Run<'_>, intent: &Intent, existing: &Existing) -> Result<()>
     if !intent.has_metadata && intent.metadata.kind == Kind::Collection {
         return Ok(());
     }
-    let Some(command) = command(run, intent)? else { return Ok(()) };
     let what = format!("error creating collection {to}");
-    run.target.run(&what, &command).await?;
+    for command in commands(run, intent)? {
+        run.target.run(&what, &command).await?;
+    }
     if intent.metadata.kind == Kind::TimeSeries && !run.options.no_indexes {
         for name in drop_made_indexes(&run.target, to).await? {
             run.log.always(format_args!("{to} keeps index {name}: it may not be dropped"));
@@ -142,23 +143,26 @@ fn source(intent: &Intent, no_options: bool) -> Result<SourceCollection> {
     })
 }
 
-fn command(run: &Run<'_>, intent: &Intent) -> Result<Option<Command>> {
+/// What makes it, one after the other.
+fn commands(run: &Run<'_>, intent: &Intent) -> Result<Vec<Command>> {
     let collection = source(intent, run.options.no_options)?;
     if intent.metadata.kind == Kind::View {
         let view = SourceView { name: intent.source.clone(), definition: collection.options };
-        return Ok(create::view(&view, &intent.to)?.and_then(|made| made.command));
+        let made = create::view(&view, &intent.to)?.and_then(|made| made.command);
+        return Ok(made.into_iter().collect());
     }
     let stored = intent.stored();
     let made = create::collection(&collection, &stored, false, run.connection.version)?;
     for text in &made.left_out {
         run.log.always(text);
     }
-    match (made.command, intent.metadata.uuid) {
+    let create = match (made.command, intent.metadata.uuid) {
         (Some(command), Some(uuid)) if run.options.preserve_uuid => {
-            Ok(Some(with_uuid(&command, &intent.to, uuid)?))
+            Some(with_uuid(&command, &intent.to, uuid)?)
         }
-        (command, _) => Ok(command),
-    }
+        (command, _) => command,
+    };
+    Ok(create.into_iter().chain(made.convert).collect())
 }
 
 /// A create that says the UUID: only applyOps can.

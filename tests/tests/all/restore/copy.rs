@@ -65,7 +65,8 @@ async fn collection(
     let name = entry.get_str("name").unwrap();
     let uuid = entry.get_document("info").unwrap().get_binary("uuid").unwrap();
     let options = entry.get_document("options").unwrap().to_owned();
-    let capped = options.get_bool("capped").unwrap_or(false);
+    let clustered = options.get("clusteredIndex").is_ok_and(|c| c.is_some());
+    let capped = options.get_bool("capped").unwrap_or(false) && !clustered;
     let find = match capped {
         true => doc! {"find": name, "hint": {"$natural": 1}},
         false => doc! {"find": name, "sort": {"_id": 1}, "allowDiskUse": true},

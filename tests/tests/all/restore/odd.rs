@@ -285,6 +285,21 @@ async fn an_index_that_the_server_makes_by_itself_was_changed() {
     arrives(&client, version).await;
 }
 
+/// `create` refuses a capped clustered collection, convertToCapped makes one.
+#[tokio::test]
+async fn a_clustered_collection_that_was_made_capped() {
+    let version = Version::V8_2;
+    let source = ReplicaSet::single(version).await;
+    let client = source.client().await;
+    let by_id = doc! {"key": {"_id": 1}, "unique": true, "name": "by id"};
+    run(&client, doc! {"create": "clustered", "clusteredIndex": by_id}).await;
+    let coll = client.database("odd").collection::<Document>("clustered");
+    coll.insert_many((0..50).map(|i| doc! {"_id": 50 - i, "x": i})).await.unwrap();
+    run(&client, doc! {"convertToCapped": "clustered", "size": 30_000}).await;
+    coll.insert_one(doc! {"_id": -1, "x": "after"}).await.unwrap();
+    assert_eq!(arrives(&client, version).await, 51);
+}
+
 /// A moment between the drop of a time-series and that of its buckets: they stand alone, and the index that the server
 /// makes with them had been dropped.
 #[tokio::test]
