@@ -105,9 +105,10 @@ impl Places {
             member.select = Some(exactly(&me));
         }
         let rbid = match rbid(&member).await {
+            Ok(None) if !me.is_empty() => Err("it tells no rollback id".to_owned()),
             Ok(rbid) => Ok(rbid),
-            Err(error) if error.kind() == ErrorKind::Denied => Err(error.message().to_owned()),
-            Err(error) => return Err(error.into()),
+            Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error.into()),
+            Err(error) => Err(error.message().to_owned()),
         };
         let place = Place { member, me: me.clone(), rbid };
         Ok(self.known().entry(me).or_insert(place).clone())
@@ -261,6 +262,17 @@ impl Natural {
         }
     }
 
+    /// From the beginning. What is only like a mongod may not know tokens: there nothing goes on after a cut.
+    async fn start(&self, place: &Place) -> SourceResult<Pumped> {
+        match place.open(&self.scan, Begin::Start).await {
+            Err(failed) if failed.error.kind() == ErrorKind::Internal => {
+                let (scan, member) = (&self.scan, &place.member);
+                member.cursor(&scan.db, scan.find(None), patient(scan.what, scan.batch)).await
+            }
+            opened => opened,
+        }
+    }
+
     /// Another cursor, behind what was given out, on the same collection of the same member.
     async fn again(&mut self) -> SourceResult<Pumped> {
         let place = match &self.place {
@@ -274,7 +286,7 @@ impl Natural {
             self.scan.uuid = place.uuid(&self.scan).await?;
         }
         let cursor = match &self.token {
-            None => place.open(&self.scan, Begin::Start).await?,
+            None => self.start(&place).await?,
             Some(token) => behind(&place, &self.scan, token).await?,
         };
         // Looked at last: what was opened before had the name by then.

@@ -157,15 +157,6 @@ impl Args {
                 output.users_and_roles && collection.is_some(),
                 "cannot specify a collection when running with dumpDbUsersAndRoles",
             ),
-            (output.oplog && asked, "--oplog cannot be cut by a query"),
-            (
-                output.oplog && to_stdout,
-                "--oplog mode needs a directory or an archive, not standard output",
-            ),
-            (
-                output.oplog && output.users_and_roles,
-                "--oplog mode does not follow users and roles of one database",
-            ),
             (
                 collection.is_some() && !self.only.is_empty(),
                 "--collection is not allowed with --nsInclude or --nsExclude",
@@ -198,6 +189,24 @@ impl Args {
             (
                 output.barrier.is_some(),
                 "--internalOnlySourceWritesDoneBarrier is not possible with this tool",
+            ),
+        ])
+    }
+
+    /// What an oplog cannot go with.
+    fn check_oplog(&self) -> Result<()> {
+        let (output, query) = (&self.output, &self.query);
+        let asked = query.query.is_some() || query.query_file.is_some();
+        let to_stdout = output.out.as_deref() == Some("-");
+        refuse(&[
+            (output.oplog && asked, "--oplog cannot be cut by a query"),
+            (
+                output.oplog && to_stdout,
+                "--oplog mode needs a directory or an archive, not standard output",
+            ),
+            (
+                output.oplog && output.users_and_roles,
+                "--oplog mode does not follow users and roles of one database",
             ),
         ])
     }
@@ -269,6 +278,7 @@ impl Arguments for Args {
         let positional = self.positional.first().cloned();
         let mut connect = self.connect.options(&self.general, positional, &mut db)?;
         self.check(db.as_deref())?;
+        self.check_oplog()?;
         let options = self.options(db)?;
         connect.read_preference = self.query.read_preference.clone();
         let connection = connect::connect(&connect, super::clock()).await?;

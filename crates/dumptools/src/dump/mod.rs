@@ -157,7 +157,12 @@ impl Run<'_> {
     /// Indexes are asked for now; a collection that was dropped since has none.
     async fn metadata(&self, found: &[Found]) -> Result<Vec<Metadata>> {
         let each = found.iter().map(|one| list::metadata(self.connection, one));
-        stream::iter(each).buffered(4).try_collect().await
+        let mut all: Vec<Metadata> = stream::iter(each).buffered(4).try_collect().await?;
+        // Their type stays what they are; without a definition they are restored as collections.
+        for view in all.iter_mut().filter(|_| self.options.views_as_collections) {
+            view.kind = Kind::View;
+        }
+        Ok(all)
     }
 
     fn prelude(

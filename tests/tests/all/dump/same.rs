@@ -80,6 +80,10 @@ async fn same_files(version: Version) {
             files(&out)
         };
         let (mut ours, mut stock) = (dump(Tools::Ours).await, dump(Tools::Stock).await);
+        // The bookkeeping of servers, which the role "backup" may not read.
+        stock.retain(|name, _| {
+            !name.starts_with("config/system.index") && !name.starts_with("config/system.pre")
+        });
         let names = |files: &BTreeMap<String, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(&ours), names(&stock), "{case:?}");
         // What goes on by itself: the oplog, sessions; and gzip is as good in another way.
