@@ -128,8 +128,8 @@ fn outcome(
     let Ok(errors) = reply.get_array("writeErrors") else {
         return match reply.get_i32("n").map(usize::try_from) {
             Ok(Ok(n)) if n == sent => Ok(Outcome::Done),
-            // Nobody is told what became of an insert that nobody waits for.
-            Err(_) if into.head.is_unacknowledged() => Ok(Outcome::Done),
+            // Nobody is told what became of an insert that nobody waits for: `n` is 0 or missing.
+            _ if into.head.is_unacknowledged() => Ok(Outcome::Done),
             _ => Err(Error::internal(format!("{what}: not all of {sent} documents were taken"))),
         };
     };
@@ -269,6 +269,16 @@ mod tests {
         assert!(matches!(judged(doc! {"n": 3}, false, false), Ok(Outcome::Done)));
         assert!(judged(doc! {"n": 2}, false, false).is_err());
         assert!(judged(doc! {}, false, false).is_err());
+    }
+
+    #[test]
+    fn nothing_is_known_of_what_nobody_waits_for() {
+        let mut careless = into(false, Refusals::Count);
+        let concern = Build::new().element(raw::kind::INT32, b"w", &[0; 4]).finish();
+        careless.head = Head::with(&careless.name, false, true, false, &concern);
+        for reply in [doc! {"n": 0}, doc! {}] {
+            assert!(matches!(outcome("insert", &reply, 3, &careless, false), Ok(Outcome::Done)));
+        }
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! bsondump beside the stock one, on every kind of document.
 
+use std::{fs, process::Stdio};
+
 use bygone_document::{Doc, corpus, walk::types::DB_POINTER};
+use bygone_tests::{process, wait::PATIENCE};
+use tokio::{io::AsyncReadExt as _, process::Command};
 
 use super::{Folder, Tools};
 
@@ -84,11 +88,52 @@ async fn damaged_files_end_as_with_the_stock_tool() {
 async fn files_can_be_named_in_several_ways() {
     let folder = Folder::new();
     let (file, out) = (folder.path("x.bson"), folder.path("out"));
-    std::fs::write(&file, bson::rawdoc! {"a": 1}.as_bytes()).unwrap();
+    fs::write(&file, bson::rawdoc! {"a": 1}.as_bytes()).unwrap();
     let line = "{\"a\":{\"$numberInt\":\"1\"}}\n";
     assert_eq!(said(Tools::Ours, &[&file], b"").await, line);
     assert_eq!(said(Tools::Ours, &["--bsonFile", &file, "--quiet"], b"").await, line);
     let _ = Tools::Ours.run("bsondump", ["--outFile", &out, &file], b"").await.expect(0);
-    assert_eq!(std::fs::read_to_string(&out).unwrap(), line);
+    assert_eq!(fs::read_to_string(&out).unwrap(), line);
     let _ = Tools::Ours.run("bsondump", [&folder.path("none")], b"").await.expect(1);
+}
+
+#[tokio::test]
+async fn contradictions_and_a_full_disk_end_with_status_1() {
+    let folder = Folder::new();
+    let file = folder.path("x.bson");
+    let documents: Vec<u8> =
+        (0..50_000).flat_map(|n| bson::rawdoc! {"a": n}.into_bytes()).collect();
+    fs::write(&file, documents).unwrap();
+    let cases: [(&[&str], &str); 4] = [
+        (&[&file, "--bsonFile", &file], "both a positional argument and --bsonFile"),
+        (&["--type=xml", &file], "unsupported output type"),
+        (&["--outFile=/dev/full", &file], "write the output"),
+        (&["--outFile=/none/x", &file], "couldn't create"),
+    ];
+    for (arguments, says) in cases {
+        let _ = Tools::Ours.run("bsondump", arguments, b"").await.expect(1).saying(says);
+        let _ = Tools::Stock.run("bsondump", arguments, b"").await.expect(1);
+    }
+    let many = said(Tools::Ours, &[], &fs::read(&file).unwrap()).await;
+    assert_eq!(many.lines().count(), 50_000);
+}
+
+/// Whoever reads the text goes away.
+#[tokio::test]
+async fn a_reader_that_goes_away_ends_it() {
+    let folder = Folder::new();
+    let file = folder.path("x.bson");
+    let documents: Vec<u8> = (0..50_000)
+        .flat_map(|n| bson::rawdoc! {"a": n, "t": "x".repeat(50)}.into_bytes())
+        .collect();
+    fs::write(&file, documents).unwrap();
+    let mut command = Command::new(process::binary());
+    command.args(["bsondump", &file]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.kill_on_drop(true).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 1000]).await.unwrap();
+    drop(stdout);
+    let ended = tokio::time::timeout(PATIENCE, child.wait_with_output()).await;
+    let ended = ended.expect("an end").unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{}", String::from_utf8_lossy(&ended.stderr));
 }
