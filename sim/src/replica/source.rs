@@ -285,15 +285,16 @@ struct ScanCursor {
     natural: bool,
     from: Vec<u8>,
     to: Option<Vec<u8>>,
-    after: Option<Place>,
+    /// Where the last document of a natural scan stands; documents of one entry share a place.
+    after: Option<(Place, Vec<u8>)>,
     batch: usize,
 }
 
 impl ScanCursor {
-    fn natural(&mut self, docs: Vec<(Place, Vec<u8>, Arc<[u8]>)>) -> SourceResult<Vec<Vec<u8>>> {
+    fn natural(&mut self, docs: Vec<Placed>) -> SourceResult<Vec<Vec<u8>>> {
         let lost =
             || SourceError::new(Fault::PositionLost, ErrorKind::Unavailable, "position lost");
-        if let Some(after) = self.after {
+        if let Some((after, _)) = &self.after {
             let mut state = self.fake.set.lock();
             let capped = state.log.model.colls.get(&self.coll);
             let capped = capped.and_then(|c| c.now()).is_some_and(|meta| meta.capped());
@@ -302,15 +303,19 @@ impl ScanCursor {
                 return Err(lost());
             }
             // A capped scan dies with the document that it stands on.
-            if capped && docs.iter().all(|(place, ..)| *place != after) {
+            if capped && docs.iter().all(|(place, ..)| place != after) {
                 return Err(lost());
             }
         }
         let mut docs = docs;
-        docs.sort_unstable_by_key(|(place, ..)| *place);
-        docs.retain(|(place, ..)| self.after.is_none_or(|after| *place > after));
+        docs.sort_unstable_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        let passed =
+            |after: &(Place, Vec<u8>), doc: &Placed| (doc.0, &doc.1) <= (after.0, &after.1);
+        docs.retain(|doc| self.after.as_ref().is_none_or(|after| !passed(after, doc)));
         docs.truncate(self.batch);
-        self.after = docs.last().map(|(place, ..)| *place).or(self.after);
+        if let Some((place, key, _)) = docs.last() {
+            self.after = Some((*place, key.clone()));
+        }
         Ok(docs.into_iter().map(|(_, _, doc)| doc.to_vec()).collect())
     }
 
