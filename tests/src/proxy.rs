@@ -24,11 +24,18 @@ enum State {
     Cut,
 }
 
+/// What happens now, and how often connections were cut: one that heals is another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Now {
+    state: State,
+    cuts: u64,
+}
+
 /// Forwards connections of a port of 127.0.0.1 to an address, until it is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     port: Port,
-    state: watch::Sender<State>,
+    now: watch::Sender<Now>,
     _tasks: JoinSet<()>,
 }
 
@@ -37,10 +44,10 @@ impl Proxy {
     pub async fn start(upstream: String) -> Proxy {
         let port = Port::reserve();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port.number())).await;
-        let (state, watched) = watch::channel(State::Flowing);
+        let (now, watched) = watch::channel(Now { state: State::Flowing, cuts: 0 });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener.expect("listen"), upstream, watched));
-        Proxy { port, state, _tasks: tasks }
+        Proxy { port, now, _tasks: tasks }
     }
 
     /// `127.0.0.1:PORT` of the near end.
@@ -50,27 +57,27 @@ impl Proxy {
 
     /// Closes all connections, and new ones as soon as they are made.
     pub fn cut(&self) {
-        self.state.send_replace(State::Cut);
+        self.now.send_modify(|now| *now = Now { state: State::Cut, cuts: now.cuts + 1 });
     }
 
     /// Lets nothing pass in either direction; connections stay open.
     pub fn stall(&self) {
-        self.state.send_replace(State::Stalled);
+        self.now.send_modify(|now| now.state = State::Stalled);
     }
 
     /// Ends `cut` and `stall`.
     pub fn heal(&self) {
-        self.state.send_replace(State::Flowing);
+        self.now.send_modify(|now| now.state = State::Flowing);
     }
 }
 
-async fn accept(listener: TcpListener, upstream: String, state: watch::Receiver<State>) {
+async fn accept(listener: TcpListener, upstream: String, now: watch::Receiver<Now>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 if let Ok((near, _)) = accepted {
-                    connections.spawn(forward(near, upstream.clone(), state.clone()));
+                    connections.spawn(forward(near, upstream.clone(), now.clone()));
                 }
             }
             Some(_) = connections.join_next() => {}
@@ -78,31 +85,34 @@ async fn accept(listener: TcpListener, upstream: String, state: watch::Receiver<
     }
 }
 
-async fn forward(near: TcpStream, upstream: String, state: watch::Receiver<State>) {
-    if *state.borrow() == State::Cut {
+async fn forward(near: TcpStream, upstream: String, mut now: watch::Receiver<Now>) {
+    let Now { state, cuts } = *now.borrow();
+    if state == State::Cut {
         return;
     }
     let Ok(far) = TcpStream::connect(upstream).await else { return };
     let (near_read, near_write) = near.into_split();
     let (far_read, far_write) = far.into_split();
     tokio::select! {
-        () = pump(near_read, far_write, state.clone()) => {}
-        () = pump(far_read, near_write, state) => {}
+        () = pump(near_read, far_write, now.clone()) => {}
+        () = pump(far_read, near_write, now.clone()) => {}
+        // Also where a pump waits for a reader that does not read.
+        _ = now.wait_for(|now| now.cuts != cuts) => {}
     }
 }
 
-/// Copies until one end closes or the connection is cut.
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut state: watch::Receiver<State>) {
+/// Copies until one end closes, and not while it is stalled.
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut now: watch::Receiver<Now>) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let now = *state.borrow_and_update();
+        let state = now.borrow_and_update().state;
         tokio::select! {
-            changed = state.changed() => {
-                if changed.is_err() || *state.borrow() == State::Cut {
+            changed = now.changed() => {
+                if changed.is_err() {
                     return;
                 }
             }
-            read = from.read(&mut buffer), if now == State::Flowing => {
+            read = from.read(&mut buffer), if state == State::Flowing => {
                 let Ok(n @ 1..) = read else { return };
                 if to.write_all(&buffer[..n]).await.is_err() {
                     return;

@@ -31,13 +31,10 @@ async fn not_writable_can_still_be_read() {
         let line = told(&disk.inside(command).run().await, 1);
         says(&line, &["write ", "Read-only file system", "permission"]);
     }
-    for command in ["groom", "groom --dry-run"] {
-        // Also a dry run asks the store for its time, by writing.
-        let line = told(&disk.inside(backup.command(command)).run().await, 1);
-        says(&line, &["Read-only file system"]);
-    }
+    let line = told(&disk.inside(backup.command("groom")).run().await, 1);
+    says(&line, &["Read-only file system"]);
     // What only reads needs no more than to read.
-    for command in ["status", "snapshots", "verify"] {
+    for command in ["status", "snapshots", "verify", "groom --dry-run"] {
         let _ = disk.inside(backup.command(command)).run().await.expect_code(0);
     }
     let target = ReplicaSet::single(version).await;

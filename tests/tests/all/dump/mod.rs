@@ -9,6 +9,7 @@ mod faults;
 mod flags;
 mod oplog;
 mod progress;
+mod restoring;
 mod rounds;
 mod same;
 

@@ -1,0 +1,256 @@
+//! mongorestore on dumps that are not as today's tools make them, and its flags; each with the stock tool beside it where
+//! both must do the same.
+//!
+//! Where the rest of the acceptance list of a restore is: `rounds` (round trips, names, time-series, views, clustered and
+//! capped collections, validators), `behaviour` (namespaces, duplicates, options, users and roles, damaged archives),
+//! `oplog` (replay), `faults` (restarts, cut connections), `flags` (contradictions).
+
+use std::{fs, os::unix, path::Path};
+
+use bson::{Document, RawDocumentBuf, Timestamp, doc, rawdoc};
+use bygone_tests::{ReplicaSet, Version, server::Cluster};
+use mongodb::Client;
+
+use super::{Folder, Tools, empty};
+
+/// Writes a collection of a dump by hand.
+fn write(folder: &Folder, db: &str, coll: &str, documents: &[RawDocumentBuf], metadata: &str) {
+    let dir = folder.path(db);
+    fs::create_dir_all(&dir).unwrap();
+    let bytes: Vec<u8> = documents.iter().flat_map(|d| d.as_bytes().to_vec()).collect();
+    fs::write(format!("{dir}/{coll}.bson"), bytes).unwrap();
+    fs::write(format!("{dir}/{coll}.metadata.json"), metadata).unwrap();
+}
+
+fn some(count: i32) -> Vec<RawDocumentBuf> {
+    (0..count).map(|n| rawdoc! {"_id": n, "n": n}).collect()
+}
+
+async fn count(client: &Client, db: &str, coll: &str) -> u64 {
+    client.database(db).collection::<Document>(coll).count_documents(doc! {}).await.unwrap()
+}
+
+/// Names and keys of the indexes beside that of `_id`.
+async fn indexes(client: &Client, coll: &str) -> Vec<(String, Document)> {
+    let command = doc! {"listIndexes": coll};
+    let reply = client.database("old").run_command(command).await.unwrap();
+    let batch = reply.get_document("cursor").unwrap().get_array("firstBatch").unwrap().clone();
+    let all = batch.iter().map(|index| {
+        let index = index.as_document().unwrap();
+        let key = index.get_document("key").unwrap().clone();
+        (index.get_str("name").unwrap().to_owned(), key)
+    });
+    let mut all: Vec<_> = all.filter(|(name, _)| name != "_id_").collect();
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
+}
+
+/// What servers and tools of long ago left in metadata.
+const LEGACY: &str = r#"{"options":{"autoIndexId":false,"create":"a"},"indexes":[
+    {"v":{"$numberInt":"2"},"key":{"_id":{"$numberInt":"1"}},"name":"_id_","ns":"old.a"},
+    {"v":{"$numberInt":"1"},"key":{"x":true},"name":"x_true","ns":"old.a","background":true},
+    {"v":{"$numberInt":"1"},"key":{"y":{"$numberInt":"0"}},"name":"y_0","w":{"$numberInt":"1"}},
+    {"v":{"$numberInt":"1"},"key":{"a.b":"hashed"},"name":"a.b_hashed"}],"collectionName":"a"}"#;
+
+async fn old_dumps(version: Version) {
+    let set = ReplicaSet::single(version).await;
+    let (client, uri) = (set.client().await, set.uri());
+    let folder = Folder::new();
+    write(&folder, "old", "a", &some(3), LEGACY);
+    let dir = folder.path("old");
+    // Documents under the other ending with metadata of no bytes; a file of no bytes; what is no dump.
+    let bytes: Vec<u8> = some(2).iter().flat_map(|d| d.as_bytes().to_vec()).collect();
+    fs::write(format!("{dir}/b.bin"), &bytes).unwrap();
+    fs::write(format!("{dir}/b.metadata.json"), "").unwrap();
+    fs::write(format!("{dir}/empty.bson"), "").unwrap();
+    fs::write(format!("{dir}/read.me"), "no dump").unwrap();
+    fs::create_dir(format!("{dir}/inside")).unwrap();
+    let place = Path::new(&dir).parent().unwrap().display().to_string();
+    let flags = ["--convertLegacyIndexes", "--fixDottedHashIndex", "--drop", &place];
+    let ended = Tools::Ours.restore(&uri, &flags).await.expect(0);
+    let _ = ended.saying("don't know what to do with file").saying("5 document(s) restored");
+    let one = |name: &str| doc! {name: 1};
+    let found: Vec<_> = indexes(&client, "a").await;
+    let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["a.b_hashed", "x_true", "y_0"]);
+    for ((_, key), want) in found.iter().zip([one("a.b"), one("x"), one("y")]) {
+        let same = key.keys().eq(want.keys())
+            && key.values().all(|v| v.as_i32() == Some(1) || v.as_f64() == Some(1.0));
+        assert!(same, "{key}");
+    }
+    assert_eq!(count(&client, "old", "b").await, 2);
+    // The stock tool gives up at an option `create`, which very old servers have written.
+    let _ = Tools::Stock.restore(&uri, &flags).await.expect(1).saying("create");
+    // Without the flags the servers' refusals are ours.
+    let _ = Tools::Ours
+        .restore(&uri, &["--drop", &place])
+        .await
+        .expect(1)
+        .saying("createIndex error: ");
+}
+
+#[tokio::test]
+async fn old_dumps_are_taken_8_2() {
+    old_dumps(Version::V8_2).await;
+}
+
+#[tokio::test]
+async fn old_dumps_are_taken_4_4() {
+    old_dumps(Version::V4_4).await;
+}
+
+#[tokio::test]
+async fn what_is_no_dump_is_refused() {
+    let set = ReplicaSet::single(Version::V8_2).await;
+    let uri = set.uri();
+    let folder = Folder::new();
+    let none = folder.path("none");
+    let text = folder.path("a.txt");
+    fs::write(&text, "x").unwrap();
+    write(&folder, "d", "a", &some(1), "{\"options\":{");
+    let bad_metadata = folder.path("");
+    let cases: [(&[&str], &str); 6] = [
+        (&[&none], "invalid"),
+        (&[&text], "does not have .bson extension"),
+        (&["-d", "x", "-c", "y", &bad_metadata], "is a directory"),
+        (&[&bad_metadata], "metadata"),
+        (&["--gzip", "-d", "x", "-c", "y", &format!("{bad_metadata}/d/a.bson")], ".bson.gz"),
+        (&[&format!("--archive={none}")], "error opening archive"),
+    ];
+    for (arguments, says) in cases {
+        let _ = Tools::Ours.restore(&uri, arguments).await.expect(1).saying(says);
+        let _ = Tools::Stock.restore(&uri, arguments).await.expect(1);
+    }
+}
+
+#[tokio::test]
+async fn flags_of_a_restore() {
+    let set = ReplicaSet::single(Version::V8_2).await;
+    let (client, uri) = (set.client().await, set.uri());
+    let folder = Folder::new();
+    for coll in ["a", "tmp1", "tmp2"] {
+        let uuid = r#"{"options":{},"indexes":[],"uuid":"00112233445566778899aabbccddee0"#;
+        let last = coll.len();
+        write(
+            &folder,
+            "one",
+            coll,
+            &some(500),
+            &format!("{uuid}{last}\",\"collectionName\":\"{coll}\"}}"),
+        );
+    }
+    let place = folder.path("");
+    let restore = async |arguments: &[&str]| {
+        empty(&client).await;
+        let mut all = arguments.to_vec();
+        all.push(&place);
+        Tools::Ours.restore(&uri, &all).await
+    };
+    let workers = ["-j", "2", "--numInsertionWorkersPerCollection", "4", "--batchSize", "7"];
+    let _ = restore(&workers).await.expect(0).saying("1500 document(s) restored successfully. 0");
+    let _ = restore(&["--excludeCollectionsWithPrefix", "tmp"]).await.expect(0);
+    assert_eq!(client.database("one").list_collection_names().await.unwrap(), ["a"]);
+    let quiet = restore(&["--quiet"]).await.expect(0);
+    assert!(quiet.stderr.is_empty(), "{}", quiet.stderr);
+    let (loud, plain) = (restore(&["-vv", "--drop"]).await, restore(&["--drop"]).await);
+    assert!(loud.stderr.lines().count() > plain.stderr.lines().count(), "{}", loud.stderr);
+    for concern in ["1", "majority", "{w: 1, j: true, wtimeout: 5000}", "{\"w\": \"majority\"}"] {
+        let _ = restore(&["--writeConcern", concern]).await.expect(0).saying("1500 document(s)");
+        assert_eq!(count(&client, "one", "a").await, 500, "{concern}");
+    }
+    // Nobody waits; the stock tool fails at --drop.
+    let _ = restore(&["--writeConcern", "0"]).await.expect(0);
+    let _ = Tools::Ours.restore(&uri, &["--drop", "--writeConcern={w: 0}", &place]).await.expect(0);
+    let temporary = ["--tempUsersColl", "u", "--tempRolesColl", "r"];
+    let _ = restore(&temporary).await.expect(0);
+}
+
+/// A document whose inside is not BSON: with --objcheck it is refused before it is sent.
+#[tokio::test]
+async fn objcheck_refuses_what_is_not_bson() {
+    let set = ReplicaSet::single(Version::V8_2).await;
+    let (client, uri) = (set.client().await, set.uri());
+    let folder = Folder::new();
+    let file = folder.path("a.bson");
+    let mut bytes = some(1)[0].as_bytes().to_vec();
+    bytes.extend([9, 0, 0, 0, 0x99, b'a', 0, 0, 0]);
+    fs::write(&file, &bytes).unwrap();
+    for tools in [Tools::Ours, Tools::Stock] {
+        empty(&client).await;
+        let arguments = ["--objcheck", "-d", "one", "-c", "a", &file];
+        let _ = tools.restore(&uri, &arguments).await.expect(1).saying("Failed: ");
+    }
+}
+
+#[tokio::test]
+async fn links_and_tiny_documents() {
+    let set = ReplicaSet::single(Version::V8_2).await;
+    let (client, uri) = (set.client().await, set.uri());
+    let folder = Folder::new();
+    write(&folder, "one", "a", &some(60_000), r#"{"options":{},"indexes":[]}"#);
+    let links = folder.path("links");
+    fs::create_dir(&links).unwrap();
+    unix::fs::symlink(folder.path("one"), format!("{links}/two")).unwrap();
+    let _ = Tools::Ours.restore(&uri, &[&links]).await.expect(0);
+    assert_eq!(count(&client, "two", "a").await, 60_000);
+    for (from, to) in [(Tools::Stock, Tools::Ours), (Tools::Ours, Tools::Stock)] {
+        let archive = from.dump(&uri, &["-d", "two", "--archive", "--gzip"]).await.expect(0);
+        empty(&client).await;
+        let arguments = ["--uri", &uri, "--archive", "--gzip"];
+        let _ = to.run("mongorestore", arguments, &archive.stdout).await.expect(0);
+        assert_eq!(count(&client, "two", "a").await, 60_000, "{from:?} to {to:?}");
+    }
+}
+
+async fn zero_timestamps(version: Version) {
+    let set = ReplicaSet::single(version).await;
+    let (client, uri) = (set.client().await, set.uri());
+    let folder = Folder::new();
+    let zero = Timestamp { time: 0, increment: 0 };
+    let document = rawdoc! {"_id": 1, "t": zero, "in": {"t": zero}};
+    write(&folder, "one", "a", std::slice::from_ref(&document), r#"{"options":{},"indexes":[]}"#);
+    let _ = Tools::Ours.restore(&uri, &[&folder.path("")]).await.expect(0);
+    let coll = client.database("one").collection::<RawDocumentBuf>("a");
+    assert_eq!(coll.find_one(doc! {}).await.unwrap(), Some(document));
+}
+
+#[tokio::test]
+async fn timestamps_of_zero_stay_8_2() {
+    zero_timestamps(Version::V8_2).await;
+}
+
+#[tokio::test]
+async fn timestamps_of_zero_stay_4_4() {
+    zero_timestamps(Version::V4_4).await;
+}
+
+/// A plain dump and a plain restore through a router, between the tools.
+#[tokio::test]
+async fn through_a_router() {
+    let cluster = Cluster::start(Version::V8_2).await;
+    let uri = format!("mongodb://{}/", cluster.address());
+    let client = Client::with_uri_str(&uri).await.unwrap();
+    let coll = client.database("one").collection::<Document>("a");
+    let documents: Vec<Document> = (0..5000).map(|n| doc! {"_id": n, "n": n % 7}).collect();
+    coll.insert_many(documents).await.unwrap();
+    coll.create_index(mongodb::IndexModel::builder().keys(doc! {"n": 1}).build()).await.unwrap();
+    for (from, to) in
+        [(Tools::Ours, Tools::Ours), (Tools::Stock, Tools::Ours), (Tools::Ours, Tools::Stock)]
+    {
+        let folder = Folder::new();
+        let out = folder.path("d");
+        let _ = from.dump(&uri, &["-d", "one", "-o", &out]).await.expect(0);
+        client.database("one").drop().await.unwrap();
+        let ended = to.restore(&uri, &[&out]).await.expect(0);
+        let _ = ended.saying("5000 document(s) restored successfully. 0 document(s) failed");
+        assert_eq!(count(&client, "one", "a").await, 5000, "{from:?} to {to:?}");
+        assert_eq!(coll.list_index_names().await.unwrap().len(), 2, "{from:?} to {to:?}");
+    }
+    let _ = Tools::Ours.dump(&uri, &["--oplog", "-o", "x"]).await.expect(1).saying("Failed: ");
+    let whole = Folder::new();
+    let out = whole.path("d");
+    let _ = Tools::Ours.dump(&uri, &["-o", &out]).await.expect(0);
+    fs::write(format!("{out}/oplog.bson"), "").unwrap();
+    let replay = Tools::Ours.restore(&uri, &["--oplogReplay", &out]).await.expect(1);
+    let _ = replay.saying("mongos");
+}
