@@ -110,7 +110,7 @@ fn start<A: Arguments>(tool: Tool, arguments: Vec<OsString>) -> ExitCode {
             }
         }
     });
-    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    crate::leave(runtime);
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&log, &error),

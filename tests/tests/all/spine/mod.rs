@@ -203,6 +203,7 @@ pub async fn complete(up: &mut Running) {
 pub async fn interrupted(up: Running) -> Output {
     up.interrupt();
     let ended = up.wait(PATIENCE).await.expect_code(0);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
     assert!(
         ended.stderr.lines().any(|l| l.starts_with("stopped; stored up to ")),
         "{}",
