@@ -1,6 +1,6 @@
 //! One part's job.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bygone_base::{Clock, Error, ErrorKind, Result, SnapshotId, TimelineId, UnixMillis};
 use bygone_groom::{GroomOptions, Stores, groom_in, lease};
@@ -152,8 +152,8 @@ impl Job {
         })?;
         head.catch_up().await?;
         let now = self.clock.now();
-        let manifest = self.snapshot(&mut head, now).await?;
-        self.tidy(&head).await;
+        let manifest = self.snapshot(&mut head).await?;
+        self.tidy(&head, (&manifest.id, now)).await;
         Ok(manifest)
     }
 
@@ -339,14 +339,13 @@ impl Job {
         if shown {
             return Ok(());
         }
-        self.snapshot(head, moment).await?;
+        let manifest = self.snapshot(head).await?;
         run.next_snapshot = Some(decided.next);
-        self.tidy(head).await;
+        self.tidy(head, (&manifest.id, moment)).await;
         Ok(())
     }
 
-    /// Takes the snapshot that was due at `moment`.
-    async fn snapshot(&self, head: &mut Head, moment: UnixMillis) -> Result<Manifest> {
+    async fn snapshot(&self, head: &mut Head) -> Result<Manifest> {
         if head.taken().is_none() {
             self.phase(JobPhase::FetchingMissing);
             head.validate(VALIDATE_LEAVES).await?;
@@ -354,9 +353,6 @@ impl Job {
             head.check_listing().await?;
         }
         let manifest = head.snapshot(self.clock.now()).await?;
-        if self.options.tiers {
-            self.give_time(&manifest.id, moment).await?;
-        }
         let line = format!(
             "snapshot {} of {}: {} collections, {} documents, {} new",
             manifest.id,
@@ -376,43 +372,43 @@ impl Job {
         Ok(manifest)
     }
 
-    /// Gives a snapshot the time that it is kept: by what it is the first of since the one before it.
-    async fn give_time(&self, id: &SnapshotId, moment: UnixMillis) -> Result<()> {
+    /// Gives snapshots the time that they are kept: each by what it is the first of since the one before it. `taken` is
+    /// the newest and the moment for which it was due; others without were taken before there were tiers, or just
+    /// before a crash.
+    async fn give_time(&self, taken: (&SnapshotId, UnixMillis)) -> Result<()> {
         let secs = |at: UnixMillis| u64::try_from(at.0.div_euclid(1000)).unwrap_or_default();
-        let dues = self.part.keeps().await?.into_values().filter_map(|keep| keep.due);
-        let before = dues.filter(|due| *due < secs(moment)).max();
-        let before = before.and_then(|secs| i64::try_from(secs).ok()?.checked_mul(1000));
-        let until = expiry(&self.options.schedule, before.map(UnixMillis), moment);
-        let keep = Keep { due: Some(secs(moment)), until: Some(secs(until)) };
-        self.part.set_keep(id, &keep).await
-    }
-
-    /// The same for those that have none: taken before there were tiers, or just before a crash.
-    async fn give_missing(&self) -> Result<()> {
         let keeps = self.part.keeps().await?;
+        let mut dues: BTreeSet<u64> = keeps.values().filter_map(|keep| keep.due).collect();
         for manifest in self.part.manifests().await? {
-            if !keeps.contains_key(&manifest.id) {
-                self.give_time(&manifest.id, manifest.created).await?;
+            if keeps.contains_key(&manifest.id) {
+                continue;
             }
+            let moment = if manifest.id == *taken.0 { taken.1 } else { manifest.created };
+            let before = dues.range(..secs(moment)).next_back();
+            let before = before.and_then(|secs| i64::try_from(*secs).ok()?.checked_mul(1000));
+            let until = expiry(&self.options.schedule, before.map(UnixMillis), moment);
+            let keep = Keep { due: Some(secs(moment)), until: Some(secs(until)) };
+            self.part.set_keep(&manifest.id, &keep).await?;
+            dues.insert(secs(moment));
         }
         Ok(())
     }
 
     /// Expiry and groom after a snapshot. A failure takes nothing from the backup: it is said, and the next
     /// snapshot's turn does what is left.
-    async fn tidy(&self, head: &Head) {
-        if let Err(error) = self.try_tidy(head).await {
+    async fn tidy(&self, head: &Head, taken: (&SnapshotId, UnixMillis)) {
+        if let Err(error) = self.try_tidy(head, taken).await {
             tracing::warn!(%error, "nothing was freed");
             let hint = error.hint_text().map(|h| format!("; {h}")).unwrap_or_default();
             self.change(|s| s.message = format!("what is old was not freed: {error}{hint}"));
         }
     }
 
-    async fn try_tidy(&self, head: &Head) -> Result<()> {
+    async fn try_tidy(&self, head: &Head, taken: (&SnapshotId, UnixMillis)) -> Result<()> {
         let policy = &self.options.policy;
         self.part.set_policy(policy).await?;
         if self.options.tiers {
-            self.give_missing().await?;
+            self.give_time(taken).await?;
         }
         // A restore needs the slices after its snapshot until it has read them.
         let readers = lease::readers(self.part.repository()).await?;

@@ -5,6 +5,7 @@
 //! the target's limits are widened while it is loaded.
 
 use bygone_base::{Error, Result};
+use bygone_tree::capped::Limits;
 
 use crate::{
     batch::Cutter,
@@ -13,7 +14,7 @@ use crate::{
     insert::{self, Into},
     load::{self, Loaded, Shared},
     names::Namespace,
-    plan::{CappedLimits, CollectionPlan},
+    plan::CollectionPlan,
     raw::Build,
     version::ServerVersion,
 };
@@ -27,13 +28,13 @@ const INT64: u8 = 0x12;
 pub(crate) async fn load(
     shared: &Shared,
     plan: &CollectionPlan,
-    limits: CappedLimits,
+    limits: Limits,
     into: &Into,
 ) -> Result<Loaded> {
     let mut ordered = shared.documents.open_in_order(plan.id).await?;
     let fits = limits.hold(ordered.documents, ordered.bytes);
     if !fits {
-        resize(shared, plan, ordered.bytes, limits.documents.map(|_| NO_LIMIT)).await?;
+        resize(shared, plan, ordered.bytes, limits.max_docs.map(|_| NO_LIMIT)).await?;
     }
     let mut hash = shared.hash.then(|| StreamHash::new(plan.method));
     let mut loaded = Loaded::default();
@@ -51,8 +52,8 @@ pub(crate) async fn load(
         }
     }
     if !fits {
-        let documents = limits.documents.map(|max| i64::try_from(max).unwrap_or(NO_LIMIT));
-        resize(shared, plan, limits.bytes, documents).await?;
+        let documents = limits.max_docs.map(|max| i64::try_from(max).unwrap_or(NO_LIMIT));
+        resize(shared, plan, limits.max_bytes, documents).await?;
     }
     loaded.hash = hash.map(StreamHash::finish);
     Ok(loaded)

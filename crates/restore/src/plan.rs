@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bygone_base::{CollectionId, Error, Result, Ts};
+use bygone_tree::capped::Limits;
 
 use crate::{
     create::{self, Create},
@@ -57,38 +58,13 @@ pub struct CollectionPlan {
     /// Indexes to build.
     pub indexes: Vec<IndexPlan>,
     /// Limits of a capped collection, which is loaded in the order of its positions.
-    pub capped: Option<CappedLimits>,
+    pub capped: Option<Limits>,
     /// How the result is proven.
     pub method: Method,
     /// Documents, about.
     pub documents: u64,
     /// Their bytes, about.
     pub bytes: u64,
-}
-
-/// What a capped collection may hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CappedLimits {
-    /// Bytes of documents.
-    pub bytes: u64,
-    /// Documents, if limited.
-    pub documents: Option<u64>,
-}
-
-impl CappedLimits {
-    /// As a collection's options say them.
-    pub fn of(options: &[u8]) -> CappedLimits {
-        let limit = |name| raw::get(options, name).and_then(|f| f.number()).filter(|n| *n > 0.0);
-        CappedLimits {
-            bytes: limit("size").map_or(u64::MAX, |n| n as u64),
-            documents: limit("max").map(|n| n as u64),
-        }
-    }
-
-    /// Whether so many documents of so many bytes can be in it together: one alone may be larger (from 5.0 on).
-    pub fn hold(&self, documents: u64, bytes: u64) -> bool {
-        documents <= 1 || bytes <= self.bytes && self.documents.is_none_or(|max| documents <= max)
-    }
 }
 
 /// Something that is not restored, and why.
@@ -208,6 +184,15 @@ pub fn plan(
     Ok(plan)
 }
 
+/// What a capped collection may hold, as its options say.
+fn limits(options: &[u8]) -> Limits {
+    let limit = |name| raw::get(options, name).and_then(|f| f.number()).filter(|n| *n > 0.0);
+    Limits {
+        max_bytes: limit("size").map_or(u64::MAX, |n| n as u64),
+        max_docs: limit("max").map(|n| n as u64),
+    }
+}
+
 fn collection_plan(
     source: &SourceCollection,
     target: &Namespace,
@@ -215,7 +200,7 @@ fn collection_plan(
     version: ServerVersion,
 ) -> Result<CollectionPlan> {
     let options = source.options.as_bytes();
-    let capped = source.capped.then(|| CappedLimits::of(options));
+    let capped = source.capped.then(|| limits(options));
     // Server-facts: natural order on 8.2, _id order on 4.4 and 5.0; others were not seen.
     let method = match (source.capped, create::default_collation(options)) {
         (true, _) if version >= ServerVersion::new(8, 2) => Method::DbHashNatural,

@@ -17,8 +17,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Whether so many documents of so many bytes are within them: one alone always is.
-    fn hold(&self, docs: u64, bytes: u64) -> bool {
+    /// Whether so many documents of so many bytes can be there together: one alone may be larger (from 5.0 on).
+    pub fn hold(&self, docs: u64, bytes: u64) -> bool {
         docs <= 1 || bytes <= self.max_bytes && self.max_docs.is_none_or(|max| docs <= max)
     }
 }

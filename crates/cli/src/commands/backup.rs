@@ -3,31 +3,24 @@
 use std::process::ExitCode;
 
 use bygone_base::{ByteSize, ErrorKind, Result};
-use bygone_daemon::{Job, JobOptions, resynced_lately};
+use bygone_daemon::{Job, resynced_lately};
 use bygone_ingest::compact::CompactOptions;
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::{
-    source::{Kept, Wired, kept, wire},
+    source::{Wired, job_options, wire},
     up::{cancelled, spawn_report, taken_over},
 };
 use crate::{access::Part, args::BackupArgs, output::Output};
 
 /// Copies what is new since the last backup, takes a snapshot, keeps what the policy says.
 pub async fn run(args: BackupArgs, output: &Output) -> Result<ExitCode> {
-    let Kept { policy, schedule, tiers } = kept(&args.keep, None)?;
+    let options = job_options(&args.keep, None)?;
     let Wired { agent, progress, ingest, key, part, clock } =
-        wire(&args.source, &args.store, &policy, None).await?;
+        wire(&args.source, &args.store, &options.policy, None).await?;
     let mut tasks = JoinSet::new();
     let shutdown = super::on_signal(&mut tasks);
-    let options = JobOptions {
-        policy,
-        schedule,
-        tiers,
-        groom_delay: args.keep.groom_delay,
-        ..JobOptions::default()
-    };
     let Part { snapshots, oplog } = part;
     let (job, status) = Job::new(
         ingest.clone(),

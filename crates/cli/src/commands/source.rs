@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bygone_agent::{Agent, AgentOptions, MongoSource, Progress, Source as _, Wanted};
 use bygone_base::{Clock, Error, JobName, PartName, Result, SystemRng};
+use bygone_daemon::JobOptions;
 use bygone_ingest::{Ingest, Options, Stores};
 use bygone_oplog::{
     filter::{Filter, Mode},
@@ -133,17 +134,11 @@ fn filter(args: &SourceArgs) -> Result<Filter> {
     Ok(Filter::all())
 }
 
-/// What is kept, as it is asked for: seven days and one day of any second by default.
-pub struct Kept {
-    pub policy: Policy,
-    pub schedule: Schedule,
-    /// Whether the schedule's retention is asked for.
-    pub tiers: bool,
-}
-
+/// How a job runs and what it keeps, as it is asked for: seven days and one day of any second by default.
+///
 /// # Errors
 /// Usage: something is out of its limits.
-pub fn kept(args: &KeepArgs, interval: Option<Duration>) -> Result<Kept> {
+pub fn job_options(args: &KeepArgs, interval: Option<Duration>) -> Result<JobOptions> {
     let counts = [args.keep_daily, args.keep_weekly, args.keep_monthly, args.keep_yearly];
     let tiers = args.keep_every.is_some() || counts.iter().any(Option::is_some);
     let retention = Retention::default();
@@ -165,5 +160,6 @@ pub fn kept(args: &KeepArgs, interval: Option<Duration>) -> Result<Kept> {
         },
         window_secs: args.window.map_or(default.window_secs, |d| d.as_secs()),
     };
-    Ok(Kept { policy, schedule, tiers })
+    let groom_delay = args.groom_delay;
+    Ok(JobOptions { schedule, tiers, policy, groom_delay, ..JobOptions::default() })
 }

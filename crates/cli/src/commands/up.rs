@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use bygone_agent::{Agent, Phase, Progress};
 use bygone_base::{ByteSize, Error, ErrorKind, Result};
-use bygone_daemon::{Job, JobOptions, JobStatus};
+use bygone_daemon::{Job, JobStatus};
 use bygone_ingest::http::TlsFiles;
 use bygone_oplog::uplink::PartKey;
 use serde_json::json;
@@ -12,7 +12,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     shown::{Process, agent_json},
-    source::{Kept, Wired, kept, wire},
+    source::{Wired, job_options, wire},
 };
 use crate::{access::Part, args::UpArgs, output::Output};
 
@@ -21,18 +21,11 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// Runs until Ctrl-C.
 pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
-    let Kept { policy, schedule, tiers } = kept(&args.keep, Some(args.interval))?;
+    let options = job_options(&args.keep, Some(args.interval))?;
     let Wired { agent, progress, ingest, key, part, clock } =
-        wire(&args.source, &args.store, &policy, Some(args.flush)).await?;
+        wire(&args.source, &args.store, &options.policy, Some(args.flush)).await?;
     let mut signals = JoinSet::new();
     let shutdown = super::on_signal(&mut signals);
-    let options = JobOptions {
-        schedule,
-        tiers,
-        policy,
-        groom_delay: args.keep.groom_delay,
-        ..JobOptions::default()
-    };
     warn_of_delay(&args, output);
     let Part { snapshots, oplog } = part;
     let location = snapshots.repository().store().location();

@@ -218,7 +218,7 @@ fn methods_follow_what_servers_hash() {
         [Method::ReadNatural, Method::ReadAny, Method::DbHash]
     );
     let made = plan(&all, &facts(V8, &[]), &PlanOptions::default()).unwrap();
-    assert_eq!(made.collections[0].capped, Some(CappedLimits { bytes: 4096, documents: Some(7) }));
+    assert_eq!(made.collections[0].capped, Some(Limits { max_bytes: 4096, max_docs: Some(7) }));
 }
 
 #[test]
