@@ -1,6 +1,6 @@
 //! What a job is doing.
 
-use bygone_base::{OpTime, SnapshotId, Ts};
+use bygone_base::{OpTime, SnapshotId, Ts, UnixMillis};
 
 /// Where a job stands; the words continue the agent's phases of an initial sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,6 +50,8 @@ pub struct JobStatus {
     pub snapshot: Option<SnapshotId>,
     /// Its moment.
     pub snapshot_at: Option<Ts>,
+    /// When the next one is due, by our clock.
+    pub next_snapshot: Option<UnixMillis>,
     /// Snapshots taken by this process.
     pub taken: u64,
     /// The newest line for people: what was done or what is wrong.
