@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -26,6 +27,8 @@ pub struct Control {
     rng: Arc<dyn Rng>,
     /// Opened stores, by id: deriving a key is slow on purpose.
     pub(crate) repositories: tokio::sync::Mutex<HashMap<String, Repository>>,
+    /// Where files to be fetched lie.
+    downloads: Option<PathBuf>,
     /// Jobs that run in this process.
     running: Mutex<HashMap<Id, Arc<Running>>>,
 }
@@ -39,8 +42,22 @@ impl Control {
             clock,
             rng,
             repositories: tokio::sync::Mutex::default(),
+            downloads: None,
             running: Mutex::default(),
         }
+    }
+
+    /// With a folder for files to be fetched.
+    #[must_use]
+    pub fn with_downloads(self, folder: PathBuf) -> Control {
+        Control { downloads: Some(folder), ..self }
+    }
+
+    pub(crate) fn downloads(&self) -> Result<&Path> {
+        self.downloads.as_deref().ok_or_else(|| {
+            Error::unsupported("this server has no folder for files to be fetched")
+                .hint("give it a data folder")
+        })
     }
 
     /// The catalog.

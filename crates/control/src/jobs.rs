@@ -1,6 +1,6 @@
 //! Jobs: made, changed, started, stopped.
 
-use bygone_agent::SourceUri;
+use bygone_agent::{SourceUri, Wanted};
 use bygone_base::{Error, ErrorKind, JobName, Result};
 use bygone_catalog::{
     Id,
@@ -138,11 +138,7 @@ impl Control {
     fn source(&self, id: &Id, new: NewSource) -> Result<Source> {
         let uri = SourceUri::parse(&new.uri)?;
         filter(&new.include, &new.exclude)?;
-        if let Some(tag) = &new.member_tag
-            && !tag.contains('=')
-        {
-            return Err(Error::usage(format!("member tag {tag:?} is not NAME=VALUE")));
-        }
+        new.member_tag.as_deref().map(Wanted::tag).transpose()?;
         Ok(Source {
             shown: uri.to_string(),
             uri: self.seal().seal(&new.uri, &format!("job/{id}"), &**self.rng())?,

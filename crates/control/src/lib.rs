@@ -16,20 +16,32 @@
 //!
 //! Not here: who may ask (api, web), how bytes are stored and restored (the crates above).
 
+mod agents;
+pub mod alerts;
 mod by;
 mod control;
+mod disk;
+mod housekeeping;
+mod integrity;
 mod jobs;
 pub mod plan;
 mod restores;
+mod restoring;
 mod running;
 mod snapshots;
 mod stores;
+mod supervisor;
+mod terminate;
+mod usage;
 pub mod views;
 
+pub use agents::AgentGate;
 pub use by::By;
 pub use control::Control;
 pub use jobs::{JobEdit, NewJob, NewSource};
 pub use plan::Action;
 pub use restores::{NewDelivery, NewRestore};
+pub use restoring::Download;
 pub use snapshots::KeepUntil;
 pub use stores::{NewStore, Parts, repository};
+pub use supervisor::Supervisor;

@@ -1,6 +1,9 @@
 //! A job that runs in this process.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use bygone_catalog::record::Job as JobRecord;
 use bygone_daemon::{Job, JobPhase, JobStatus};
@@ -23,9 +26,36 @@ pub(crate) struct Running {
     pub(crate) job: Arc<Job>,
     /// Status of that.
     pub(crate) status: watch::Receiver<JobStatus>,
+    /// Requests for snapshots that were handed on.
+    served: AtomicU64,
 }
 
 impl Running {
+    pub(crate) fn new(
+        record: JobRecord,
+        key: PartKey,
+        ingest: Arc<Ingest>,
+        job: Arc<Job>,
+        status: watch::Receiver<JobStatus>,
+    ) -> Running {
+        let served = AtomicU64::new(record.requests.snapshot);
+        Running { record, key, ingest, job, status, served }
+    }
+
+    /// Whether it runs as the record has it now. (The source is the agent's.)
+    pub(crate) fn is_of(&self, record: &JobRecord) -> bool {
+        let own = &self.record;
+        own.schedule == record.schedule && own.stores == record.stores && own.set == record.set
+    }
+
+    /// Hands on what was asked for since it started.
+    pub(crate) fn serve_requests(&self, record: &JobRecord) {
+        let asked = record.requests.snapshot;
+        if self.served.swap(asked, Ordering::Relaxed) < asked {
+            self.job.request_snapshot();
+        }
+    }
+
     /// What it does now.
     pub(crate) fn live(&self) -> Live {
         let backup = self.status.borrow().clone();
@@ -49,6 +79,7 @@ impl Running {
             stored: part.chain.ts,
             lag_secs: u64::from(source.secs().saturating_sub(part.chain.ts.secs())),
             heard: part.heard,
+            skew_ms: if report.at.0 == 0 { 0 } else { report.at.since(part.heard) },
         })
     }
 }

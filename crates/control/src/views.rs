@@ -56,6 +56,8 @@ pub struct AgentLive {
     pub lag_secs: u64,
     /// When it was last heard, by our clock.
     pub heard: UnixMillis,
+    /// Its clock minus ours when it last reported.
+    pub skew_ms: i64,
 }
 
 /// A snapshot.

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     keep::keep,
     plan,
-    status::{JobPhase, JobStatus},
+    status::{Grooming, JobPhase, JobStatus},
 };
 
 /// A resync is asked for at most this often after one that led to no snapshot, ...
@@ -460,6 +460,9 @@ impl Job {
         };
         let done = groom_in(&stores, head.unpublished(), options).await?;
         tracing::info!(%done, "groomed");
+        let at = self.clock.now();
+        let bytes = done.bytes.saturating_sub(done.freed);
+        self.change(|s| s.groomed = Some(Grooming { at, bytes, living: done.living }));
         Ok(())
     }
 }

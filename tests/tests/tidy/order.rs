@@ -17,7 +17,7 @@ pub(crate) struct Package {
 }
 
 /// Outside libraries that only some crates may link.
-const MAY_LINK: [(&str, &[&str]); 9] = [
+const MAY_LINK: [(&str, &[&str]); 11] = [
     ("object_store", &["bygone-blockstore"]),
     (
         "mongodb",
@@ -33,10 +33,12 @@ const MAY_LINK: [(&str, &[&str]); 9] = [
     ("axum", &["bygone-ingest"]),
     ("hyper", &["bygone-ingest"]),
     ("hyper-util", &["bygone-ingest"]),
-    ("reqwest", &["bygone-agent"]),
+    ("reqwest", &["bygone-agent", "bygone-control"]),
     ("clap", &["bygone", "bygone-tests", "bygone-xtask"]),
     ("indicatif", &["bygone"]),
     ("rcgen", &["bygone-tests"]),
+    ("rusqlite", &["bygone-catalog"]),
+    ("lettre", &["bygone-control"]),
 ];
 
 /// What crates without I/O must not link.

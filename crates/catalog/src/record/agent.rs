@@ -20,6 +20,8 @@ pub struct Agent {
     pub last_conf: UnixMillis,
     /// Jobs that it serves; none: it stands by.
     pub serves: Vec<Id>,
+    /// Why it cannot serve a job, in a line.
+    pub problems: Vec<(Id, String)>,
     /// It said that it stops.
     pub left: bool,
 }
