@@ -58,7 +58,7 @@ pub(super) async fn prepare(
     let Parts { snapshots, oplog } = parts;
     let options = ViewOptions::default();
     let view = View::open(snapshots, oplog, &when, options, control.clock().clone()).await?;
-    let (version, set) = (view.source.version.clone(), view.source.set.clone());
+    let (version, set) = (view.manifest.source.version.clone(), view.manifest.source.set.clone());
     let documents = Arc::new(ViewDocuments::new(view)?);
     let name = file_name(job, restore, form)?;
     let target = folder.join(&name);

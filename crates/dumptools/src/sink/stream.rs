@@ -9,7 +9,8 @@ use std::{
 };
 
 use bygone_base::{Error, Result};
-use flate2::{read::MultiGzDecoder, write::GzEncoder};
+use flate2::read::MultiGzDecoder;
+use libdeflater::{CompressionLvl, Compressor};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
     task::{JoinHandle, spawn_blocking},
@@ -17,6 +18,9 @@ use tokio::{
 
 /// Bytes of a member before compression. Larger ones compress a little better and take more memory.
 const MEMBER: usize = 2 << 20;
+
+/// As small as the stock tools make it, and no slower than need be (docs/performance.md).
+const GZIP_LEVEL: i32 = 8;
 
 /// How files are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,10 +55,14 @@ impl Compression {
         match self {
             Compression::None => Ok(bytes.to_vec()),
             Compression::Gzip => {
-                room.reserve(bytes.len() * 5 / 8 + 64);
-                let mut encoder = GzEncoder::new(room, flate2::Compression::new(6));
-                let written = encoder.write_all(bytes).and_then(|()| encoder.finish());
-                written.map_err(|e| Error::io("compress with gzip", e))
+                let level = CompressionLvl::new(GZIP_LEVEL).unwrap_or_default();
+                let mut compressor = Compressor::new(level);
+                room.resize(compressor.gzip_compress_bound(bytes.len()), 0);
+                let written = compressor.gzip_compress(bytes, &mut room).map_err(|e| {
+                    Error::internal("a gzip member does not fit its bound").source(e)
+                })?;
+                room.truncate(written);
+                Ok(room)
             }
             Compression::Zstd => {
                 zstd::bulk::compress(bytes, 3).map_err(|e| Error::io("compress with zstd", e))
