@@ -118,9 +118,10 @@ impl Control {
         if known.as_ref().is_some_and(|row| row.value.project != *project) {
             return Err(Error::new(ErrorKind::Denied, "the agent belongs to another project"));
         }
-        let problems = call.found.iter().filter_map(|found| {
-            Some((found.job.parse::<Id>().ok()?, found.problem.clone()?))
-        });
+        let problems = call
+            .found
+            .iter()
+            .filter_map(|found| Some((found.job.parse::<Id>().ok()?, found.problem.clone()?)));
         let agent = Agent {
             id: call.agent.clone(),
             project: project.clone(),
@@ -135,7 +136,9 @@ impl Control {
         if known.is_none() {
             self.catalog().insert(&agent).await?;
             let message = format!("agent {} of {} began", agent.id, agent.host);
-            return self.event(&By::system(), Some(project), None, "BACKUP_AGENT_UP", message).await;
+            return self
+                .event(&By::system(), Some(project), None, "BACKUP_AGENT_UP", message)
+                .await;
         }
         let noted = self.catalog().change::<Agent>(&agent.id, |kept| {
             kept.clone_from(&agent);
@@ -145,7 +148,9 @@ impl Control {
         if call.leaving {
             self.free_leases(&call.agent, now).await?;
             let message = format!("agent {} of {} stopped", agent.id, agent.host);
-            return self.event(&By::system(), Some(project), None, "BACKUP_AGENT_LEFT", message).await;
+            return self
+                .event(&By::system(), Some(project), None, "BACKUP_AGENT_LEFT", message)
+                .await;
         }
         Ok(())
     }

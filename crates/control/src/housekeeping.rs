@@ -10,7 +10,7 @@ use bygone_catalog::{
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Control, alerts, integrity, restoring, usage};
+use crate::{Control, alerts, apart, integrity, restoring, usage};
 
 /// Restores at once.
 const RESTORES: usize = 2;
@@ -73,19 +73,15 @@ impl Housekeeping {
     fn seldom(&mut self, jobs: Vec<Job>) {
         let (control, stop) = (self.control.clone(), self.stop.clone());
         self.chores.spawn(async move {
-            let work = async {
-                control.forget_agents().await?;
-                restoring::clear_links(&control).await?;
-                usage::sample(&control, &jobs).await?;
-                integrity::check(&control, &jobs).await
-            };
-            tokio::select! {
-                done = work => {
-                    if let Err(error) = done {
-                        tracing::warn!(%error, "housekeeping failed, and is tried again");
-                    }
+            let chores = move || async move {
+                tokio::select! {
+                    done = chores(&control, &jobs) => done,
+                    () = stop.cancelled() => Ok(()),
                 }
-                () = stop.cancelled() => {}
+            };
+            let done = apart::run("housekeeping", chores).await;
+            if let Err(error) = done.and_then(|done| done) {
+                tracing::warn!(%error, "housekeeping failed, and is tried again");
             }
         });
     }
@@ -106,9 +102,14 @@ impl Housekeeping {
             let token = self.stop.child_token();
             self.tokens.insert(restore.id.clone(), token.clone());
             let (control, restore, job) = (self.control.clone(), restore.clone(), job.clone());
+            let id = restore.id.clone();
             self.restores.spawn(async move {
-                let id = restore.id.clone();
-                restoring::run(&control, &job, restore, &token).await;
+                let restoring = move || async move {
+                    restoring::run(&control, &job, restore, &token).await;
+                };
+                if let Err(error) = apart::run("a restore", restoring).await {
+                    tracing::warn!(restore = %id, %error, "a restore was cut off");
+                }
                 id
             });
         }
@@ -131,4 +132,11 @@ impl Housekeeping {
         while self.restores.join_next().await.is_some() {}
         while self.chores.join_next().await.is_some() {}
     }
+}
+
+async fn chores(control: &Control, jobs: &[Job]) -> Result<()> {
+    control.forget_agents().await?;
+    restoring::clear_links(control).await?;
+    usage::sample(control, jobs).await?;
+    integrity::check(control, jobs).await
 }

@@ -18,6 +18,7 @@
 
 mod agents;
 pub mod alerts;
+mod apart;
 mod by;
 mod control;
 mod disk;

@@ -219,7 +219,9 @@ impl Supervisor {
         let changed = changed.await?;
         let message = format!("{} is inactive: {deleted} objects deleted", job.cluster);
         let kind = "RS_STATE_CHANGED_AUDIT";
-        self.control.event(&By::system(), Some(&job.project), Some(&changed), kind, message).await?;
+        self.control
+            .event(&By::system(), Some(&job.project), Some(&changed), kind, message)
+            .await?;
         self.control.catalog().release(&lease, now).await
     }
 

@@ -93,6 +93,5 @@ pub fn encode(message: &impl Serialize) -> Result<Vec<u8>> {
 /// # Errors
 /// Usage: it is none.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes)
-        .map_err(|e| Error::usage(format!("this is no conf call: {e}")))
+    serde_json::from_slice(bytes).map_err(|e| Error::usage(format!("this is no conf call: {e}")))
 }

@@ -231,13 +231,8 @@ impl Fleet {
             ))
             .hint("make another job for it"));
         }
-        let (agent, progress) = Agent::new(
-            source,
-            self.uplink.clone(),
-            self.clock.clone(),
-            self.rng.clone(),
-            options,
-        );
+        let (agent, progress) =
+            Agent::new(source, self.uplink.clone(), self.clock.clone(), self.rng.clone(), options);
         let agent = cell.agent.get_or_init(|| Arc::new(agent));
         let ended = agent.run(&cell.stop).await;
         drop(progress);

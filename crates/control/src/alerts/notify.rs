@@ -95,9 +95,8 @@ async fn mail(control: &Control, smtp: &Smtp, alert: &Alert) -> Result<()> {
         message = message.to(to.parse().map_err(|_| bad("a receiver"))?);
     }
     let text = format!("{}\n\nsince {}\n", alert.message, alert.created.to_rfc3339_seconds());
-    let message = message
-        .body(text)
-        .map_err(|e| Error::usage("the mail cannot be written").source(e))?;
+    let message =
+        message.body(text).map_err(|e| Error::usage("the mail cannot be written").source(e))?;
     let mut transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(&smtp.url)
         .map_err(|e| Error::usage("the URL of the mail server is wrong").source(e))?;
     if let (Some(user), Some(password)) = (&smtp.user, &smtp.password) {

@@ -122,7 +122,8 @@ fn of_job(job: &JobFacts, limits: &Thresholds, now: UnixMillis) -> Vec<Condition
     let heard = job.agent_heard.unwrap_or(job.since).max(job.since);
     if past(now, heard, limits.agent_down_secs) {
         let since = heard.to_rfc3339_seconds();
-        let message = format!("no agent serves {name} since {since}: start one, or look at its log");
+        let message =
+            format!("no agent serves {name} since {since}: start one, or look at its log");
         say(AlertKind::BackupAgentDown, message);
     }
     let ran = job.daemon_until.unwrap_or(job.since).max(job.since);
@@ -156,12 +157,12 @@ fn of_job(job: &JobFacts, limits: &Thresholds, now: UnixMillis) -> Vec<Condition
     }
     let skew = job.skew_ms.unsigned_abs() / 1000;
     if skew > limits.clock_skew_secs {
-        let message = format!("the clock of the agent of {name} differs by {skew} s from the server's");
+        let message =
+            format!("the clock of the agent of {name} differs by {skew} s from the server's");
         say(AlertKind::ClockSkew, message);
     }
     wrong
 }
-
 
 fn of_store(store: &StoreFacts, limits: &Thresholds, now: UnixMillis) -> Vec<Condition> {
     let mut wrong = Vec::new();

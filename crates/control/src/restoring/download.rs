@@ -71,8 +71,7 @@ pub(super) async fn prepare(
             (Place::Directory(dump.clone()), Names { include, ..Names::default() })
         }
     };
-    let compression =
-        if *form == Form::Archive { Compression::Gzip } else { Compression::None };
+    let compression = if *form == Form::Archive { Compression::Gzip } else { Compression::None };
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let options =
         export::Options { rules: rules(&names)?, place, compression, parallel: 2, threads };
@@ -110,9 +109,9 @@ fn file_name(job: &Job, restore: &RestoreJob, form: &Form) -> Result<String> {
         Form::Archive => format!("{base}.archive.gz"),
         Form::Tar => format!("{base}.tar.gz"),
         Form::Collection { namespace } => {
-            let (_, collection) = namespace.split_once('.').ok_or_else(|| {
-                Error::usage(format!("{namespace:?} is not DATABASE.COLLECTION"))
-            })?;
+            let (_, collection) = namespace
+                .split_once('.')
+                .ok_or_else(|| Error::usage(format!("{namespace:?} is not DATABASE.COLLECTION")))?;
             let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
             format!("{base}-{}.bson", collection.chars().map(plain).take(100).collect::<String>())
         }
@@ -229,7 +228,8 @@ pub(crate) async fn clear_links(control: &Control) -> Result<()> {
             Delivery::Http { expires, .. } => *expires <= now || is_used_up(&restore.delivery),
             Delivery::Automated { .. } => false,
         };
-        let ended = ended || matches!(restore.status, RestoreStatus::Broken | RestoreStatus::Killed);
+        let ended =
+            ended || matches!(restore.status, RestoreStatus::Broken | RestoreStatus::Killed);
         if ended && restore.status != RestoreStatus::InProgress {
             remove(&folder.join(restore.id.as_str()))?;
         }

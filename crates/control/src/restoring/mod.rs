@@ -11,9 +11,7 @@ use bygone_catalog::{
 };
 use bygone_groom::lease;
 use bygone_head::{View, ViewOptions, choose};
-use bygone_restore::{
-    Documents as _, PlanOptions, RunOptions, Target, ViewDocuments, plan,
-};
+use bygone_restore::{Documents as _, PlanOptions, RunOptions, Target, ViewDocuments, plan};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -100,12 +98,8 @@ async fn into_server(
     let Delivery::Automated { drop, onto_source, .. } = restore.delivery else {
         return Err(Error::internal("a download is no restore into a server"));
     };
-    let options = PlanOptions {
-        rules: rules(&restore.names)?,
-        drop,
-        onto_source,
-        verify: restore.verify,
-    };
+    let options =
+        PlanOptions { rules: rules(&restore.names)?, drop, onto_source, verify: restore.verify };
     let clock = control.clock().clone();
     let target = Target::connect(uri, clock.clone()).await?;
     let facts = target.facts().await?;
@@ -201,13 +195,13 @@ async fn note_end(control: &Control, job: &Job, id: &Id, done: Result<Outcome>) 
         RestoreStatus::Killed => "RESTORE_CANCELLED",
         _ => "RESTORE_FAILED",
     };
-    let message = format!("restore of {} as of {}: {}", job.cluster, restore.moment, restore.message);
+    let message =
+        format!("restore of {} as of {}: {}", job.cluster, restore.moment, restore.message);
     control.event(&By::system(), Some(&job.project), Some(job), kind, message).await
 }
 
 fn finish(restore: &mut RestoreJob, outcome: &Outcome) {
-    restore.status =
-        if outcome.differs { RestoreStatus::Broken } else { RestoreStatus::Finished };
+    restore.status = if outcome.differs { RestoreStatus::Broken } else { RestoreStatus::Finished };
     restore.message.clone_from(&outcome.message);
     if outcome.differs {
         restore.message += "; the target's dbHash or catalogue differs: see the proof";

@@ -140,7 +140,8 @@ async fn bodies_are_bounded_and_damaged_ones_refused() {
 #[tokio::test]
 async fn a_busy_server_says_come_back_instead_of_growing() {
     let w = World::new().await;
-    let running = serve(w.ingest(), ServeOptions { body_memory: 1024, ..ServeOptions::default() }).await;
+    let running =
+        serve(w.ingest(), ServeOptions { body_memory: 1024, ..ServeOptions::default() }).await;
     let uplink = Arc::new(running.client());
     // A request that announces its body and never sends it holds the memory.
     let held = hold_body(running.address).await;
@@ -190,7 +191,9 @@ async fn hold_body(address: SocketAddr) -> JoinSet<()> {
 async fn an_address_that_others_reach_needs_tls() {
     let w = World::new().await;
     let address = "0.0.0.0:0".parse().unwrap();
-    let error = Server::bind(address, gate(w.ingest()), system_clock(), ServeOptions::default()).await.unwrap_err();
+    let error = Server::bind(address, gate(w.ingest()), system_clock(), ServeOptions::default())
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(error.to_string().contains("TLS"));
 }
