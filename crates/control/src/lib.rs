@@ -16,6 +16,7 @@
 //!
 //! Not here: who may ask (api, web), how bytes are stored and restored (the crates above).
 
+mod acknowledge;
 mod by;
 mod control;
 mod jobs;
@@ -23,6 +24,7 @@ pub mod plan;
 mod restores;
 mod running;
 mod snapshots;
+mod source;
 mod stores;
 pub mod views;
 
