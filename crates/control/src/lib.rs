@@ -16,6 +16,7 @@
 //!
 //! Not here: who may ask (api, web), how bytes are stored and restored (the crates above).
 
+mod acknowledge;
 mod agents;
 pub mod alerts;
 mod apart;
@@ -30,6 +31,7 @@ mod restores;
 mod restoring;
 mod running;
 mod snapshots;
+mod source;
 mod stores;
 mod supervisor;
 mod terminate;
