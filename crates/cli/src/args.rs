@@ -52,6 +52,10 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Free what no snapshot and no point-in-time window needs
     Groom(GroomArgs),
+    /// Run the backup server: ingest, daemon, API and dashboard; agents connect to it
+    Server(ServerArgs),
+    /// Run an agent on another host: it gets its work from the server
+    Agent(AgentArgs),
     /// Make and rotate encryption keys
     #[command(subcommand)]
     Key(KeyCommand),
@@ -206,6 +210,26 @@ pub struct UpArgs {
     /// Private key (PEM) for --listen
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ServerArgs {
+    /// Configuration file (docs/operating.md says what it may hold)
+    #[arg(long, env = "BYGONE_CONFIG", value_name = "FILE", default_value = "bygone.toml")]
+    pub config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    /// The server: https://host:port, or http:// on the same host
+    #[arg(long, env = "BYGONE_SERVER", value_name = "URL")]
+    pub server: String,
+    /// File with the agent key of a project (or BYGONE_AGENT_KEY)
+    #[arg(long, env = "BYGONE_AGENT_KEY_FILE", value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// Trust these certificates (PEM) instead of the system's
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use bygone_catalog::{
     record::{Alert, Event, Job, Project, Settings},
 };
 
-use crate::{By, running::Running};
+use crate::{By, running::Running, views::Live};
 
 /// How many events one page shows at most.
 const EVENTS: u32 = 500;
@@ -96,6 +96,17 @@ impl Control {
 
     pub(crate) fn all_running(&self) -> std::sync::MutexGuard<'_, HashMap<Id, Arc<Running>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The jobs that run in this process, and what they do.
+    pub fn live(&self) -> Vec<(Job, Live)> {
+        let mut live: Vec<_> = self
+            .all_running()
+            .values()
+            .map(|running| (running.record.clone(), running.live()))
+            .collect();
+        live.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+        live
     }
 
     /// All projects.

@@ -9,6 +9,7 @@
 
 mod agent;
 mod bad_input;
+mod control;
 mod damage;
 mod dump;
 mod filters;

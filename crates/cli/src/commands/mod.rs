@@ -1,11 +1,13 @@
 //! One file per command.
 
+mod agent;
 mod backup;
 mod export;
 mod groom;
 mod keep;
 mod key;
 mod restore;
+mod server;
 mod shown;
 mod snapshots;
 mod source;
@@ -27,6 +29,8 @@ use crate::{
 pub async fn run(cli: Cli, output: &Output) -> Result<ExitCode> {
     match cli.command {
         Command::Up(args) => up::run(args, output).await,
+        Command::Server(args) => server::run(args, output).await,
+        Command::Agent(args) => agent::run(args, output).await,
         Command::Backup(args) => backup::run(args, output).await,
         Command::Status(args) => status::run(args, output).await,
         Command::Snapshots(args) => snapshots::run(args, output).await,

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bygone_agent::{Agent, AgentOptions, MongoSource, Progress, Wanted, source::set_name};
-use bygone_base::{Clock, Error, JobName, PartName, Result, SystemRng};
+use bygone_base::{Clock, Error, JobName, Result, SystemRng};
 use bygone_daemon::JobOptions;
 use bygone_ingest::{Ingest, Options, Stores};
 use bygone_oplog::{
