@@ -6,7 +6,7 @@ use bygone_control::By;
 
 use crate::{
     Access,
-    access::{hash, line, not_found},
+    access::{line, not_found},
 };
 
 /// An agent key, without its secret.

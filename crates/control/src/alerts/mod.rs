@@ -77,12 +77,7 @@ async fn make(control: &Control, change: Change, now: UnixMillis) -> Result<()> 
 }
 
 /// Tells it once; what fails is tried again at the next look.
-async fn tell(
-    control: &Control,
-    settings: &Settings,
-    alert: Alert,
-    now: UnixMillis,
-) -> Result<()> {
+async fn tell(control: &Control, settings: &Settings, alert: Alert, now: UnixMillis) -> Result<()> {
     if let Err(error) = notify::tell(control, settings, &alert).await {
         tracing::warn!(alert = %alert.id, %error, "an alert could not be told");
         return Ok(());
