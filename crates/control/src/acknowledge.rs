@@ -25,6 +25,17 @@ impl Control {
         by: &By,
     ) -> Result<Alert> {
         self.within::<Alert>(project, id.as_str()).await?;
+        self.acknowledge_any(id, until, comment, by).await
+    }
+
+    /// As [`Control::acknowledge`], for any alert: those of stores and of the server belong to no project.
+    pub async fn acknowledge_any(
+        &self,
+        id: &Id,
+        until: UnixMillis,
+        comment: &str,
+        by: &By,
+    ) -> Result<Alert> {
         if comment.chars().count() > COMMENT {
             return Err(Error::usage(format!("a comment has at most {COMMENT} characters")));
         }
@@ -50,7 +61,8 @@ impl Control {
             AlertStatus::Acknowledged => ("ALERT_ACKNOWLEDGED_AUDIT", "acknowledged"),
             _ => ("ALERT_UNACKNOWLEDGED_AUDIT", "no longer acknowledged"),
         };
-        self.event(by, Some(project), None, kind, format!("alert {id} {what}")).await?;
+        let project = changed.project.as_ref();
+        self.event(by, project, None, kind, format!("alert {id} {what}")).await?;
         Ok(changed)
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct Package {
 }
 
 /// Outside libraries that only some crates may link.
-const MAY_LINK: [(&str, &[&str]); 11] = [
+const MAY_LINK: [(&str, &[&str]); 12] = [
     ("object_store", &["bygone-blockstore"]),
     (
         "mongodb",
@@ -30,7 +30,7 @@ const MAY_LINK: [(&str, &[&str]); 11] = [
             "bygone-xtask",
         ],
     ),
-    ("axum", &["bygone-ingest"]),
+    ("axum", &["bygone-ingest", "bygone-web"]),
     ("hyper", &["bygone-ingest"]),
     ("hyper-util", &["bygone-ingest"]),
     ("reqwest", &["bygone-agent", "bygone-control"]),
@@ -38,6 +38,7 @@ const MAY_LINK: [(&str, &[&str]); 11] = [
     ("indicatif", &["bygone"]),
     ("rcgen", &["bygone-tests"]),
     ("rusqlite", &["bygone-catalog"]),
+    ("maud", &["bygone-web"]),
     ("lettre", &["bygone-control"]),
 ];
 

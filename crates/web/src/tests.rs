@@ -1,0 +1,1 @@
+//! The routes, driven in process.
