@@ -251,7 +251,6 @@ fn options(job: &Record) -> Result<JobOptions> {
             window_secs: job.schedule.window_secs,
             keep_last: None,
             keep_within_secs: None,
-            ..Policy::default()
         },
         ..JobOptions::default()
     })

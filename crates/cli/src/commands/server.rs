@@ -1,6 +1,6 @@
 //! `bygone server`: ingest, daemon, API and dashboard; agents come from elsewhere.
 
-mod config;
+pub mod config;
 
 use std::{path::Path, process::ExitCode, sync::Arc};
 
@@ -20,10 +20,7 @@ use crate::{access, args::ServerArgs, output::Output};
 /// Runs until Ctrl-C.
 pub async fn run(args: ServerArgs, output: &Output) -> Result<ExitCode> {
     let config = Config::read(&args.config)?;
-    let control = Arc::new(open(&config.data)?);
-    for store in &config.store {
-        ensure_store(&control, store.wanted()).await?;
-    }
+    let control = open(&config).await?;
     let who = Arc::new(Access::new(control.clone()));
     let mut signals = JoinSet::new();
     let shutdown = super::on_signal(&mut signals);
@@ -46,8 +43,16 @@ pub async fn run(args: ServerArgs, output: &Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The control plane over the catalog in a folder.
-pub fn open(data: &Path) -> Result<Control> {
+/// The control plane of a configuration, with its stores.
+pub async fn open(config: &Config) -> Result<Arc<Control>> {
+    let control = Arc::new(in_folder(&config.data)?);
+    for store in &config.store {
+        ensure_store(&control, store.wanted()).await?;
+    }
+    Ok(control)
+}
+
+fn in_folder(data: &Path) -> Result<Control> {
     let io = |e| Error::io(format!("make {}", data.display()), e);
     std::fs::create_dir_all(data).map_err(io)?;
     let clock = access::clock();

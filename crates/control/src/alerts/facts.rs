@@ -49,7 +49,10 @@ async fn of_job(control: &Control, job: &Job, agents: &[Agent]) -> Result<JobFac
         cluster: job.cluster.clone(),
         since: job.since,
         agent_heard: serving.map(|agent| agent.last_conf).max(),
-        agent_problem: problem.filter(|(id, _)| *id == job.id).map(|(_, why)| why.clone()).last(),
+        agent_problem: problem
+            .filter(|(id, _)| *id == job.id)
+            .map(|(_, why)| why.clone())
+            .next_back(),
         daemon_until: lease.map(|row| row.value.until),
         synced: backup.is_some_and(|backup| backup.phase == JobPhase::Complete),
         behind_secs: behind,

@@ -3,6 +3,7 @@
 mod alerts;
 mod lifecycle;
 mod processes;
+mod rebuilt;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
