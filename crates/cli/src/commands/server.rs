@@ -1,5 +1,6 @@
 //! `bygone server`: ingest, daemon, API and dashboard; agents come from elsewhere.
 
+mod certificate;
 pub mod config;
 
 use std::{path::Path, process::ExitCode, sync::Arc};
@@ -9,7 +10,7 @@ use bygone_agent::fleet::{Fleet, MongoSources};
 use bygone_base::{Error, Result, SystemRng};
 use bygone_catalog::{Catalog, Seal, Sqlite, record::Store};
 use bygone_control::{AgentGate, By, Control, Local, NewStore, Supervisor};
-use bygone_ingest::http::{ServeOptions, Server, TlsFiles};
+use bygone_ingest::http::{ServeOptions, Server};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -24,7 +25,7 @@ pub async fn run(args: ServerArgs, output: &Output) -> Result<ExitCode> {
     let who = Arc::new(Access::new(control.clone()));
     let mut signals = JoinSet::new();
     let shutdown = super::on_signal(&mut signals);
-    let server = listen(&config, &control, &who).await?;
+    let server = listen(&config, &control, &who, output).await?;
     greet(&config, &control, &who, &server, output).await?;
     let supervisor = Supervisor::new(control.clone());
     let local = local_agents(&control, config.agent).await?;
@@ -75,15 +76,26 @@ async fn ensure_store(control: &Control, wanted: NewStore) -> Result<()> {
     stored.map(|_| ()).map_err(|e| e.within(format!("store {id} of the configuration")))
 }
 
-async fn listen(config: &Config, control: &Arc<Control>, who: &Arc<Access>) -> Result<Server> {
+async fn listen(
+    config: &Config,
+    control: &Arc<Control>,
+    who: &Arc<Access>,
+    output: &Output,
+) -> Result<Server> {
     let address = config
         .listen
         .parse()
         .map_err(|_| Error::usage(format!("listen = {:?} is not ADDRESS:PORT", config.listen)))?;
-    let tls = config
-        .tls
-        .as_ref()
-        .map(|tls| TlsFiles { certificate: tls.certificate.clone(), key: tls.key.clone() });
+    let host = super::agent::host();
+    let made = config.tls.as_ref().map(|tls| certificate::files(tls, &config.data, &host));
+    let (tls, fingerprint) = made.transpose()?.unzip();
+    if let Some(print) = fingerprint.flatten() {
+        output.event(
+            "certificate",
+            format!("this server's own certificate has the SHA-256 fingerprint {print}"),
+            json!({"sha256": print}),
+        );
+    }
     let shown = Arc::new(Board::new(control.clone()));
     let also = bygone_web::router(control.clone(), who.clone());
     let options = ServeOptions { tls, shown: Some(shown), also, ..ServeOptions::default() };
