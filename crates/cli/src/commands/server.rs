@@ -80,8 +80,8 @@ async fn listen(config: &Config, control: &Arc<Control>, who: &Arc<Access>) -> R
         .as_ref()
         .map(|tls| TlsFiles { certificate: tls.certificate.clone(), key: tls.key.clone() });
     let shown = Arc::new(Board::new(control.clone()));
-    let _ = who;
-    let options = ServeOptions { tls, shown: Some(shown), ..ServeOptions::default() };
+    let also = bygone_web::router(control.clone(), who.clone());
+    let options = ServeOptions { tls, shown: Some(shown), also, ..ServeOptions::default() };
     Server::bind(address, AgentGate::new(control.clone()), control.clock().clone(), options).await
 }
 
