@@ -2,7 +2,7 @@
 
 use bygone_base::{Result, UnixMillis};
 use bygone_catalog::{
-    Page,
+    Id, Page,
     record::{Integrity, Job, JobState},
 };
 use bygone_groom::{
@@ -37,6 +37,16 @@ pub(crate) async fn check(control: &Control, jobs: &[Job]) -> Result<()> {
     match overdue.first() {
         Some((_, job)) => check_job(control, job).await.map(|_| ()),
         None => Ok(()),
+    }
+}
+
+impl Control {
+    /// The newest check of what a job stores.
+    ///
+    /// # Errors
+    /// `NotFound`, also where the job is another project's.
+    pub async fn newest_check(&self, project: &Id, job: &Id) -> Result<Option<Integrity>> {
+        newest(self, &self.job_record(project, job).await?).await
     }
 }
 
