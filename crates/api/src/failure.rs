@@ -14,7 +14,7 @@ use crate::schema::JsonSchema;
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) status: StatusCode,
-    code: String,
+    code: &'static str,
     detail: String,
     hint: Option<String>,
     parameters: Vec<String>,
@@ -41,10 +41,14 @@ pub(crate) struct ErrorDocument {
 }
 
 impl Failure {
-    pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Failure {
+    pub(crate) fn new(
+        status: StatusCode,
+        code: &'static str,
+        detail: impl Into<String>,
+    ) -> Failure {
         Failure {
             status,
-            code: code.to_owned(),
+            code,
             detail: detail.into(),
             hint: None,
             parameters: Vec::new(),
@@ -58,12 +62,12 @@ impl Failure {
     }
 
     /// There is none; also where it is somebody else's.
-    pub(crate) fn not_found(code: &str, what: &str) -> Failure {
+    pub(crate) fn not_found(code: &'static str, what: &str) -> Failure {
         Failure::new(StatusCode::NOT_FOUND, code, format!("there is no such {what}"))
     }
 
     /// It is not possible as things stand.
-    pub(crate) fn conflict(code: &str, detail: impl Into<String>) -> Failure {
+    pub(crate) fn conflict(code: &'static str, detail: impl Into<String>) -> Failure {
         Failure::new(StatusCode::CONFLICT, code, detail)
     }
 
@@ -97,18 +101,18 @@ impl Failure {
 
     /// A conflict gets this code: the resource knows better what it is about.
     #[must_use]
-    pub(crate) fn conflict_is(mut self, code: &str) -> Failure {
+    pub(crate) fn conflict_is(mut self, code: &'static str) -> Failure {
         if self.status == StatusCode::CONFLICT {
-            code.clone_into(&mut self.code);
+            self.code = code;
         }
         self
     }
 
     /// What was not found gets this code.
     #[must_use]
-    pub(crate) fn missing_is(mut self, code: &str) -> Failure {
+    pub(crate) fn missing_is(mut self, code: &'static str) -> Failure {
         if self.status == StatusCode::NOT_FOUND {
-            code.clone_into(&mut self.code);
+            self.code = code;
         }
         self
     }
@@ -119,7 +123,7 @@ impl Failure {
             reason: self.status.canonical_reason().unwrap_or_default().to_owned(),
             detail: self.detail.clone(),
             hint: self.hint.clone(),
-            error_code: self.code.clone(),
+            error_code: self.code.to_owned(),
             parameters: self.parameters.clone(),
         }
     }

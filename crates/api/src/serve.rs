@@ -59,12 +59,10 @@ async fn answer(
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let query = match query(&parts) {
-        Ok(query) => query,
-        Err(failure) => return failure.into_response(),
-    };
+    let query = query(&parts);
     let flag = |name: &str| {
-        route.style == Style::V1 && query.get(name).is_some_and(|value| value == "true")
+        let said = query.as_ref().ok().and_then(|query| query.get(name));
+        route.style == Style::V1 && said.is_some_and(|value| value == "true")
     };
     let (pretty, envelope) = (flag("pretty"), flag("envelope"));
     match perform(shared, route, params, &parts, query, body).await {
@@ -92,10 +90,11 @@ async fn perform(
     route: &Route,
     params: Option<RawPathParams>,
     parts: &Parts,
-    query: HashMap<String, String>,
+    query: Result<HashMap<String, String>, Failure>,
     body: Body,
 ) -> Result<Reply, Failure> {
     let who = shared.auth.who(parts, route.style == Style::V2).await?;
+    let query = query?;
     let params = params.ok_or_else(|| Failure::not_found("RESOURCE_NOT_FOUND", "page"))?;
     let path: HashMap<String, String> =
         params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();

@@ -125,12 +125,24 @@ fn config(call: &Call, view: JobView) -> BackupConfig {
         encryption_enabled: false,
         provisioned: job.state != JobState::Inactive,
         snapshot_store: store(&job),
-        excluded_namespaces: job.source.exclude,
-        included_namespaces: job.source.include,
+        excluded_namespaces: shown(job.source.exclude),
+        included_namespaces: shown(job.source.include),
         preferred_member: job.source.member,
         group_id: job.project.into(),
         cluster_id: job.id.into(),
     }
+}
+
+/// Ops Manager names a whole database by its name, where a pattern here is `database.*`.
+fn shown(patterns: Vec<String>) -> Vec<String> {
+    let name = |pattern: String| pattern.strip_suffix(".*").map_or(pattern.clone(), str::to_owned);
+    patterns.into_iter().map(name).collect()
+}
+
+fn patterns(names: Option<&Vec<String>>, old: &[String]) -> Vec<String> {
+    let pattern =
+        |name: &String| if name.contains('.') { name.clone() } else { format!("{name}.*") };
+    names.map_or_else(|| old.to_vec(), |names| names.iter().map(pattern).collect())
 }
 
 fn store(job: &Job) -> SnapshotStore {
@@ -216,8 +228,8 @@ fn edit(call: &Call, body: &ConfigPatch, job: &Job) -> Result<Option<JobEdit>, F
         }
         _ => None,
     };
-    let include = body.included_namespaces.clone().unwrap_or_else(|| job.source.include.clone());
-    let exclude = body.excluded_namespaces.clone().unwrap_or_else(|| job.source.exclude.clone());
+    let include = patterns(body.included_namespaces.as_ref(), &job.source.include);
+    let exclude = patterns(body.excluded_namespaces.as_ref(), &job.source.exclude);
     let filter = (include != job.source.include || exclude != job.source.exclude)
         .then_some((include, exclude));
     if filter.is_none() && member.is_none() && body.sync_source.is_none() {

@@ -25,8 +25,16 @@ pub(crate) struct AgentEntryBody {
     last_conf: String,
     /// Jobs that it serves; none: it stands by.
     serves: Vec<String>,
+    /// Why it cannot serve a job.
+    problems: Vec<ProblemBody>,
     /// It said that it stops.
     left: bool,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ProblemBody {
+    job: String,
+    problem: String,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -78,6 +86,7 @@ pub(super) fn routes() -> Vec<Route> {
 async fn list(call: Call) -> Result<Vec<AgentEntryBody>, Failure> {
     let scope = Some(call.project()?.as_str());
     let agents: Vec<Agent> = call.control.catalog().all(scope).await?;
+    let problem = |(job, problem)| ProblemBody { job: String::from(job), problem };
     let body = |agent: Agent| AgentEntryBody {
         id: agent.id,
         host: agent.host,
@@ -85,6 +94,7 @@ async fn list(call: Call) -> Result<Vec<AgentEntryBody>, Failure> {
         started: time::text(agent.started),
         last_conf: time::text(agent.last_conf),
         serves: agent.serves.into_iter().map(String::from).collect(),
+        problems: agent.problems.into_iter().map(problem).collect(),
         left: agent.left,
     };
     Ok(agents.into_iter().map(body).collect())

@@ -92,7 +92,7 @@ struct Telling {
 /// Looks every second and tells what is new. It is polled by the connection: when that goes, this does.
 fn told(control: Arc<Control>, look: Look) -> Body {
     let telling = Telling { control, look, last: String::new(), looks: 0, quiet: 0, ended: false };
-    Body::from_stream(stream::unfold(telling, |telling| next(telling)))
+    Body::from_stream(stream::unfold(telling, next))
 }
 
 async fn next(mut telling: Telling) -> Option<(Result<String, std::convert::Infallible>, Telling)> {

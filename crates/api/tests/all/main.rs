@@ -1,5 +1,7 @@
 //! The API, driven in process over a catalog in memory.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test")]
+
 mod document;
 mod fuzz;
 mod isolation;

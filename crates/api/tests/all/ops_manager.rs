@@ -93,6 +93,9 @@ async fn a_configuration_is_changed_and_can_be_sent_back() {
     let patch = async |body: Value| site.owner.patch(&site.config(""), body).await;
     let filtered = patch(json!({ "excludedNamespaces": ["tmp", "shop.carts"] })).await.is(200);
     assert_eq!(filtered["excludedNamespaces"], json!(["tmp", "shop.carts"]));
+    // Whole databases are patterns elsewhere.
+    let job = site.owner.get(&format!("/api/v2/projects/{}/jobs", site.group)).await.is(200);
+    assert_eq!(job[0]["source"]["exclude"], json!(["tmp.*", "shop.carts"]));
     // Back as it was read, and nothing changes.
     assert_eq!(patch(filtered.clone()).await.is(200), filtered);
     site.status("STARTED").await.is(200);
@@ -279,7 +282,7 @@ async fn agents_are_active_standing_by_or_gone() {
             "last_conf": now,
             "serves": if serves { vec![site.cluster.clone()] } else { Vec::new() },
             "left": left,
-            "clock_skew_ms": 0,
+            "problems": [],
         });
         let agent: Agent = serde_json::from_value(agent).unwrap();
         site.world.control.catalog().insert(&agent).await.unwrap();

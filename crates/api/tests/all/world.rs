@@ -192,6 +192,10 @@ impl Client {
         from: Option<SocketAddr>,
     ) -> Answer {
         let challenge = send(&self.app, request(method, path, "")).await;
+        if challenge.challenges().is_empty() {
+            // Nothing is there that would ask who it is.
+            return challenge;
+        }
         let proof = self.proof(&challenge, method, path);
         let mut request = request(method, path, body);
         request.headers_mut().insert(header::AUTHORIZATION, proof.parse().unwrap());
@@ -235,9 +239,6 @@ impl Client {
 
 /// A restore by a link that waits.
 pub(crate) async fn restore(world: &World, project: &Id, job: &str) -> Id {
-    use bygone_catalog::record::{
-        Actor, Delivery, Form, Names, Progress, RestoreJob, RestoreStatus,
-    };
     let restore = RestoreJob {
         id: world.control.new_id(),
         project: project.clone(),
