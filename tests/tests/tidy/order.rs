@@ -30,7 +30,7 @@ const MAY_LINK: [(&str, &[&str]); 12] = [
             "bygone-xtask",
         ],
     ),
-    ("axum", &["bygone-ingest", "bygone-web"]),
+    ("axum", &["bygone-ingest", "bygone-api", "bygone-web"]),
     ("hyper", &["bygone-ingest"]),
     ("hyper-util", &["bygone-ingest"]),
     ("reqwest", &["bygone-agent", "bygone-control"]),

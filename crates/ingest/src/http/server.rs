@@ -5,7 +5,7 @@ use std::{
     fmt, future::Future, net::SocketAddr, path::PathBuf, pin::pin, sync::Arc, time::Duration,
 };
 
-use axum::Router;
+use axum::{Router, http::uri::Scheme};
 use bygone_base::{Clock, Error, ErrorKind, Result};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -51,7 +51,7 @@ pub struct ServeOptions {
     pub body_memory: usize,
     /// What is shown of the process that serves.
     pub shown: Option<Arc<dyn Shown>>,
-    /// What else is served. A request carries its client's `SocketAddr` as an extension.
+    /// What else is served. A request carries its client's `SocketAddr` and the URI's `Scheme` as extensions.
     pub also: Router,
 }
 
@@ -214,7 +214,9 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = TowerToHyperService::new(self.router.layer(axum::Extension(self.peer)));
+        let scheme = if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+        let router = self.router.layer(axum::Extension(self.peer)).layer(axum::Extension(scheme));
+        let service = TowerToHyperService::new(router);
         let mut builder = hyper_util::server::conn::auto::Builder::new(self.executor);
         // Agents speak HTTP/2; what scrapes and probes speaks HTTP/1.1.
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE);
