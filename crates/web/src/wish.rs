@@ -378,7 +378,7 @@ mod tests {
         ));
         let told = wish.told("prod").into_string();
         assert!(
-            !told.contains("secret") && told.contains("//h") && told.contains("dropped first"),
+            !told.contains("secret") && told.contains("u:***@h") && told.contains("dropped first"),
             "{told}"
         );
         assert!(Wish::read(&form(&[("where", "server")]), NOW).is_err());
