@@ -51,7 +51,7 @@ impl Control {
 }
 
 /// The newest check of a job.
-pub(crate) async fn newest(control: &Control, job: &Job) -> Result<Option<Integrity>> {
+async fn newest(control: &Control, job: &Job) -> Result<Option<Integrity>> {
     let page = Page {
         scope: Some(job.project.as_str().to_owned()),
         newest_first: true,
@@ -62,7 +62,7 @@ pub(crate) async fn newest(control: &Control, job: &Job) -> Result<Option<Integr
 }
 
 /// Checks one job now.
-pub(crate) async fn check_job(control: &Control, job: &Job) -> Result<Integrity> {
+async fn check_job(control: &Control, job: &Job) -> Result<Integrity> {
     let mut check = Integrity {
         id: control.new_id(),
         project: job.project.clone(),
