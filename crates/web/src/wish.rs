@@ -1,5 +1,6 @@
 //! What somebody wants restored: read from a form, drawn as one, told in words.
 
+use bygone_agent::SourceUri;
 use bygone_base::{Error, ErrorKind, Result, Ts, UnixMillis, When};
 use bygone_catalog::record::{Form as Shape, Names};
 use bygone_control::{NewDelivery, NewRestore, views::History};
@@ -89,14 +90,15 @@ fn told_when(when: &str) -> String {
 
 fn told_delivery(delivery: &NewDelivery) -> String {
     match delivery {
-        NewDelivery::Automated { drop, onto_source, .. } => {
+        NewDelivery::Automated { to, drop, onto_source } => {
+            let server = SourceUri::parse(to).map(|uri| uri.to_string()).unwrap_or_default();
             let existing = if *drop {
                 "collections that exist there are dropped first"
             } else {
                 "nothing that exists there is touched: the restore is refused if a collection exists"
             };
             let source = if *onto_source { "; it may be the source itself" } else { "" };
-            format!("into a server; {existing}{source}")
+            format!("into {server}; {existing}{source}")
         }
         NewDelivery::Http { form, expires, max_downloads } => {
             let what = match form {
@@ -375,7 +377,10 @@ mod tests {
             NewDelivery::Automated { drop: true, onto_source: false, .. }
         ));
         let told = wish.told("prod").into_string();
-        assert!(!told.contains("secret") && told.contains("dropped first"), "{told}");
+        assert!(
+            !told.contains("secret") && told.contains("u:***@h") && told.contains("dropped first"),
+            "{told}"
+        );
         assert!(Wish::read(&form(&[("where", "server")]), NOW).is_err());
 
         let download = form(&[

@@ -47,7 +47,7 @@ async fn page(
         h1 { "New backup job" }
         @if let Some(error) = error { (schedule::wrong(error)) }
         (draw(form, &shown, &stores, &scope.path(""), scope.visitor.csrf()))
-        (schedule::section(&preview))
+        (schedule::section(&preview, ""))
     };
     let mut response = scope.page(site, "New backup job", "Overview", main).await?;
     if let Some(error) = error {

@@ -108,7 +108,7 @@ fn agent_section(keys: &[AgentKeyView], path: &str, csrf: &str, now: UnixMillis)
     html! {
         section {
             h2 { "Agent keys" }
-            table.cards {
+            @if !keys.is_empty() { table.cards {
                 thead { tr { th { "For" } th { "Made (UTC)" } th { span.unseen { "Actions" } } } }
                 tbody { @for key in keys {
                     tr {
@@ -120,7 +120,7 @@ fn agent_section(keys: &[AgentKeyView], path: &str, csrf: &str, now: UnixMillis)
                         }
                     }
                 } }
-            }
+            } }
             form.row method="post" action={ (path) "/agent" } {
                 (control::csrf(csrf))
                 (control::text("description", "What it is for", "", ""))
@@ -141,7 +141,7 @@ fn api_section(
     html! {
         section {
             h2 { "API keys" }
-            table.cards {
+            @if !keys.is_empty() { table.cards {
                 thead { tr { th { "Public key" } th { "For" } th { "Roles" } th { "Made (UTC)" } th { span.unseen { "Actions" } } } }
                 tbody { @for key in keys {
                     tr {
@@ -155,7 +155,7 @@ fn api_section(
                         }
                     }
                 } }
-            }
+            } }
             form method="post" action={ (path) "/api" } {
                 (control::csrf(csrf))
                 // Its own id: the form above has a field of this name, too.

@@ -87,6 +87,7 @@ fn headline(jobs: &[JobView]) -> Markup {
     let lag = |view: &&&JobView| view.live.as_ref()?.agent.as_ref().map(|agent| agent.lag_secs);
     let slowest = active.iter().filter(|view| state::job(view).0 == Mood::Good).max_by_key(lag);
     let good = active.len() - bad - busy;
+    let still = jobs.len() - active.len();
     html! {
         p.headline {
             @if active.is_empty() {
@@ -99,9 +100,10 @@ fn headline(jobs: &[JobView]) -> Markup {
             } @else {
                 (badge(Mood::Good, "Everything is backed up"))
             }
-            @if let Some((view, secs)) = slowest.and_then(|view| Some((view, lag(&view)?))) {
+            @if let Some((view, secs)) = slowest.and_then(|view| Some((view, lag(&view)?))).filter(|(_, secs)| *secs > 0) {
                 " Furthest behind: " (view.job.cluster) ", " (span(secs)) "."
             }
+            @if still > 0 && !active.is_empty() { " Not active: " (count(still as u64, "job")) "." }
         }
     }
 }
@@ -245,6 +247,9 @@ mod tests {
             live.backup.failure = Some("disk".into());
         }
         assert!(text(&headline(&[following("a", 2), ill])).contains("1 of 2 jobs failing"));
+        let mut stopped = following("d", 0);
+        stopped.job.state = JobState::Stopped;
+        assert!(text(&headline(&[following("a", 2), stopped])).contains("Not active: 1 job."));
         let busy = [following("a", 2), sample::job_view("new")];
         assert!(text(&headline(&busy)).contains("1 of 2 jobs backed up"));
     }

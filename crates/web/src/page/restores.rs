@@ -252,7 +252,9 @@ fn proof(restore: &RestoreJob) -> Markup {
         @if let Some(pretty) = pretty {
             section {
                 h2 { "Proof" }
-                @if restore.verify { p { "The target's own dbHash was compared with the stored data's." } }
+                @if restore.verify && restore.status == RestoreStatus::Finished {
+                    p { "The target's own dbHash is that of the stored data." }
+                }
                 details { summary { "As it was written" } pre { (pretty) } }
             }
         }

@@ -25,6 +25,7 @@ use crate::{
 pub(crate) fn routes() -> Router<Site> {
     Router::new()
         .route("/p/{project}/j/{job}/schedule", get(edit).post(save))
+        .route("/p/{project}/j/{job}/preview", get(fragment_of_job))
         .route("/preview", get(fragment))
 }
 
@@ -97,11 +98,11 @@ pub(crate) fn wrong(error: &Error) -> Markup {
 }
 
 /// The part of a page that shows the preview; the script asks for it anew with every change of the form.
-pub(crate) fn section(preview: &Markup) -> Markup {
+pub(crate) fn section(preview: &Markup, path: &str) -> Markup {
     html! {
         section aria-labelledby="preview" {
             h2 #preview { "What will be kept" }
-            div data-preview="/preview" { (preview) }
+            div data-preview={ (path) "/preview" } { (preview) }
         }
     }
 }
@@ -112,6 +113,18 @@ async fn fragment(
     Asked(query): Asked,
 ) -> Result<Response, Failure> {
     Ok(shown(&read(&query), None, site.control.now()).into_response())
+}
+
+async fn fragment_of_job(
+    State(site): State<Site>,
+    visitor: Visitor,
+    Path((project, job)): Path<(String, String)>,
+    Asked(query): Asked,
+) -> Result<Response, Failure> {
+    let scope = visitor.within(&site, &project, Right::Look).await?;
+    let view = site.control.job(scope.id(), &id(&job, "job")?).await?;
+    let newest = view.newest.map(millis);
+    Ok(shown(&read(&query), newest, site.control.now()).into_response())
 }
 
 async fn edit(
@@ -137,7 +150,7 @@ async fn page(
     let main = html! {
         h1 { "Schedule of " (view.job.cluster) }
         (form_of(&spec, &path, scope.visitor.csrf()))
-        (section(&preview))
+        (section(&preview, &path))
     };
     scope.page(site, "Schedule", "Overview", main).await
 }

@@ -8,8 +8,9 @@ const MOST: i64 = 6;
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
 /// From one label to the next: round for people.
-const STEPS: [i64; 19] = [
+const STEPS: [i64; 20] = [
     60_000,
+    2 * 60_000,
     5 * 60_000,
     10 * 60_000,
     15 * 60_000,

@@ -29,7 +29,7 @@ impl Mood {
 
 /// A word with its colour.
 pub(crate) fn badge(mood: Mood, word: &str) -> Markup {
-    html! { span.badge class=(mood.class()) { (word) } }
+    html! { span class={ "badge " (mood.class()) } { (word) } }
 }
 
 /// The state of a job in a word.
@@ -129,6 +129,8 @@ mod tests {
     fn a_job_that_fails_is_not_called_active() {
         let mut view = sample::job_view("prod");
         assert_eq!(job(&view), (Mood::Busy, "Starting"));
+        let shown = badge(Mood::Good, "<b>").into_string();
+        assert_eq!(shown, "<span class=\"badge good\">&lt;b&gt;</span>");
         view.live = Some(Live::default());
         assert_eq!(job(&view), (Mood::Busy, "Initial sync"));
         view.newest = Some(bygone_base::Ts::new(5, 1));

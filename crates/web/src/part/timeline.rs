@@ -17,7 +17,7 @@ const CLOSE: f64 = 0.6;
 /// Nothing is thinner than this: what exists is seen.
 const THINNEST: f64 = 0.3;
 /// What is shown at least, so that one snapshot is not a picture of a second.
-const LEAST: i64 = 3_600_000;
+const LEAST: i64 = 600_000;
 /// Spans that one can choose: seconds and the word.
 const SPANS: [(u64, &str); 5] = [
     (3600, "hour"),
@@ -125,12 +125,16 @@ impl Timeline<'_> {
 
     /// Links that choose how much is shown.
     fn spans(&self, whole: Stretch) -> Markup {
-        let fitting = SPANS.iter().filter(|(secs, _)| (*secs as i64) * 1000 < whole.width());
+        let fits = |(secs, _): &(u64, &str)| (*secs as i64) * 1000 < whole.width();
+        let fitting: Vec<_> = SPANS.into_iter().filter(fits).collect();
+        if fitting.is_empty() {
+            return html! {};
+        }
         let current = |span: Option<u64>| (self.span == span).then_some("true");
         html! {
             nav.spans aria-label="How much is shown" {
                 @for (secs, word) in fitting {
-                    a href={ (self.page) "?span=" (secs) } aria-current=[current(Some(*secs))] { "last " (word) }
+                    a href={ (self.page) "?span=" (secs) } aria-current=[current(Some(secs))] { "last " (word) }
                 }
                 a href=(self.page) aria-current=[current(None)] { "all" }
             }
@@ -311,8 +315,8 @@ mod tests {
         assert_eq!(text.matches("class=\"range\"").count(), 1, "{text}");
         assert!(text.contains(&link), "{text}");
         assert!(text.contains("aria-label=\"1 snapshot; 1 stretch of time"), "{text}");
-        // An hour is shown, not a minute.
-        assert!(text.contains(&format!("data-from=\"{}\"", NOW - 3600 - 36)), "{text}");
+        // Ten minutes are shown, not one.
+        assert!(text.contains(&format!("data-from=\"{}\"", NOW - 606)), "{text}");
     }
 
     #[test]
