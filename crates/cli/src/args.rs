@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::remote::args as remote;
+
 /// Continuous backup and point-in-time restore for MongoDB.
 #[derive(Debug, Parser)]
 #[command(name = "bygone", version, max_term_width = 100, after_help = AFTER_HELP)]
@@ -56,6 +58,14 @@ pub enum Command {
     Server(ServerArgs),
     /// Run an agent on another host: it gets its work from the server
     Agent(AgentArgs),
+    /// Jobs of a server: list, make, start, stop, restart, terminate
+    Job(Box<remote::JobArgs>),
+    /// Snapshots of a server's jobs: list, take, keep, delete
+    Snapshot(Box<remote::SnapshotArgs>),
+    /// Users and keys of a server
+    User(Box<remote::UserArgs>),
+    /// Stores of a server
+    Store(Box<remote::StoreArgs>),
     /// Copy the server's catalog, or make it anew from the stores
     #[command(subcommand)]
     Catalog(CatalogCommand),

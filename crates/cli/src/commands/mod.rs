@@ -7,6 +7,7 @@ mod export;
 mod groom;
 mod keep;
 mod key;
+pub mod remote;
 mod restore;
 mod server;
 mod shown;
@@ -31,6 +32,10 @@ pub async fn run(cli: Cli, output: &Output) -> Result<ExitCode> {
     match cli.command {
         Command::Up(args) => up::run(args, output).await,
         Command::Server(args) => server::run(args, output).await,
+        Command::Job(args) => remote::job(*args, output).await,
+        Command::Snapshot(args) => remote::snapshot(*args, output).await,
+        Command::User(args) => remote::user(*args, output).await,
+        Command::Store(args) => remote::store(*args, output).await,
         Command::Catalog(args) => catalog::run(args, output).await,
         Command::Agent(args) => agent::run(args, output).await,
         Command::Backup(args) => backup::run(args, output).await,
