@@ -22,6 +22,7 @@
 
 mod auth;
 mod call;
+mod client;
 mod failure;
 mod openapi;
 mod route;
@@ -43,6 +44,7 @@ use bygone_catalog::Id;
 use bygone_control::Control;
 
 pub use auth::digest;
+pub use client::Client;
 
 use crate::{auth::Auth, failure::Failure, route::Route, serve::Shared};
 

@@ -33,7 +33,7 @@ const MAY_LINK: [(&str, &[&str]); 12] = [
     ("axum", &["bygone-ingest", "bygone-api", "bygone-web"]),
     ("hyper", &["bygone-ingest"]),
     ("hyper-util", &["bygone-ingest"]),
-    ("reqwest", &["bygone-agent", "bygone-control"]),
+    ("reqwest", &["bygone-agent", "bygone-control", "bygone-api"]),
     ("clap", &["bygone", "bygone-tests", "bygone-xtask"]),
     ("indicatif", &["bygone"]),
     ("rcgen", &["bygone", "bygone-tests"]),

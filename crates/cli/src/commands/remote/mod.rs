@@ -32,8 +32,9 @@ impl Remote {
         let key = match &args.api_key_file {
             Some(file) => access::first_line(file)?,
             None => std::env::var("BYGONE_API_KEY").map_err(|_| {
-                Error::usage("no API key is given")
-                    .hint("make one on the server's page, and use --api-key-file FILE or BYGONE_API_KEY")
+                Error::usage("no API key is given").hint(
+                    "make one on the server's page, and use --api-key-file FILE or BYGONE_API_KEY",
+                )
             })?,
         };
         let rng = Arc::new(SystemRng);
@@ -57,7 +58,10 @@ impl Remote {
             None => projects.first(),
         };
         let found = found.ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("there is no such project; there are: {}", names()))
+            Error::new(
+                ErrorKind::NotFound,
+                format!("there is no such project; there are: {}", names()),
+            )
         })?;
         Ok(format!("/api/v2/projects/{}", text(found, "id")))
     }

@@ -7,7 +7,11 @@ pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
         .enumerate()
         .map(|(at, heading)| {
             let cells = rows.iter().filter_map(|row| row.get(at));
-            cells.map(|cell| cell.chars().count()).chain([heading.chars().count()]).max().unwrap_or(0)
+            cells
+                .map(|cell| cell.chars().count())
+                .chain([heading.chars().count()])
+                .max()
+                .unwrap_or(0)
         })
         .collect();
     let line = |cells: Vec<&str>| {
@@ -25,7 +29,8 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_they_must_be() {
-        let rows = vec![vec!["a".to_owned(), "x".to_owned()], vec!["long".to_owned(), String::new()]];
+        let rows =
+            vec![vec!["a".to_owned(), "x".to_owned()], vec!["long".to_owned(), String::new()]];
         assert_eq!(table(&["n", "value"], &rows), "n     value\na     x\nlong");
     }
 }

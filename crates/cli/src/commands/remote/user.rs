@@ -44,7 +44,11 @@ pub async fn run(args: UserArgs, output: &Output) -> Result<ExitCode> {
         UserCommand::Keys => {
             let keys = list(client.get("/api/v2/keys").await?);
             let row = |key: &Value| {
-                vec![text(key, "public").to_owned(), roles(key), text(key, "description").to_owned()]
+                vec![
+                    text(key, "public").to_owned(),
+                    roles(key),
+                    text(key, "description").to_owned(),
+                ]
             };
             let rows: Vec<_> = keys.iter().map(row).collect();
             output.result(table(&["public", "roles", "description"], &rows), &Value::Array(keys));
