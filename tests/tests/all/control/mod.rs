@@ -1,6 +1,7 @@
 //! The control plane over real replica sets: catalog, supervisor and agents in this process.
 
 mod alerts;
+mod commands;
 mod lifecycle;
 mod processes;
 mod rebuilt;
