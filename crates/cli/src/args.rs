@@ -56,6 +56,9 @@ pub enum Command {
     Server(ServerArgs),
     /// Run an agent on another host: it gets its work from the server
     Agent(AgentArgs),
+    /// Copy the server's catalog, or make it anew from the stores
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
     /// Make and rotate encryption keys
     #[command(subcommand)]
     Key(KeyCommand),
@@ -217,6 +220,23 @@ pub struct ServerArgs {
     /// Configuration file (docs/operating.md says what it may hold)
     #[arg(long, env = "BYGONE_CONFIG", value_name = "FILE", default_value = "bygone.toml")]
     pub config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CatalogCommand {
+    /// Write a copy of the catalog, whole, while the server runs (copy catalog.key beside it too)
+    Backup {
+        #[command(flatten)]
+        server: ServerArgs,
+        /// File to create
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Make stopped jobs of everything that the configured stores hold and the catalog does not know
+    Rebuild {
+        #[command(flatten)]
+        server: ServerArgs,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bygone_base::{Clock, Error, ErrorKind, Result, Rng, UnixMillis};
@@ -29,6 +32,8 @@ pub struct Control {
     pub(crate) repositories: tokio::sync::Mutex<HashMap<String, Repository>>,
     /// Where files to be fetched lie.
     downloads: Option<PathBuf>,
+    /// A restore was asked for, or cancelled.
+    nudged: AtomicBool,
     /// Jobs that run in this process.
     running: Mutex<HashMap<Id, Arc<Running>>>,
 }
@@ -43,6 +48,7 @@ impl Control {
             rng,
             repositories: tokio::sync::Mutex::default(),
             downloads: None,
+            nudged: AtomicBool::new(true),
             running: Mutex::default(),
         }
     }
@@ -88,6 +94,16 @@ impl Control {
     /// A new id.
     pub fn new_id(&self) -> Id {
         Id::new(self.now(), &*self.rng)
+    }
+
+    /// Restores are to be looked at soon.
+    pub(crate) fn nudge(&self) {
+        self.nudged.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody nudged since this was asked last.
+    pub(crate) fn nudged(&self) -> bool {
+        self.nudged.swap(false, Ordering::Relaxed)
     }
 
     pub(crate) fn running(&self, job: &Id) -> Option<Arc<Running>> {

@@ -14,6 +14,8 @@ use crate::{Control, alerts, apart, integrity, restoring, usage};
 
 /// Restores at once.
 const RESTORES: usize = 2;
+/// Restores are looked for so often, and as soon as one is asked for in this process.
+const RESTORES_EVERY: Duration = Duration::from_secs(5);
 /// Another server may take a restore over when this one was not heard for so long.
 const LEASE_MS: i64 = 30_000;
 /// Alerts are looked for so often.
@@ -28,6 +30,7 @@ pub(crate) struct Housekeeping {
     restores: JoinSet<Id>,
     tokens: HashMap<Id, CancellationToken>,
     chores: JoinSet<()>,
+    next_restores: Duration,
     next_alerts: Duration,
     next_seldom: Duration,
     stop: CancellationToken,
@@ -41,6 +44,7 @@ impl Housekeeping {
             restores: JoinSet::new(),
             tokens: HashMap::new(),
             chores: JoinSet::new(),
+            next_restores: Duration::ZERO,
             next_alerts: Duration::ZERO,
             next_seldom: Duration::ZERO,
             stop: CancellationToken::new(),
@@ -55,8 +59,11 @@ impl Housekeeping {
             }
         }
         while self.chores.try_join_next().is_some() {}
-        self.restores(jobs).await?;
         let now = self.control.clock().monotonic();
+        if self.control.nudged() || now >= self.next_restores {
+            self.next_restores = now + RESTORES_EVERY;
+            self.restores(jobs).await?;
+        }
         if now >= self.next_alerts {
             self.next_alerts = now + ALERTS;
             alerts::look(&self.control, jobs).await?;

@@ -2,7 +2,7 @@
 
 use bygone_base::{Result, UnixMillis};
 use bygone_catalog::{
-    Page,
+    Id, Page,
     record::{Integrity, Job, JobState},
 };
 use bygone_groom::{
@@ -40,8 +40,18 @@ pub(crate) async fn check(control: &Control, jobs: &[Job]) -> Result<()> {
     }
 }
 
+impl Control {
+    /// The newest check of what a job stores.
+    ///
+    /// # Errors
+    /// `NotFound`, also where the job is another project's.
+    pub async fn newest_check(&self, project: &Id, job: &Id) -> Result<Option<Integrity>> {
+        newest(self, &self.job_record(project, job).await?).await
+    }
+}
+
 /// The newest check of a job.
-pub(crate) async fn newest(control: &Control, job: &Job) -> Result<Option<Integrity>> {
+async fn newest(control: &Control, job: &Job) -> Result<Option<Integrity>> {
     let page = Page {
         scope: Some(job.project.as_str().to_owned()),
         newest_first: true,
@@ -52,7 +62,7 @@ pub(crate) async fn newest(control: &Control, job: &Job) -> Result<Option<Integr
 }
 
 /// Checks one job now.
-pub(crate) async fn check_job(control: &Control, job: &Job) -> Result<Integrity> {
+async fn check_job(control: &Control, job: &Job) -> Result<Integrity> {
     let mut check = Integrity {
         id: control.new_id(),
         project: job.project.clone(),

@@ -112,6 +112,7 @@ impl Control {
             ..self.new_restore(id, &job, &new.when, &chosen, new.names, by)
         };
         self.catalog().insert(&restore).await?;
+        self.nudge();
         let message = format!("restore of {} as of {} asked for", job.cluster, restore.moment);
         self.event(by, Some(project), Some(&job), "RESTORE_REQUESTED_AUDIT", message).await?;
         Ok((restore, secret))
@@ -234,6 +235,7 @@ impl Control {
             Ok(())
         });
         let changed = changed.await?;
+        self.nudge();
         let message = format!("restore {id} cancelled");
         let job: Option<Job> = self.within(project, changed.job.as_str()).await.ok();
         self.event(by, Some(project), job.as_ref(), "RESTORE_CANCELLED_AUDIT", message).await?;

@@ -134,17 +134,10 @@ impl Supervisor {
     }
 
     async fn renew(&mut self, job: &Record) -> Result<()> {
-        let Some(stop) = self.stops.get(&job.id) else { return Ok(()) };
-        // A third of the time left: a write for each job and second would be for nothing.
-        if stop.lease.until.since(self.control.now()) > LEASE_MS * 2 / 3 {
-            return Ok(());
-        }
-        match self.lease(job).await? {
-            Some(lease) if lease.epoch == stop.lease.epoch => {
-                if let Some(stop) = self.stops.get_mut(&job.id) {
-                    stop.lease = lease;
-                }
-            }
+        let held = self.lease(job).await?;
+        let Some(stop) = self.stops.get_mut(&job.id) else { return Ok(()) };
+        match held {
+            Some(lease) if lease.epoch == stop.lease.epoch => stop.lease = lease,
             // Somebody else runs it by now.
             _ => self.stop(&job.id),
         }
@@ -251,7 +244,6 @@ fn options(job: &Record) -> Result<JobOptions> {
             window_secs: job.schedule.window_secs,
             keep_last: None,
             keep_within_secs: None,
-            ..Policy::default()
         },
         ..JobOptions::default()
     })

@@ -2,8 +2,6 @@
 
 use axum::http::{HeaderMap, header};
 
-/// Holds the secret of a session.
-pub const SESSION: &str = "bygone_session";
 /// Holds, sealed, what the next page says once.
 pub(crate) const NOTICE: &str = "bygone_notice";
 
@@ -37,6 +35,8 @@ fn is_loopback(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use bygone_access::COOKIE;
+
     use super::*;
 
     fn headers(pairs: &[(header::HeaderName, &'static str)]) -> HeaderMap {
@@ -49,13 +49,13 @@ mod tests {
     #[test]
     fn a_cookie_is_found_among_others() {
         let headers = headers(&[(header::COOKIE, "a=1; bygone_session=x=y; xbygone_session=2")]);
-        assert_eq!(get(&headers, SESSION), Some("x=y"));
+        assert_eq!(get(&headers, COOKIE), Some("x=y"));
         assert_eq!(get(&headers, "b"), None);
     }
 
     #[test]
     fn only_on_the_same_host_a_cookie_may_go_without_tls() {
-        let to = |host| set(&headers(&[(header::HOST, host)]), SESSION, "s", 5);
+        let to = |host| set(&headers(&[(header::HOST, host)]), COOKIE, "s", 5);
         for host in ["localhost:7000", "127.0.0.1:7000", "[::1]:7000", "localhost"] {
             assert!(!to(host).contains("Secure"), "{host}");
         }

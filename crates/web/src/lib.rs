@@ -46,9 +46,6 @@ mod tests;
 mod visitor;
 mod wish;
 
-/// The name of the cookie that holds the secret of a session.
-pub use cookie::SESSION as SESSION_COOKIE;
-
 /// What a page may load and where its forms may go: here only, and nothing written into the page itself.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

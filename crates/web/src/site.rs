@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::http::{HeaderMap, header};
 use bygone_access::Access;
 use bygone_base::{Error, ErrorKind, Result};
 use bygone_catalog::{Id, Seal, Sealed};
@@ -40,4 +41,30 @@ fn open(seal: &Seal, word: &str, place: &str) -> Option<String> {
 /// `NotFound`.
 pub(crate) fn id(text: &str, what: &str) -> Result<Id> {
     text.parse().map_err(|_| Error::new(ErrorKind::NotFound, format!("there is no {what} {text}")))
+}
+
+/// A path with the name by which the browser knows this server, to be given to others.
+pub(crate) fn link(headers: &HeaderMap, path: &str) -> String {
+    let word = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    // A form's origin is where the page was.
+    match (word(header::ORIGIN).filter(|origin| *origin != "null"), word(header::HOST)) {
+        (Some(origin), _) => format!("{origin}{path}"),
+        (None, Some(host)) => format!("https://{host}{path}"),
+        (None, None) => path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_where_the_page_was() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(link(&headers, "/s"), "/s");
+        headers.insert(header::HOST, "h:7".parse().unwrap());
+        assert_eq!(link(&headers, "/s"), "https://h:7/s");
+        headers.insert(header::ORIGIN, "http://127.0.0.1:7".parse().unwrap());
+        assert_eq!(link(&headers, "/s"), "http://127.0.0.1:7/s");
+    }
 }

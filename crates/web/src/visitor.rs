@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use bygone_access::{Principal, Right};
+use bygone_access::{COOKIE, Principal, Right};
 use bygone_base::{Error, ErrorKind, Result};
 use bygone_catalog::{
     Id,
@@ -72,7 +72,7 @@ impl FromRequestParts<Site> for Visitor {
     async fn from_request_parts(parts: &mut Parts, site: &Site) -> Result<Self, Self::Rejection> {
         let Ok(caller) = Caller::from_request_parts(parts, site).await;
         let next = parts.uri.path_and_query().map_or("/", |uri| uri.as_str()).to_owned();
-        let Some(secret) = cookie::get(&caller.headers, cookie::SESSION) else {
+        let Some(secret) = cookie::get(&caller.headers, COOKIE) else {
             return Err(Failure::Login(next));
         };
         let found = site.access.session(secret, caller.address.as_deref()).await?;

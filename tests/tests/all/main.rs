@@ -9,6 +9,7 @@
 
 mod agent;
 mod bad_input;
+mod browser;
 mod control;
 mod damage;
 mod dump;

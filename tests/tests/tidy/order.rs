@@ -36,7 +36,7 @@ const MAY_LINK: [(&str, &[&str]); 12] = [
     ("reqwest", &["bygone-agent", "bygone-control"]),
     ("clap", &["bygone", "bygone-tests", "bygone-xtask"]),
     ("indicatif", &["bygone"]),
-    ("rcgen", &["bygone-tests"]),
+    ("rcgen", &["bygone", "bygone-tests"]),
     ("rusqlite", &["bygone-catalog"]),
     ("maud", &["bygone-web"]),
     ("lettre", &["bygone-control"]),

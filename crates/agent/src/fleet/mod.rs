@@ -4,8 +4,6 @@
 //! else has taken over is decided by the epochs in the store, not here.
 
 mod conf;
-#[cfg(test)]
-mod tests;
 
 use std::{
     collections::HashMap,

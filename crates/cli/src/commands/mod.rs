@@ -2,6 +2,7 @@
 
 mod agent;
 mod backup;
+mod catalog;
 mod export;
 mod groom;
 mod keep;
@@ -30,6 +31,7 @@ pub async fn run(cli: Cli, output: &Output) -> Result<ExitCode> {
     match cli.command {
         Command::Up(args) => up::run(args, output).await,
         Command::Server(args) => server::run(args, output).await,
+        Command::Catalog(args) => catalog::run(args, output).await,
         Command::Agent(args) => agent::run(args, output).await,
         Command::Backup(args) => backup::run(args, output).await,
         Command::Status(args) => status::run(args, output).await,

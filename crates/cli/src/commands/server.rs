@@ -1,6 +1,7 @@
 //! `bygone server`: ingest, daemon, API and dashboard; agents come from elsewhere.
 
-mod config;
+mod certificate;
+pub mod config;
 
 use std::{path::Path, process::ExitCode, sync::Arc};
 
@@ -9,7 +10,7 @@ use bygone_agent::fleet::{Fleet, MongoSources};
 use bygone_base::{Error, Result, SystemRng};
 use bygone_catalog::{Catalog, Seal, Sqlite, record::Store};
 use bygone_control::{AgentGate, By, Control, Local, NewStore, Supervisor};
-use bygone_ingest::http::{ServeOptions, Server, TlsFiles};
+use bygone_ingest::http::{ServeOptions, Server};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -20,14 +21,11 @@ use crate::{access, args::ServerArgs, output::Output};
 /// Runs until Ctrl-C.
 pub async fn run(args: ServerArgs, output: &Output) -> Result<ExitCode> {
     let config = Config::read(&args.config)?;
-    let control = Arc::new(open(&config.data)?);
-    for store in &config.store {
-        ensure_store(&control, store.wanted()).await?;
-    }
+    let control = open(&config).await?;
     let who = Arc::new(Access::new(control.clone()));
     let mut signals = JoinSet::new();
     let shutdown = super::on_signal(&mut signals);
-    let server = listen(&config, &control, &who).await?;
+    let server = listen(&config, &control, &who, output).await?;
     greet(&config, &control, &who, &server, output).await?;
     let supervisor = Supervisor::new(control.clone());
     let local = local_agents(&control, config.agent).await?;
@@ -46,8 +44,16 @@ pub async fn run(args: ServerArgs, output: &Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The control plane over the catalog in a folder.
-pub fn open(data: &Path) -> Result<Control> {
+/// The control plane of a configuration, with its stores.
+pub async fn open(config: &Config) -> Result<Arc<Control>> {
+    let control = Arc::new(in_folder(&config.data)?);
+    for store in &config.store {
+        ensure_store(&control, store.wanted()).await?;
+    }
+    Ok(control)
+}
+
+fn in_folder(data: &Path) -> Result<Control> {
     let io = |e| Error::io(format!("make {}", data.display()), e);
     std::fs::create_dir_all(data).map_err(io)?;
     let clock = access::clock();
@@ -70,18 +76,30 @@ async fn ensure_store(control: &Control, wanted: NewStore) -> Result<()> {
     stored.map(|_| ()).map_err(|e| e.within(format!("store {id} of the configuration")))
 }
 
-async fn listen(config: &Config, control: &Arc<Control>, who: &Arc<Access>) -> Result<Server> {
+async fn listen(
+    config: &Config,
+    control: &Arc<Control>,
+    who: &Arc<Access>,
+    output: &Output,
+) -> Result<Server> {
     let address = config
         .listen
         .parse()
         .map_err(|_| Error::usage(format!("listen = {:?} is not ADDRESS:PORT", config.listen)))?;
-    let tls = config
-        .tls
-        .as_ref()
-        .map(|tls| TlsFiles { certificate: tls.certificate.clone(), key: tls.key.clone() });
+    let host = super::agent::host();
+    let made = config.tls.as_ref().map(|tls| certificate::files(tls, &config.data, &host));
+    let (tls, fingerprint) = made.transpose()?.unzip();
+    if let Some(print) = fingerprint.flatten() {
+        output.event(
+            "certificate",
+            format!("this server's own certificate has the SHA-256 fingerprint {print}"),
+            json!({"sha256": print}),
+        );
+    }
     let shown = Arc::new(Board::new(control.clone()));
-    let _ = who;
-    let options = ServeOptions { tls, shown: Some(shown), ..ServeOptions::default() };
+    let api = bygone_api::router(control.clone(), who.clone());
+    let also = bygone_web::router(control.clone(), who.clone()).merge(api);
+    let options = ServeOptions { tls, shown: Some(shown), also, ..ServeOptions::default() };
     Server::bind(address, AgentGate::new(control.clone()), control.clock().clone(), options).await
 }
 

@@ -8,7 +8,7 @@ use axum::{
 };
 use bygone_access::Right;
 use bygone_base::{Result, UnixMillis};
-use bygone_catalog::record::{Job, JobState, RestoreJob, ScheduleSpec};
+use bygone_catalog::record::{Integrity, Job, JobState, RestoreJob, ScheduleSpec};
 use bygone_control::{
     Action, plan,
     views::{History, JobView, Live},
@@ -64,13 +64,14 @@ async fn show(
     };
     let mut recent = site.control.restores(scope.id(), Some(&view.job.id)).await?;
     recent.truncate(5);
+    let check = site.control.newest_check(scope.id(), &view.job.id).await?;
     let main = html! {
         div data-live={ (path) "/live" } data-every="2" { (status(&view, &path, visitor.csrf(), may, site.control.now())) }
         div data-live=(live_history) data-every="15" {
             (stored(&site, &scope, &view, span).await)
         }
         (latest(&recent, &scope, site.control.now()))
-        (details(&view.job, &path, may))
+        (details(&view.job, check.as_ref(), &path, may))
     };
     scope.page(&site, &view.job.cluster, "Overview", main).await
 }
@@ -209,8 +210,24 @@ fn latest(restores: &[RestoreJob], scope: &Scope<'_>, now: UnixMillis) -> Markup
     }
 }
 
+fn checked(check: Option<&Integrity>) -> Markup {
+    let Some(check) = check else { return html! { "not yet" } };
+    html! {
+        (moment(check.started, check.started)) " UTC, " (check.percent) " % of all blocks: "
+        @if let Some(failure) = &check.failure {
+            span.error { "could not be done: " (failure) }
+        } @else if check.finished.is_none() {
+            "going on"
+        } @else if check.damage.is_empty() {
+            (grouped(check.blocks)) " blocks, none damaged"
+        } @else {
+            span.error { (check.damage.len()) " damaged: " (check.damage.join("; ")) }
+        }
+    }
+}
+
 /// What the job is made of.
-fn details(job: &Job, path: &str, may: May) -> Markup {
+fn details(job: &Job, check: Option<&Integrity>, path: &str, may: May) -> Markup {
     let edit =
         |what: &str| html! { @if may.backup { " " a href={ (path) "/" (what) } { "Change" } } };
     let list = |patterns: &[String]| patterns.join(", ");
@@ -237,6 +254,7 @@ fn details(job: &Job, path: &str, may: May) -> Markup {
                         ", initial syncs in " (job.stores.sync) ", as " code { (job.name) }
                     }
                 }
+                div { dt { "Last integrity check" } dd { (checked(check)) } }
                 div {
                     dt { "Restore drill" (edit("drill")) }
                     dd {
@@ -343,8 +361,24 @@ mod tests {
         view.live = Some(live);
         let now = UnixMillis(0);
         sample::harmless(&status(&view, "/p", "t", may, now).into_string());
-        let text = details(&view.job, "/p", may).into_string();
+        let mut check = Integrity {
+            id: sample::id(7),
+            project: sample::id(1),
+            job: sample::id(2),
+            started: now,
+            finished: Some(now),
+            blocks: 1234,
+            bytes: 5,
+            percent: 20,
+            damage: Vec::new(),
+            failure: None,
+        };
+        let text = details(&view.job, Some(&check), "/p", may).into_string();
         sample::harmless(&text);
-        assert!(text.contains("nobody checks"), "{text}");
+        assert!(text.contains("nobody checks") && text.contains("1,234 blocks, none"), "{text}");
+        check.damage.push(EVIL.into());
+        let text = details(&view.job, Some(&check), "/p", may).into_string();
+        sample::harmless(&text);
+        assert!(text.contains("1 damaged"), "{text}");
     }
 }

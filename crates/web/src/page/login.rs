@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
-use bygone_access::Login;
+use bygone_access::{COOKIE, Login};
 use bygone_base::{Error, ErrorKind};
 use maud::{Markup, html};
 
@@ -96,16 +96,16 @@ fn own_page(caller: &Caller) -> Result<(), Failure> {
 fn enter(caller: &Caller, login: &Login, next: &str) -> Response {
     let mut response = see(next);
     let secs = bygone_access::SESSION_HOURS * 3600;
-    set_cookie(&mut response, &cookie::set(&caller.headers, cookie::SESSION, &login.secret, secs));
+    set_cookie(&mut response, &cookie::set(&caller.headers, COOKIE, &login.secret, secs));
     response
 }
 
 async fn logout(State(site): State<Site>, Posted { visitor, .. }: Posted) -> Answer {
-    if let Some(secret) = cookie::get(&visitor.caller.headers, cookie::SESSION) {
+    if let Some(secret) = cookie::get(&visitor.caller.headers, COOKIE) {
         site.access.logout(secret).await?;
     }
     let mut response = see("/login");
-    set_cookie(&mut response, &cookie::set(&visitor.caller.headers, cookie::SESSION, "", 0));
+    set_cookie(&mut response, &cookie::set(&visitor.caller.headers, COOKIE, "", 0));
     Ok(response)
 }
 

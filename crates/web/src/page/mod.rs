@@ -6,6 +6,7 @@ use crate::site::Site;
 
 mod alerts;
 mod confirm;
+mod download;
 mod events;
 mod job;
 mod job_edit;
@@ -33,6 +34,7 @@ pub(crate) fn routes() -> Router<Site> {
         job_edit::routes(),
         schedule::routes(),
         confirm::routes(),
+        download::routes(),
         snapshots::routes(),
         restore_new::routes(),
         restores::routes(),

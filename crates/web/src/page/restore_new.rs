@@ -7,7 +7,6 @@ use axum::{
 };
 use bygone_access::Right;
 use bygone_base::{Error, Result};
-use bygone_catalog::Id;
 use bygone_control::{NewDelivery, views::JobView};
 use maud::{Markup, html};
 
@@ -17,7 +16,7 @@ use crate::{
     notice::Notice,
     page::{confirm::typed, job::wanted, schedule::wrong},
     part::{control, timeline::Timeline},
-    site::{Site, id},
+    site::{Site, id, link},
     visitor::{Asked, Posted, Scope, Visitor},
     wish::{self, Wish},
 };
@@ -183,14 +182,11 @@ async fn begin(site: &Site, scope: &Scope<'_>, view: &JobView, form: &Form, wish
     let notice = match secret {
         None => Notice::of("The restore was asked for."),
         Some(secret) => {
-            Notice::of("The download was asked for; the link is good once it is ready.")
-                .secret("Link", download(&restore.id, &secret))
+            Notice::of("The download was asked for; the link is good once it is ready.").secret(
+                "Link",
+                link(&scope.visitor.caller.headers, &format!("/download/{}/{secret}", restore.id)),
+            )
         }
     };
     scope.visitor.go(site, &scope.path(&format!("/restores/{}", restore.id)), &notice)
-}
-
-/// The address of a download.
-fn download(restore: &Id, secret: &str) -> String {
-    format!("/download/{restore}/{secret}")
 }

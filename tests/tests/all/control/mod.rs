@@ -1,6 +1,9 @@
 //! The control plane over real replica sets: catalog, supervisor and agents in this process.
 
+mod alerts;
 mod lifecycle;
+mod processes;
+mod rebuilt;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -51,6 +54,11 @@ impl Site {
         control.add_store(store, &By::system()).await.unwrap();
         let project = control.create_project("shop", &By::system()).await.unwrap().id;
         Site { folder, control, project }
+    }
+
+    /// The catalog as another process has it open.
+    pub fn control(&self) -> Arc<Control> {
+        open(&self.folder)
     }
 
     /// The same site after a restart of the server.

@@ -29,14 +29,14 @@ pub struct Config {
     pub store: Vec<StoreConfig>,
 }
 
-/// Certificate and key, PEM.
+/// Certificate and key, PEM. With neither, a certificate is made.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// Chain.
-    pub certificate: PathBuf,
+    pub certificate: Option<PathBuf>,
     /// Private key.
-    pub key: PathBuf,
+    pub key: Option<PathBuf>,
 }
 
 /// A store that is there from the beginning.
@@ -78,11 +78,16 @@ impl Config {
     }
 
     fn parse(text: &str) -> Result<Config> {
-        toml::from_str(text).map_err(|e| {
-            let line = e.span().map(|span| text[..span.start].lines().count().max(1));
+        let config: Config = toml::from_str(text).map_err(|e| {
+            let line = e.span().map(|span| text[..span.start].matches('\n').count() + 1);
             let at = line.map(|line| format!("line {line}: ")).unwrap_or_default();
             Error::usage(format!("{at}{}", e.message()))
-        })
+        })?;
+        if config.tls.as_ref().is_some_and(|tls| tls.certificate.is_some() != tls.key.is_some()) {
+            return Err(Error::usage("tls: certificate and key belong together")
+                .hint("give both, or neither to have one made"));
+        }
+        Ok(config)
     }
 }
 
