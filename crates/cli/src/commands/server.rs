@@ -97,8 +97,8 @@ async fn listen(
         );
     }
     let shown = Arc::new(Board::new(control.clone()));
-    let also = bygone_web::router(control.clone(), who.clone())
-        .merge(bygone_api::router(control.clone(), who.clone()));
+    let api = bygone_api::router(control.clone(), who.clone());
+    let also = bygone_web::router(control.clone(), who.clone()).merge(api);
     let options = ServeOptions { tls, shown: Some(shown), also, ..ServeOptions::default() };
     Server::bind(address, AgentGate::new(control.clone()), control.clock().clone(), options).await
 }

@@ -61,7 +61,9 @@ pub async fn run(args: JobArgs, output: &Output) -> Result<ExitCode> {
 
 async fn act(remote: &Remote, cluster: &str, action: &str, output: &Output) -> Result<()> {
     let (path, _) = remote.job(cluster).await?;
-    let body = json!({"action": action});
+    // The server asks for the name too; here it was confirmed by a person, or is not needed.
+    let confirm = (action == "terminate").then_some(cluster);
+    let body = json!({"action": action, "confirm": confirm});
     let job = remote.client.post(&format!("{path}/actions"), Some(&body)).await?;
     output.result(format!("{cluster} is {}", text(&job, "state")), &job);
     Ok(())
