@@ -1,5 +1,8 @@
 //! Telling people: webhooks, mail, a command.
 
+#[cfg(test)]
+mod tests;
+
 use std::{path::Path, process::Stdio, time::Duration};
 
 use bygone_base::{Clock, Error, ErrorKind, Result};
