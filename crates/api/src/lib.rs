@@ -40,7 +40,6 @@ use axum::{
     routing::{any, get},
 };
 use bygone_access::Access;
-use bygone_catalog::Id;
 use bygone_control::Control;
 
 pub use auth::digest;
@@ -71,9 +70,4 @@ pub fn openapi() -> String {
     let document = openapi::document(&routes());
     // Of maps of strings only: it cannot fail.
     serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
-}
-
-/// The path of a restore's download, under the server's origin.
-fn download_path(restore: &Id, secret: &str) -> String {
-    format!("/download/{restore}/{secret}")
 }

@@ -48,7 +48,7 @@ pub use local::Local;
 pub use plan::Action;
 pub use rebuild::Rebuilt;
 pub use restores::{NewDelivery, NewRestore};
-pub use restoring::Download;
+pub use restoring::{Download, download_path};
 pub use snapshots::KeepUntil;
 pub use stores::{NewStore, Parts, repository};
 pub use supervisor::Supervisor;

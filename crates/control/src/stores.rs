@@ -75,10 +75,7 @@ impl Control {
                 ..Page::default()
             };
             let usage = self.catalog().page::<UsageSample>(&newest).await?.pop();
-            let uses = |job: &&Job| {
-                let JobStores { snapshot, oplog, sync } = &job.stores;
-                [snapshot, oplog, sync].contains(&&store.id)
-            };
+            let uses = |job: &&Job| job.stores.holds(&store.id);
             let jobs = jobs.iter().filter(uses).map(|job| job.id.clone()).collect();
             let groomed = settings.marks.get(&groom_mark(&store.id)).copied().map(UnixMillis);
             views.push(StoreView { store, usage, jobs, groomed });

@@ -48,12 +48,23 @@ pub(crate) async fn sample(control: &Control, jobs: &[Job]) -> Result<()> {
             at: groomed.at,
             bytes: groomed.bytes,
             living: groomed.living,
-            jobs: Vec::new(),
+            jobs: of_jobs(control, jobs, &store).await?,
         };
         control.catalog().insert(&sample).await?;
         thin(control, &store).await?;
     }
     Ok(())
+}
+
+/// Bytes of the objects that are one job's alone: manifests, slices, records. Blocks are shared by all.
+async fn of_jobs(control: &Control, jobs: &[Job], store: &str) -> Result<Vec<(String, u64)>> {
+    let repository = control.repository(store).await?;
+    let mut bytes = Vec::new();
+    for job in jobs.iter().filter(|job| job.stores.holds(store)) {
+        let objects = repository.store().list(&format!("jobs/{}/", job.name), None).await?;
+        bytes.push((job.name.clone(), objects.iter().map(|object| object.size).sum()));
+    }
+    Ok(bytes)
 }
 
 /// Forgets samples beyond those kept.

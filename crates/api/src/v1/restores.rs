@@ -273,7 +273,7 @@ async fn entry(call: &Call, job: &Job, restore: RestoreJob) -> Result<RestoreJob
         // Who may only look is not given the data.
         && call.who.may(Right::Restore, Some(&restore.project))
     {
-        let path = crate::download_path(&restore.id, &secret);
+        let path = bygone_control::download_path(&restore.id, &secret);
         delivery.url = Some(format!("{}{path}", call.origin));
     }
     let cluster = format!("{BASE}/groups/{}/clusters/{}", job.project, job.id);

@@ -244,8 +244,9 @@ async fn create(call: Call, body: NewRestoreBody) -> Result<RestoreBody, Failure
     let job = call.job("job").await?.job;
     let new = meant(body)?;
     let (restore, secret) = call.control.restore(&job.project, &job.id, new, &call.by()).await?;
-    let link = secret
-        .map(|secret| format!("{}{}", call.origin, crate::download_path(&restore.id, &secret)));
+    let link = secret.map(|secret| {
+        format!("{}{}", call.origin, bygone_control::download_path(&restore.id, &secret))
+    });
     let mut body = RestoreBody::from(restore);
     if let DeliveryBody::Http { url, .. } = &mut body.delivery {
         *url = link;

@@ -54,6 +54,13 @@ pub struct JobStores {
     pub sync: String,
 }
 
+impl JobStores {
+    /// Whether something of the job is in this store.
+    pub fn holds(&self, store: &str) -> bool {
+        [&self.snapshot, &self.oplog, &self.sync].iter().any(|id| *id == store)
+    }
+}
+
 /// When snapshots are taken and how long they are kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScheduleSpec {

@@ -37,6 +37,11 @@ pub struct Download {
     pub size: u64,
 }
 
+/// Where a link leads, under the server's origin. (The dashboard serves it.)
+pub fn download_path(restore: &Id, secret: &str) -> String {
+    format!("/download/{restore}/{secret}")
+}
+
 /// Writes the file of a download.
 pub(super) async fn prepare(
     control: &Control,

@@ -15,8 +15,8 @@ use bygone_restore::{Documents as _, PlanOptions, RunOptions, Target, ViewDocume
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use download::Download;
 pub(crate) use download::clear_links;
+pub use download::{Download, download_path};
 
 use crate::{By, Control, restores::rules, stores::Parts};
 

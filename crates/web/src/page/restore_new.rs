@@ -7,7 +7,7 @@ use axum::{
 };
 use bygone_access::Right;
 use bygone_base::{Error, Result};
-use bygone_control::{NewDelivery, views::JobView};
+use bygone_control::{NewDelivery, download_path, views::JobView};
 use maud::{Markup, html};
 
 use crate::{
@@ -181,12 +181,10 @@ async fn begin(site: &Site, scope: &Scope<'_>, view: &JobView, form: &Form, wish
     let (restore, secret) = site.control.restore(scope.id(), &view.job.id, wish.new, &by).await?;
     let notice = match secret {
         None => Notice::of("The restore was asked for."),
-        Some(secret) => {
-            Notice::of("The download was asked for; the link is good once it is ready.").secret(
-                "Link",
-                link(&scope.visitor.caller.headers, &format!("/download/{}/{secret}", restore.id)),
-            )
-        }
+        Some(secret) => Notice::of(
+            "The download was asked for; the link is good once it is ready.",
+        )
+        .secret("Link", link(&scope.visitor.caller.headers, &download_path(&restore.id, &secret))),
     };
     scope.visitor.go(site, &scope.path(&format!("/restores/{}", restore.id)), &notice)
 }
