@@ -9,7 +9,7 @@ export PATH := $(BYGONE_CACHE)/tools/bin:$(PATH)
 # The harness starts this binary; the build below puts it there.
 NEXTEST := cargo nextest run --workspace --locked
 
-.PHONY: help demo test check tidy bench matrix soak fuzz advisories servers tools
+.PHONY: help demo test check tidy bench matrix soak fuzz advisories servers tools browser
 
 help:
 	@sed -n 's/^# //p' Makefile | head -4
@@ -24,13 +24,17 @@ tools:
 servers:
 	@scripts/get-servers 8.2 5.0 4.4 tools s3
 
+# What the tests of the dashboard need.
+browser:
+	@scripts/get-browser
+
 # Style, lints, licences: no server needed.
 check: tools
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo deny --locked check licenses bans sources
 
-test: check servers
+test: check servers browser
 	cargo build --locked -p bygone
 	BYGONE_BIN=$$PWD/target/debug/bygone $(NEXTEST) --profile ci
 
@@ -41,13 +45,13 @@ bench: tools
 	target/release/bygone-bench $(if $(ONLY),--only $(ONLY)) --date $$(date -u +%F) --document docs/performance.md
 
 # Every server version to be had, 7.0 under emulation.
-matrix: tools
+matrix: tools browser
 	@scripts/get-servers 8.2 5.0 4.4 7.0 tools s3
 	cargo build --locked -p bygone
 	BYGONE_BIN=$$PWD/target/debug/bygone $(NEXTEST) --profile matrix -E 'package(bygone-tests)'
 
 # Hours: the same tests with many rounds and long workloads.
-soak: tools
+soak: tools browser
 	@scripts/get-servers 8.2 5.0 4.4 tools s3
 	cargo build --release --locked -p bygone
 	BYGONE_SIM_SEEDS=5000 BYGONE_TEST_ROUNDS=200 BYGONE_TEST_MARKS=100 BYGONE_TEST_STEPS=1000 BYGONE_TEST_RESTORES=10 \

@@ -12,7 +12,7 @@ use bygone_daemon::{Job, JobOptions};
 use bygone_head::{Head, HeadOptions};
 use bygone_ingest::{
     Event, Ingest, Options, Stores,
-    http::{ServeOptions, Server, Tokens},
+    http::{Fixed, ServeOptions, Server, Tokens},
 };
 use bygone_oplog::uplink::PartKey;
 use bygone_snapshot::PartStore;
@@ -48,8 +48,9 @@ pub async fn ingest(url: &str) {
     let mut tokens = Tokens::new();
     tokens.add("bench", &token()).unwrap();
     let address = "127.0.0.1:0".parse().unwrap();
-    let options = ServeOptions::new(tokens);
-    let server = Server::bind(address, ingest.clone(), clock.clone(), options).await.expect("bind");
+    let options = ServeOptions::default();
+    let gate = Fixed::new(tokens, ingest.clone());
+    let server = Server::bind(address, gate, clock.clone(), options).await.expect("bind");
     println!("listening {}", server.local_addr());
     let mut events = ingest.subscribe(&key);
     let stop = CancellationToken::new();

@@ -24,6 +24,7 @@
 //!
 //! Not here: applying oplog entries, storing, checking slices (crates oplog, ingest, head).
 
+pub mod fleet;
 pub mod history;
 pub mod member;
 pub mod options;

@@ -15,6 +15,19 @@ pub enum Wanted {
     Tag(String, String),
 }
 
+impl Wanted {
+    /// Reads `NAME=VALUE`.
+    ///
+    /// # Errors
+    /// Usage: it is none.
+    pub fn tag(text: &str) -> Result<Wanted> {
+        let (name, value) = text
+            .split_once('=')
+            .ok_or_else(|| Error::usage(format!("member tag {text:?} is not NAME=VALUE")))?;
+        Ok(Wanted::Tag(name.to_owned(), value.to_owned()))
+    }
+}
+
 /// Rules of the choice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberRule {

@@ -2,11 +2,13 @@
 
 use std::{fmt, str::FromStr};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Error, Result, SnapshotId};
 
 /// An oplog (cluster) timestamp: seconds in the high 32 bits, increment in the
 /// low. Unsigned order is the server's order.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Ts(pub u64);
 
 impl Ts {
@@ -94,7 +96,9 @@ impl fmt::Display for OpTime {
 }
 
 /// Milliseconds since 1970 by our own clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct UnixMillis(pub i64);
 
 impl UnixMillis {

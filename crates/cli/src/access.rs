@@ -4,8 +4,9 @@
 use std::{fs, path::Path, str::FromStr, sync::Arc};
 
 use bygone_agent::SourceUri;
-use bygone_base::{Clock, Error, ErrorKind, JobName, PartName, Result, SystemClock, SystemRng};
-use bygone_blockstore::{Repository, Secret, create_store, open_store};
+use bygone_base::{Clock, Error, ErrorKind, JobName, PartName, Result, SystemClock};
+use bygone_blockstore::{Repository, Secret};
+use bygone_control::repository;
 use bygone_snapshot::{PartStore, parts};
 
 use crate::args::{AccessArgs, StoreArgs};
@@ -32,7 +33,7 @@ pub fn passphrase(file: &Path) -> Result<Secret> {
     Secret::passphrase(first_line(file)?)
 }
 
-fn first_line(file: &Path) -> Result<String> {
+pub fn first_line(file: &Path) -> Result<String> {
     let text =
         fs::read_to_string(file).map_err(|e| Error::io(format!("read {}", file.display()), e))?;
     Ok(text.lines().next().unwrap_or_default().trim_end().to_owned())
@@ -140,22 +141,6 @@ fn no_job(location: &str, job: Option<&str>) -> Error {
         None => format!("{location} holds no job"),
     };
     Error::new(ErrorKind::NotFound, message).hint("start one with `bygone up` or `bygone backup`")
-}
-
-/// Opens a repository; with `create`, makes one where there is none.
-async fn repository(
-    url: &str,
-    secret: Option<&Secret>,
-    clock: Arc<dyn Clock>,
-    create: bool,
-) -> Result<Repository> {
-    let rng = Arc::new(SystemRng);
-    if create {
-        let store = create_store(url, clock.clone()).await?;
-        return Repository::open_or_create(store, secret, rng, clock.as_ref()).await;
-    }
-    let store = open_store(url, clock).await?;
-    Repository::open(store, secret, rng).await
 }
 
 /// A URI from an argument or a file, completed by a password from a file or `BYGONE_PASSWORD`.

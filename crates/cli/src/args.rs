@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::remote::args as remote;
+
 /// Continuous backup and point-in-time restore for MongoDB.
 #[derive(Debug, Parser)]
 #[command(name = "bygone", version, max_term_width = 100, after_help = AFTER_HELP)]
@@ -52,6 +54,21 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Free what no snapshot and no point-in-time window needs
     Groom(GroomArgs),
+    /// Run the backup server: ingest, daemon, API and dashboard; agents connect to it
+    Server(ServerArgs),
+    /// Run an agent on another host: it gets its work from the server
+    Agent(AgentArgs),
+    /// Jobs of a server: list, make, start, stop, restart, terminate
+    Job(Box<remote::JobArgs>),
+    /// Snapshots of a server's jobs: list, take, keep, delete
+    Snapshot(Box<remote::SnapshotArgs>),
+    /// Users and keys of a server
+    User(Box<remote::UserArgs>),
+    /// Stores of a server
+    Store(Box<remote::StoreArgs>),
+    /// Copy the server's catalog, or make it anew from the stores
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
     /// Make and rotate encryption keys
     #[command(subcommand)]
     Key(KeyCommand),
@@ -206,6 +223,43 @@ pub struct UpArgs {
     /// Private key (PEM) for --listen
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ServerArgs {
+    /// Configuration file (docs/operating.md says what it may hold)
+    #[arg(long, env = "BYGONE_CONFIG", value_name = "FILE", default_value = "bygone.toml")]
+    pub config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CatalogCommand {
+    /// Write a copy of the catalog, whole, while the server runs (copy catalog.key beside it too)
+    Backup {
+        #[command(flatten)]
+        server: ServerArgs,
+        /// File to create
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Make stopped jobs of everything that the configured stores hold and the catalog does not know
+    Rebuild {
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    /// The server: https://host:port, or http:// on the same host
+    #[arg(long, env = "BYGONE_SERVER", value_name = "URL")]
+    pub server: String,
+    /// File with the agent key of a project (or BYGONE_AGENT_KEY)
+    #[arg(long, env = "BYGONE_AGENT_KEY_FILE", value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// Trust these certificates (PEM) instead of the system's
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,13 @@
 //! One part's job.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bygone_base::{Clock, Error, ErrorKind, Result, SnapshotId, TimelineId, UnixMillis};
 use bygone_groom::{GroomOptions, Stores, groom_in, lease};
@@ -18,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     keep::keep,
     plan,
-    status::{JobPhase, JobStatus},
+    status::{Grooming, JobPhase, JobStatus},
 };
 
 /// A resync is asked for at most this often after one that led to no snapshot, ...
@@ -74,6 +81,8 @@ pub struct Job {
     clock: Arc<dyn Clock>,
     options: JobOptions,
     status: watch::Sender<JobStatus>,
+    /// Requests for snapshots.
+    asked: AtomicU64,
 }
 
 /// What a running job has in hand.
@@ -83,6 +92,8 @@ struct Running {
     next_snapshot: Option<Next>,
     next_compact: Duration,
     next_validate: Duration,
+    /// Requests for snapshots that were served.
+    served: u64,
 }
 
 impl Job {
@@ -96,7 +107,8 @@ impl Job {
         options: JobOptions,
     ) -> (Job, watch::Receiver<JobStatus>) {
         let (status, receiver) = watch::channel(JobStatus::default());
-        (Job { ingest, key, part, oplog_part, clock, options, status }, receiver)
+        let asked = AtomicU64::new(0);
+        (Job { ingest, key, part, oplog_part, clock, options, status, asked }, receiver)
     }
 
     /// Runs until `shutdown`, which may fall anywhere: whatever is cut off is found again. Transient failures are
@@ -207,6 +219,7 @@ impl Job {
             next_snapshot: None,
             next_compact: now + COMPACT_EVERY,
             next_validate: now + VALIDATE_EVERY,
+            served: 0,
         };
         self.reopen(&mut run).await?;
         loop {
@@ -319,7 +332,10 @@ impl Job {
             let taken = head.taken();
             run.next_snapshot = taken.map(|taken| Next::after(&self.options.schedule, taken, wall));
         }
-        let decided = due(&self.options.schedule, run.next_snapshot, wall);
+        let mut decided = due(&self.options.schedule, run.next_snapshot, wall);
+        if run.served < self.asked.load(Ordering::Relaxed) && head.taken().is_some() {
+            decided.now = Some(wall);
+        }
         let work = now >= run.next_validate || decided.now.is_some();
         if work && !head.stands().await? {
             return self.reopen(run).await;
@@ -329,20 +345,35 @@ impl Job {
             head.validate(VALIDATE_LEAVES).await?;
         }
         let Some(moment) = decided.now else {
-            run.next_snapshot = Some(decided.next);
+            self.plan_next(run, decided.next);
             return Ok(());
         };
+        let asked = self.asked.load(Ordering::Relaxed);
         // What a snapshot shows already needs no other: with `--keep-last` it would push a real one out. It
         // stays due until something comes.
         let shown =
             head.taken().is_some() && head.safe_point().is_some_and(|at| at.ts <= head.base_at());
         if shown {
+            run.served = asked;
             return Ok(());
         }
         let manifest = self.snapshot(head).await?;
-        run.next_snapshot = Some(decided.next);
         self.tidy(head, (&manifest.id, moment)).await;
+        run.served = asked;
+        self.plan_next(run, decided.next);
         Ok(())
+    }
+
+    fn plan_next(&self, run: &mut Running, next: Next) {
+        if run.next_snapshot != Some(next) {
+            run.next_snapshot = Some(next);
+            self.change(|s| s.next_snapshot = Some(next.at));
+        }
+    }
+
+    /// Asks for a snapshot beside the schedule: taken as soon as there is anything new to show.
+    pub fn request_snapshot(&self) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
     }
 
     async fn snapshot(&self, head: &mut Head) -> Result<Manifest> {
@@ -429,6 +460,9 @@ impl Job {
         };
         let done = groom_in(&stores, head.unpublished(), options).await?;
         tracing::info!(%done, "groomed");
+        let at = self.clock.now();
+        let bytes = done.bytes.saturating_sub(done.freed);
+        self.change(|s| s.groomed = Some(Grooming { at, bytes, living: done.living }));
         Ok(())
     }
 }

@@ -22,4 +22,4 @@ mod status;
 
 pub use job::{Job, JobOptions, resynced_lately};
 pub use keep::keep;
-pub use status::{JobPhase, JobStatus};
+pub use status::{Grooming, JobPhase, JobStatus};

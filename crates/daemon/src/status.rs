@@ -1,6 +1,6 @@
 //! What a job is doing.
 
-use bygone_base::{OpTime, SnapshotId, Ts};
+use bygone_base::{OpTime, SnapshotId, Ts, UnixMillis};
 
 /// Where a job stands; the words continue the agent's phases of an initial sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,6 +37,17 @@ impl JobPhase {
     }
 }
 
+/// What a groom of the job's snapshot store found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grooming {
+    /// When, by our clock.
+    pub at: UnixMillis,
+    /// Bytes of all packs that stayed.
+    pub bytes: u64,
+    /// Bytes of living blocks.
+    pub living: u64,
+}
+
 /// A moment's view of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JobStatus {
@@ -50,6 +61,10 @@ pub struct JobStatus {
     pub snapshot: Option<SnapshotId>,
     /// Its moment.
     pub snapshot_at: Option<Ts>,
+    /// When the next one is due, by our clock.
+    pub next_snapshot: Option<UnixMillis>,
+    /// What the newest groom by this process found.
+    pub groomed: Option<Grooming>,
     /// Snapshots taken by this process.
     pub taken: u64,
     /// The newest line for people: what was done or what is wrong.

@@ -119,9 +119,10 @@ impl View {
         let mut head =
             Head::assemble(scratch_part, oplog_part.clone(), head_options, history, start);
         let at = head.read_until(at, latest).await?;
-        let both = async || reader.over(BlockReader::new(scratch.clone(), options.cache)).await;
-        let (catalogue, runs, fcv) = head.into_state(at, both).await?;
-        Ok(View::new(at, catalogue, manifest, both().await?, runs, &fcv))
+        let written = BlockReader::new(scratch, options.cache);
+        let (catalogue, runs, fcv) = head.into_state(at, &reader, &written).await?;
+        let both = reader.over(written).await?;
+        Ok(View::new(at, catalogue, manifest, both, runs, &fcv))
     }
 
     fn new(
@@ -368,12 +369,13 @@ impl Head {
         }
     }
 
-    /// The catalogue at `at`, the runs written, and the feature compatibility version. `reader` gives a reader
-    /// of everything written so far.
+    /// The catalogue at `at`, the runs written, and the feature compatibility version. What was written is read by
+    /// `written`, everything below by `reader`.
     async fn into_state(
         mut self,
         at: Ts,
-        reader: impl AsyncFn() -> Result<BlockReader>,
+        reader: &BlockReader,
+        written: &BlockReader,
     ) -> Result<(Catalogue, Vec<RunRoot>, String)> {
         let mut catalogue = self.catalogue_at(at)?;
         let writer = self.new_writer();
@@ -383,7 +385,8 @@ impl Head {
         let mut runs = self.spilled;
         runs.extend(self.base.runs);
         if !ended.is_empty() {
-            trim_at(&ended, &mut catalogue, &runs, &reader().await?, &writer).await?;
+            let both = reader.over(written.clone()).await?;
+            trim_at(&ended, &mut catalogue, &runs, &both, &writer).await?;
         }
         Ok((catalogue, runs, fcv))
     }

@@ -9,6 +9,8 @@
 
 mod agent;
 mod bad_input;
+mod browser;
+mod control;
 mod damage;
 mod dump;
 mod filters;

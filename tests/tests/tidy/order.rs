@@ -17,7 +17,7 @@ pub(crate) struct Package {
 }
 
 /// Outside libraries that only some crates may link.
-const MAY_LINK: [(&str, &[&str]); 9] = [
+const MAY_LINK: [(&str, &[&str]); 12] = [
     ("object_store", &["bygone-blockstore"]),
     (
         "mongodb",
@@ -30,13 +30,16 @@ const MAY_LINK: [(&str, &[&str]); 9] = [
             "bygone-xtask",
         ],
     ),
-    ("axum", &["bygone-ingest"]),
+    ("axum", &["bygone-ingest", "bygone-api", "bygone-web"]),
     ("hyper", &["bygone-ingest"]),
     ("hyper-util", &["bygone-ingest"]),
-    ("reqwest", &["bygone-agent"]),
+    ("reqwest", &["bygone-agent", "bygone-control", "bygone-api"]),
     ("clap", &["bygone", "bygone-tests", "bygone-xtask"]),
     ("indicatif", &["bygone"]),
-    ("rcgen", &["bygone-tests"]),
+    ("rcgen", &["bygone", "bygone-tests"]),
+    ("rusqlite", &["bygone-catalog"]),
+    ("maud", &["bygone-web"]),
+    ("lettre", &["bygone-control"]),
 ];
 
 /// What crates without I/O must not link.

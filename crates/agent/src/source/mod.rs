@@ -18,7 +18,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bson::RawDocumentBuf;
-use bygone_base::{CollectionId, OpTime, Result, Ts};
+use bygone_base::{CollectionId, Error, OpTime, PartName, Result, Ts};
 use bygone_oplog::filter::Filter;
 
 pub use batch::{Batch, Docs};
@@ -44,6 +44,22 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// Writes a no-op into the oplog through the primary, so that an idle set
     /// advances. `Denied` when not permitted.
     async fn note(&self) -> Result<()>;
+}
+
+/// The name of the replica set that a source is.
+///
+/// # Errors
+/// Unsupported: it is something else, or not initiated.
+pub async fn set_name(source: &dyn Source) -> Result<PartName> {
+    let members = source.survey().await?;
+    for member in &members {
+        crate::member::refuse(member)?;
+    }
+    let set = members.iter().find_map(|m| m.set.clone()).ok_or_else(|| {
+        Error::unsupported(format!("{} is not in a replica set", source.location()))
+            .hint("initiate the set first: rs.initiate()")
+    })?;
+    set.parse()
 }
 
 /// One member of the set. All data is read with majority read concern.

@@ -20,6 +20,7 @@ use bytes::Bytes;
 use secrecy::SecretString;
 
 use self::client::Client;
+use crate::fleet::{self, Conf, ConfCall, Work};
 
 /// Where the ingest is and how to get in.
 #[derive(Clone)]
@@ -68,6 +69,13 @@ impl HttpUplink {
     /// Reads the CA file and checks the URL; connects when first used.
     pub fn new(options: &HttpUplinkOptions) -> Result<HttpUplink> {
         Ok(HttpUplink { client: Client::new(options)? })
+    }
+}
+
+#[async_trait]
+impl Conf for HttpUplink {
+    async fn conf(&self, call: &ConfCall) -> Result<Vec<Work>> {
+        fleet::decode(&self.client.call("conf", fleet::encode(call)?).await?)
     }
 }
 

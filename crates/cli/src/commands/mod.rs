@@ -1,11 +1,15 @@
 //! One file per command.
 
+mod agent;
 mod backup;
+mod catalog;
 mod export;
 mod groom;
 mod keep;
 mod key;
+pub mod remote;
 mod restore;
+mod server;
 mod shown;
 mod snapshots;
 mod source;
@@ -27,6 +31,13 @@ use crate::{
 pub async fn run(cli: Cli, output: &Output) -> Result<ExitCode> {
     match cli.command {
         Command::Up(args) => up::run(args, output).await,
+        Command::Server(args) => server::run(args, output).await,
+        Command::Job(args) => remote::job(*args, output).await,
+        Command::Snapshot(args) => remote::snapshot(*args, output).await,
+        Command::User(args) => remote::user(*args, output).await,
+        Command::Store(args) => remote::store(*args, output).await,
+        Command::Catalog(args) => catalog::run(args, output).await,
+        Command::Agent(args) => agent::run(args, output).await,
         Command::Backup(args) => backup::run(args, output).await,
         Command::Status(args) => status::run(args, output).await,
         Command::Snapshots(args) => snapshots::run(args, output).await,

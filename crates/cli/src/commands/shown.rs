@@ -1,8 +1,11 @@
 //! What a running `up` shows of itself: as JSON to `status --server`, as metrics to Prometheus, as readiness to probes.
 
-use std::fmt::Write as _;
+use std::sync::Arc;
 
 use bygone_agent::{Phase, Progress};
+use bygone_base::Ts;
+use bygone_catalog::record::Job;
+use bygone_control::{Control, views::Live};
 use bygone_daemon::{JobPhase, JobStatus};
 use bygone_ingest::http::Shown;
 use bygone_oplog::uplink::PartKey;
@@ -53,6 +56,50 @@ impl Shown for Process {
     }
 }
 
+/// All jobs of a server.
+#[derive(Debug)]
+pub struct Board {
+    control: Arc<Control>,
+}
+
+impl Board {
+    pub fn new(control: Arc<Control>) -> Board {
+        Board { control }
+    }
+}
+
+impl Shown for Board {
+    fn status(&self) -> String {
+        let jobs = self.control.live();
+        let job = |(record, live): &(Job, Live)| {
+            json!({
+                "job": record.name, "part": record.set, "phase": live.phase, "percent": live.percent,
+                "lag_secs": live.agent.as_ref().map(|agent| agent.lag_secs),
+                "backup": job_json(&live.backup),
+            })
+        };
+        json!({"jobs": jobs.iter().map(job).collect::<Vec<_>>()}).to_string()
+    }
+
+    fn metrics(&self) -> String {
+        let mut m = Metrics::default();
+        m.labelled("", "info", "version", env!("CARGO_PKG_VERSION"), "Version of bygone.");
+        for (record, live) in self.control.live() {
+            let labels = labels(&record.name, record.set.as_deref().unwrap_or_default());
+            if let Some(agent) = &live.agent {
+                agent_metrics(&mut m, &labels, &agent.phase, agent.lag_secs, agent.stored);
+                m.gauge(&labels, "sync_bytes", agent.bytes.0, SYNC_BYTES);
+            }
+            backup_metrics(&mut m, &labels, &live.backup);
+        }
+        m.text()
+    }
+
+    fn ready(&self) -> bool {
+        true
+    }
+}
+
 pub fn agent_json(p: &Progress) -> serde_json::Value {
     json!({
         "phase": p.phase.as_str(), "member": p.member,
@@ -71,71 +118,86 @@ fn job_json(s: &JobStatus) -> serde_json::Value {
     })
 }
 
+const SYNC_BYTES: &str = "Bytes of documents copied by this process's initial sync.";
+
 /// Names and units as Prometheus wants them: seconds, bytes, `_total` for what only grows.
 fn metrics(key: &PartKey, agent: &Progress, job: &JobStatus) -> String {
-    let mut m = Metrics::new(key);
-    m.labelled("info", "version", env!("CARGO_PKG_VERSION"), "Version of bygone.");
-    m.labelled("agent_phase", "phase", agent.phase.as_str(), "What the agent does.");
-    m.labelled("backup_phase", "phase", job.phase.as_str(), "Where the backup stands.");
-    let lag = agent.lag_secs().into();
-    m.gauge("lag_seconds", lag, "How far what is stored is behind the source, in cluster time.");
-    let stored = agent.chain.ts.secs().into();
-    m.gauge("stored_timestamp_seconds", stored, "Cluster time of the newest stored oplog entry.");
-    let read = job.position.ts.secs().into();
-    m.gauge(
-        "head_timestamp_seconds",
-        read,
-        "Cluster time of the newest entry that the head has read.",
+    let mut m = Metrics::default();
+    let labels = labels(key.job.as_str(), key.part.as_str());
+    m.labelled(&labels, "info", "version", env!("CARGO_PKG_VERSION"), "Version of bygone.");
+    agent_metrics(&mut m, &labels, agent.phase.as_str(), agent.lag_secs().into(), agent.chain.ts);
+    m.counter(
+        &labels,
+        "oplog_entries_total",
+        agent.entries,
+        "Oplog entries stored by this process.",
     );
-    let taken = job.snapshot_at.map_or(0, |at| at.secs().into());
-    m.gauge(
-        "snapshot_timestamp_seconds",
-        taken,
-        "Cluster time of the newest snapshot; 0 before it.",
-    );
-    m.counter("snapshots_total", job.taken, "Snapshots taken by this process.");
-    m.gauge("pending_operations", job.pending_ops, "Operations since the newest snapshot.");
-    m.counter("oplog_entries_total", agent.entries, "Oplog entries stored by this process.");
-    m.counter("sent_bytes_total", agent.sent, "Compressed bytes stored by this process.");
-    m.gauge("sync_bytes", agent.bytes, "Bytes of documents copied by this process's initial sync.");
-    m.gauge("failed", job.failure.is_some().into(), "1 while the backup fails.");
-    m.gauge(
-        "resync_required",
-        job.resync.is_some().into(),
-        "1 while an initial sync is asked for.",
-    );
-    m.text
+    m.counter(&labels, "sent_bytes_total", agent.sent, "Compressed bytes stored by this process.");
+    m.gauge(&labels, "sync_bytes", agent.bytes, SYNC_BYTES);
+    backup_metrics(&mut m, &labels, job);
+    m.text()
 }
 
-/// The text format of Prometheus.
+fn agent_metrics(m: &mut Metrics, labels: &str, phase: &str, lag: u64, stored: Ts) {
+    m.labelled(labels, "agent_phase", "phase", phase, "What the agent does.");
+    let help = "How far what is stored is behind the source, in cluster time.";
+    m.gauge(labels, "lag_seconds", lag, help);
+    let help = "Cluster time of the newest stored oplog entry.";
+    m.gauge(labels, "stored_timestamp_seconds", stored.secs().into(), help);
+}
+
+fn backup_metrics(m: &mut Metrics, labels: &str, job: &JobStatus) {
+    m.labelled(labels, "backup_phase", "phase", job.phase.as_str(), "Where the backup stands.");
+    let read = job.position.ts.secs().into();
+    let help = "Cluster time of the newest entry that the head has read.";
+    m.gauge(labels, "head_timestamp_seconds", read, help);
+    let taken = job.snapshot_at.map_or(0, |at| at.secs().into());
+    let help = "Cluster time of the newest snapshot; 0 before it.";
+    m.gauge(labels, "snapshot_timestamp_seconds", taken, help);
+    m.counter(labels, "snapshots_total", job.taken, "Snapshots taken by this process.");
+    let help = "Operations since the newest snapshot.";
+    m.gauge(labels, "pending_operations", job.pending_ops, help);
+    m.gauge(labels, "failed", job.failure.is_some().into(), "1 while the backup fails.");
+    let help = "1 while an initial sync is asked for.";
+    m.gauge(labels, "resync_required", job.resync.is_some().into(), help);
+}
+
+/// Names of jobs and parts hold nothing that would have to be escaped.
+fn labels(job: &str, part: &str) -> String {
+    format!("job=\"{job}\",part=\"{part}\"")
+}
+
+/// The text format of Prometheus: all rows of a name stand together.
+#[derive(Default)]
 struct Metrics {
-    labels: String,
-    text: String,
+    rows: Vec<(String, String)>,
 }
 
 impl Metrics {
-    fn new(key: &PartKey) -> Metrics {
-        // Names of jobs and parts hold nothing that would have to be escaped.
-        let labels = format!("job=\"{}\",part=\"{}\"", key.job, key.part);
-        Metrics { labels, text: String::new() }
-    }
-
-    fn labelled(&mut self, name: &str, label: &str, value: &str, help: &str) {
-        let labels = format!("{},{label}=\"{value}\"", self.labels);
+    fn labelled(&mut self, labels: &str, name: &str, label: &str, value: &str, help: &str) {
+        let comma = if labels.is_empty() { "" } else { "," };
+        let labels = format!("{labels}{comma}{label}=\"{value}\"");
         self.row("gauge", name, &labels, 1, help);
     }
 
-    fn gauge(&mut self, name: &str, value: u64, help: &str) {
-        self.row("gauge", name, &self.labels.clone(), value, help);
+    fn gauge(&mut self, labels: &str, name: &str, value: u64, help: &str) {
+        self.row("gauge", name, labels, value, help);
     }
 
-    fn counter(&mut self, name: &str, value: u64, help: &str) {
-        self.row("counter", name, &self.labels.clone(), value, help);
+    fn counter(&mut self, labels: &str, name: &str, value: u64, help: &str) {
+        self.row("counter", name, labels, value, help);
     }
 
     fn row(&mut self, kind: &str, name: &str, labels: &str, value: u64, help: &str) {
-        // Writing to a String cannot fail.
-        let _ = writeln!(self.text, "# HELP bygone_{name} {help}\n# TYPE bygone_{name} {kind}");
-        let _ = writeln!(self.text, "bygone_{name}{{{labels}}} {value}");
+        let head = format!("# HELP bygone_{name} {help}\n# TYPE bygone_{name} {kind}\n");
+        let row = format!("bygone_{name}{{{labels}}} {value}\n");
+        match self.rows.iter_mut().find(|(known, _)| *known == head) {
+            Some((_, rows)) => rows.push_str(&row),
+            None => self.rows.push((head, row)),
+        }
+    }
+
+    fn text(&self) -> String {
+        self.rows.iter().flat_map(|(head, rows)| [head.as_str(), rows.as_str()]).collect()
     }
 }

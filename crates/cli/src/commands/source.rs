@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bygone_agent::{Agent, AgentOptions, MongoSource, Progress, Source as _, Wanted};
-use bygone_base::{Clock, Error, JobName, PartName, Result, SystemRng};
+use bygone_agent::{Agent, AgentOptions, MongoSource, Progress, Wanted, source::set_name};
+use bygone_base::{Clock, Error, JobName, Result, SystemRng};
 use bygone_daemon::JobOptions;
 use bygone_ingest::{Ingest, Options, Stores};
 use bygone_oplog::{
@@ -46,7 +46,7 @@ pub async fn wire(
         source.password_file.as_deref(),
     )?;
     let mongo = Arc::new(MongoSource::new(uri, clock.clone()).await?);
-    let set = set_name(&mongo).await?;
+    let set = set_name(&*mongo).await?;
     let repositories = Repositories::open(store, clock.clone(), true).await?;
     let part = repositories.part(options.job.clone(), set.clone());
     check_stores(&part).await?;
@@ -89,18 +89,6 @@ async fn check_stores(part: &Part) -> Result<()> {
     Ok(())
 }
 
-async fn set_name(source: &MongoSource) -> Result<PartName> {
-    let members = source.survey().await?;
-    for member in &members {
-        bygone_agent::member::refuse(member)?;
-    }
-    let set = members.iter().find_map(|m| m.set.clone()).ok_or_else(|| {
-        Error::unsupported(format!("{} is not in a replica set", source.location()))
-            .hint("initiate the set first: rs.initiate()")
-    })?;
-    set.parse()
-}
-
 fn agent_options(args: &SourceArgs, flush: Option<Duration>) -> Result<AgentOptions> {
     let job: JobName = args.name.parse()?;
     let mut options = AgentOptions::new(job);
@@ -113,12 +101,7 @@ fn agent_options(args: &SourceArgs, flush: Option<Duration>) -> Result<AgentOpti
     }
     options.member.wanted = match (&args.member, &args.member_tag) {
         (Some(host), _) => Some(Wanted::Host(host.clone())),
-        (None, Some(tag)) => {
-            let (name, value) = tag
-                .split_once('=')
-                .ok_or_else(|| Error::usage(format!("--member-tag {tag:?} is not NAME=VALUE")))?;
-            Some(Wanted::Tag(name.to_owned(), value.to_owned()))
-        }
+        (None, Some(tag)) => Some(Wanted::tag(tag)?),
         (None, None) => None,
     };
     Ok(options)

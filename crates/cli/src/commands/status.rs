@@ -7,7 +7,7 @@ use bygone_base::{Clock, Error, ErrorKind, Result, When};
 use bygone_head::{Overview, choose, describe, overview};
 use bygone_ingest::{
     Ingest,
-    http::{ServeOptions, Server, Shown, TlsFiles, Tokens},
+    http::{Fixed, ServeOptions, Server, Shown, TlsFiles, Tokens},
 };
 use serde_json::json;
 
@@ -167,6 +167,6 @@ pub async fn serve(
     if let Ok(token) = std::env::var(TOKEN) {
         tokens.add("agent", &token.into())?;
     }
-    let options = ServeOptions { tls, shown: Some(shown), ..ServeOptions::new(tokens) };
-    Server::bind(address, ingest, clock, options).await
+    let options = ServeOptions { tls, shown: Some(shown), ..ServeOptions::default() };
+    Server::bind(address, Fixed::new(tokens, ingest), clock, options).await
 }

@@ -2,15 +2,18 @@
 //!
 //! ```text
 //! POST /v1/{open,begin-sync,plan-sync,sync-slice,end-sync,oplog-slice,fork,report}
+//! POST /v1/conf: an agent asks for its work
 //! Authorization: Bearer TOKEN
 //! body and answer: bygone_oplog::uplink::wire; an error is its answer's body too
 //! ```
 
+mod gate;
 mod routes;
 mod server;
 mod tls;
 mod tokens;
 
+pub use gate::{Caller, Fixed, Gate};
 pub use server::{ServeOptions, Server, Shown, TlsFiles};
 pub use tokens::Tokens;
 

@@ -12,13 +12,13 @@ use axum::{
 };
 use bygone_base::{Clock, Error, ErrorKind, OpTime, Result};
 use bygone_oplog::uplink::{
-    AgentReport, Hello, SessionRef, SyncEnd, SyncPlan, SyncSlice, TimelineReason, Uplink as _, wire,
+    AgentReport, Hello, PartKey, SessionRef, SyncEnd, SyncPlan, SyncSlice, TimelineReason, Uplink,
+    wire,
 };
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{ServeOptions, Shown, Tokens};
-use crate::Ingest;
+use super::{Caller, Gate, ServeOptions, Shown};
 
 /// A body waits so long for memory before the agent is told to come back.
 const ADMISSION: Duration = Duration::from_secs(2);
@@ -26,6 +26,8 @@ const ADMISSION: Duration = Duration::from_secs(2);
 const BODY: Duration = Duration::from_secs(120);
 /// An answer is given by then; what was asked may still have been done.
 const ANSWER: Duration = Duration::from_secs(300);
+/// The call of an agent that asks for its work.
+const CONF: &str = "conf";
 /// Unit of the body memory.
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -117,7 +119,21 @@ impl Request {
         })
     }
 
-    async fn run(self, ingest: &Ingest) -> Result<Vec<u8>> {
+    /// The part it is about.
+    fn key(&self) -> &PartKey {
+        match self {
+            Request::Open(hello) => &hello.key,
+            Request::BeginSync(s, ..)
+            | Request::PlanSync(s, _)
+            | Request::SyncSlice(s, _)
+            | Request::EndSync(s, _)
+            | Request::OplogSlice(s, _)
+            | Request::Fork(s, _)
+            | Request::Report(s, _) => &s.key,
+        }
+    }
+
+    async fn run(self, ingest: &dyn Uplink) -> Result<Vec<u8>> {
         Ok(match self {
             Request::Open(hello) => wire::encode_session(&ingest.open(hello).await?),
             Request::BeginSync(s, start, reason) => {
@@ -145,9 +161,8 @@ impl Request {
 
 #[derive(Debug)]
 struct Service {
-    ingest: Arc<Ingest>,
+    gate: Arc<dyn Gate>,
     clock: Arc<dyn Clock>,
-    tokens: Tokens,
     bodies: Arc<Semaphore>,
     most: usize,
     shown: Option<Arc<dyn Shown>>,
@@ -155,16 +170,15 @@ struct Service {
     remote: bool,
 }
 
-/// The routes over an ingest.
-pub(super) fn router(ingest: Arc<Ingest>, clock: Arc<dyn Clock>, options: &ServeOptions) -> Router {
+/// The routes behind a gate.
+pub(super) fn router(gate: Arc<dyn Gate>, clock: Arc<dyn Clock>, options: ServeOptions) -> Router {
     let most = (options.body_memory / KIB).clamp(1, Semaphore::MAX_PERMITS);
     let service = Service {
-        ingest,
+        gate,
         clock,
-        tokens: options.tokens.clone(),
         bodies: Arc::new(Semaphore::new(most)),
         most,
-        shown: options.shown.clone(),
+        shown: options.shown,
         remote: options.tls.is_some(),
     };
     Router::new()
@@ -174,6 +188,7 @@ pub(super) fn router(ingest: Arc<Ingest>, clock: Arc<dyn Clock>, options: &Serve
         .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
         .with_state(Arc::new(service))
+        .merge(options.also)
 }
 
 async fn handle(
@@ -189,11 +204,11 @@ async fn handle(
 }
 
 async fn status(State(service): State<Arc<Service>>, headers: HeaderMap) -> Response {
-    service.show(&headers, "application/json", |shown| shown.status())
+    service.show(&headers, "application/json", |shown| shown.status()).await
 }
 
 async fn metrics(State(service): State<Arc<Service>>, headers: HeaderMap) -> Response {
-    service.show(&headers, "text/plain; version=0.0.4", |shown| shown.metrics())
+    service.show(&headers, "text/plain; version=0.0.4", |shown| shown.metrics()).await
 }
 
 /// The process answers. Says nothing else, so it needs no token.
@@ -218,15 +233,16 @@ fn unknown_token() -> Error {
 
 impl Service {
     /// On this machine anybody may look; from elsewhere who has a token.
-    fn show(
+    async fn show(
         &self,
         headers: &HeaderMap,
         kind: &'static str,
         text: impl FnOnce(&dyn Shown) -> String,
     ) -> Response {
-        let authorization = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-        if self.remote && self.tokens.check(authorization).is_none() {
-            return failure(&unknown_token());
+        if self.remote
+            && let Err(error) = self.caller(headers).await
+        {
+            return failure(&error);
         }
         let Some(shown) = &self.shown else {
             return failure(&Error::new(ErrorKind::NotFound, "this server shows no status"));
@@ -234,14 +250,37 @@ impl Service {
         plain(StatusCode::OK, kind, text(&**shown))
     }
 
+    async fn caller(&self, headers: &HeaderMap) -> Result<Caller> {
+        let header = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        let token = header.and_then(|h| h.strip_prefix(b"Bearer ")).ok_or_else(unknown_token)?;
+        self.gate.caller(token.trim_ascii()).await?.ok_or_else(unknown_token)
+    }
+
     async fn answer(&self, call: &str, headers: &HeaderMap, body: Body) -> Result<Vec<u8>> {
-        let authorization = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-        let Some(agent) = self.tokens.check(authorization) else {
-            return Err(unknown_token());
-        };
+        let caller = self.caller(headers).await?;
+        if call == CONF {
+            let (body, _memory) = self.body(headers, body, MIB).await?;
+            let answer = self.gate.conf(&caller, &body);
+            return self.within(ANSWER, "the catalog does not answer", answer).await;
+        }
         let call = Call::parse(call)
             .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no call {call:?}")))?;
-        let limit = call.limit();
+        let (body, _memory) = self.body(headers, body, call.limit()).await?;
+        let length = body.len();
+        let request = Request::decode(call, &body)?;
+        let agent = &caller.name;
+        tracing::debug!(agent, ?call, length, "request");
+        let uplink = self.gate.uplink(&caller, request.key()).await?;
+        self.within(ANSWER, "the store does not answer", request.run(&*uplink)).await
+    }
+
+    /// A body of at most `limit` bytes, and the memory it takes.
+    async fn body(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+        limit: usize,
+    ) -> Result<(Bytes, OwnedSemaphorePermit)> {
         let length = headers
             .get(header::CONTENT_LENGTH)
             .and_then(|v| v.to_str().ok()?.parse::<usize>().ok())
@@ -249,15 +288,13 @@ impl Service {
         if length > limit {
             return Err(too_long(limit));
         }
-        let _memory = self.admit(length).await?;
+        let memory = self.admit(length).await?;
         let body = self.within(BODY, "the request does not arrive", async {
             to_bytes(body, length).await.map_err(|e| {
                 Error::new(ErrorKind::Unavailable, "the request was cut short").source(e)
             })
         });
-        let request = Request::decode(call, &body.await?)?;
-        tracing::debug!(agent, ?call, length, "request");
-        self.within(ANSWER, "the store does not answer", request.run(&self.ingest)).await
+        Ok((body.await?, memory))
     }
 
     /// Memory for a body, or the advice to come back later.

@@ -5,7 +5,7 @@ use std::{
     fmt, future::Future, net::SocketAddr, path::PathBuf, pin::pin, sync::Arc, time::Duration,
 };
 
-use axum::Router;
+use axum::{Router, http::uri::Scheme};
 use bygone_base::{Clock, Error, ErrorKind, Result};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -19,8 +19,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{routes, tls, tokens::Tokens};
-use crate::Ingest;
+use super::{gate::Gate, routes, tls};
 
 /// Connections at once; more wait in the listen queue.
 const MAX_CONNECTIONS: usize = 256;
@@ -45,8 +44,6 @@ pub struct TlsFiles {
 /// How to serve.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
-    /// Who may send.
-    pub tokens: Tokens,
     /// Required on every address that is not loopback.
     pub tls: Option<TlsFiles>,
     /// Bytes of request bodies in memory at once; above, requests are answered
@@ -54,6 +51,8 @@ pub struct ServeOptions {
     pub body_memory: usize,
     /// What is shown of the process that serves.
     pub shown: Option<Arc<dyn Shown>>,
+    /// What else is served. A request carries its client's `SocketAddr` and the URI's `Scheme` as extensions.
+    pub also: Router,
 }
 
 /// What `GET` shows, made anew for each request.
@@ -66,10 +65,10 @@ pub trait Shown: fmt::Debug + Send + Sync {
     fn ready(&self) -> bool;
 }
 
-impl ServeOptions {
-    /// Plain HTTP/2 (loopback only), 128 MiB of bodies.
-    pub fn new(tokens: Tokens) -> Self {
-        ServeOptions { tokens, tls: None, body_memory: 128 << 20, shown: None }
+impl Default for ServeOptions {
+    /// Plain HTTP (loopback only), 128 MiB of bodies.
+    fn default() -> Self {
+        ServeOptions { tls: None, body_memory: 128 << 20, shown: None, also: Router::new() }
     }
 }
 
@@ -89,11 +88,11 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// Binds `address`. Refuses an address that others can reach without TLS,
+    /// Binds `address`, with the agents' calls behind `gate`. Refuses an address that others can reach without TLS,
     /// because the tokens and the data would cross the network in the clear.
     pub async fn bind(
         address: SocketAddr,
-        ingest: Arc<Ingest>,
+        gate: Arc<dyn Gate>,
         clock: Arc<dyn Clock>,
         options: ServeOptions,
     ) -> Result<Server> {
@@ -110,7 +109,7 @@ impl Server {
             .map_err(|e| Error::io(format!("listen on {address}"), e))?;
         let address =
             listener.local_addr().map_err(|e| Error::io(format!("listen on {address}"), e))?;
-        let router = routes::router(ingest, Arc::clone(&clock), &options);
+        let router = routes::router(gate, Arc::clone(&clock), options);
         Ok(Server { listener, address, tls, router, clock })
     }
 
@@ -215,7 +214,9 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = TowerToHyperService::new(self.router);
+        let scheme = if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+        let router = self.router.layer(axum::Extension(self.peer)).layer(axum::Extension(scheme));
+        let service = TowerToHyperService::new(router);
         let mut builder = hyper_util::server::conn::auto::Builder::new(self.executor);
         // Agents speak HTTP/2; what scrapes and probes speaks HTTP/1.1.
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE);

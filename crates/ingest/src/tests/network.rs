@@ -11,7 +11,7 @@ use tokio::{sync::oneshot, task::JoinSet};
 use super::support::{World, at, salted, slice, system_clock};
 use crate::{
     Ingest,
-    http::{ServeOptions, Server, TlsFiles, Tokens},
+    http::{Fixed, ServeOptions, Server, TlsFiles, Tokens},
 };
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -37,15 +37,15 @@ fn client(url: &str, token: &str) -> HttpUplink {
     HttpUplink::new(&HttpUplinkOptions::new(url, SecretString::from(token.to_owned()))).unwrap()
 }
 
-fn options() -> ServeOptions {
+fn gate(ingest: Arc<Ingest>) -> Arc<Fixed> {
     let mut tokens = Tokens::new();
     tokens.add("agent", &SecretString::from(TOKEN.to_owned())).unwrap();
-    ServeOptions::new(tokens)
+    Fixed::new(tokens, ingest)
 }
 
 async fn serve(ingest: Arc<Ingest>, options: ServeOptions) -> Running {
     let address = "127.0.0.1:0".parse().unwrap();
-    let server = Server::bind(address, ingest, system_clock(), options).await.unwrap();
+    let server = Server::bind(address, gate(ingest), system_clock(), options).await.unwrap();
     let (stop, stopped) = oneshot::channel();
     let address = server.local_addr();
     let mut tasks = JoinSet::new();
@@ -58,7 +58,7 @@ async fn serve(ingest: Arc<Ingest>, options: ServeOptions) -> Running {
 #[tokio::test]
 async fn every_call_works_over_the_network_and_a_restart_goes_on() {
     let w = World::new().await;
-    let running = serve(w.ingest(), options()).await;
+    let running = serve(w.ingest(), ServeOptions::default()).await;
     let uplink = running.client();
     let session = uplink.open(w.hello("a")).await.unwrap();
     assert_eq!(session.state, PartState::Empty);
@@ -74,7 +74,7 @@ async fn every_call_works_over_the_network_and_a_restart_goes_on() {
     assert_eq!(forked.0, timeline.0 + 1);
     running.stop().await;
 
-    let running = serve(w.ingest(), options()).await;
+    let running = serve(w.ingest(), ServeOptions::default()).await;
     let uplink = running.client();
     // The old session goes on over the new process.
     let s = SessionRef { timeline: forked, ..s };
@@ -89,7 +89,7 @@ async fn every_call_works_over_the_network_and_a_restart_goes_on() {
 #[tokio::test]
 async fn errors_come_over_as_they_are() {
     let w = World::new().await;
-    let running = serve(w.ingest(), options()).await;
+    let running = serve(w.ingest(), ServeOptions::default()).await;
     let uplink = running.client();
     uplink.open(w.hello("first")).await.unwrap();
     let local = w.ingest();
@@ -108,7 +108,7 @@ async fn errors_come_over_as_they_are() {
 #[tokio::test]
 async fn strangers_are_turned_away() {
     let w = World::new().await;
-    let running = serve(w.ingest(), options()).await;
+    let running = serve(w.ingest(), ServeOptions::default()).await;
     let url = format!("http://{}", running.address);
     for token in ["", "0123456789abcdef0123456789abcdee", "Bearer"] {
         let error = client(&url, token).open(w.hello("a")).await.unwrap_err();
@@ -121,7 +121,7 @@ async fn strangers_are_turned_away() {
 #[tokio::test]
 async fn bodies_are_bounded_and_damaged_ones_refused() {
     let w = World::new().await;
-    let running = serve(w.ingest(), options()).await;
+    let running = serve(w.ingest(), ServeOptions::default()).await;
     let uplink = running.client();
     let mut s = w.session(&uplink.open(w.hello("a")).await.unwrap());
     let begun = uplink.begin_sync(&s, at(0), TimelineReason::InitialSync).await.unwrap();
@@ -140,7 +140,8 @@ async fn bodies_are_bounded_and_damaged_ones_refused() {
 #[tokio::test]
 async fn a_busy_server_says_come_back_instead_of_growing() {
     let w = World::new().await;
-    let running = serve(w.ingest(), ServeOptions { body_memory: 1024, ..options() }).await;
+    let running =
+        serve(w.ingest(), ServeOptions { body_memory: 1024, ..ServeOptions::default() }).await;
     let uplink = Arc::new(running.client());
     // A request that announces its body and never sends it holds the memory.
     let held = hold_body(running.address).await;
@@ -190,7 +191,9 @@ async fn hold_body(address: SocketAddr) -> JoinSet<()> {
 async fn an_address_that_others_reach_needs_tls() {
     let w = World::new().await;
     let address = "0.0.0.0:0".parse().unwrap();
-    let error = Server::bind(address, w.ingest(), system_clock(), options()).await.unwrap_err();
+    let error = Server::bind(address, gate(w.ingest()), system_clock(), ServeOptions::default())
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(error.to_string().contains("TLS"));
 }
@@ -206,7 +209,7 @@ async fn tls_with_a_private_ca_works_and_an_unknown_ca_is_refused() {
     std::fs::write(path("key"), made.signing_key.serialize_pem()).unwrap();
     std::fs::write(path("other"), other.cert.pem()).unwrap();
     let tls = Some(TlsFiles { certificate: path("cert"), key: path("key") });
-    let running = serve(w.ingest(), ServeOptions { tls, ..options() }).await;
+    let running = serve(w.ingest(), ServeOptions { tls, ..ServeOptions::default() }).await;
     let url = format!("https://localhost:{}", running.address.port());
     let uplink = |ca: &str| {
         let token = SecretString::from(TOKEN.to_owned());
@@ -239,8 +242,8 @@ async fn a_server_without_certificate_or_with_a_wrong_key_does_not_start() {
     {
         let tls = Some(TlsFiles { certificate: path(certificate), key: path(key) });
         let address = "127.0.0.1:0".parse().unwrap();
-        let options = ServeOptions { tls, ..options() };
-        let bound = Server::bind(address, w.ingest(), system_clock(), options).await;
+        let options = ServeOptions { tls, ..ServeOptions::default() };
+        let bound = Server::bind(address, gate(w.ingest()), system_clock(), options).await;
         assert!(bound.is_err(), "{certificate} {key}");
     }
 }

@@ -1,0 +1,132 @@
+//! Who asks: an API key by HTTP digest, or the dashboard's session.
+
+pub mod digest;
+mod nonces;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
+use bygone_access::{Access, COOKIE, CSRF_HEADER, Principal};
+use bygone_control::Control;
+
+use self::{
+    digest::{Algorithm, Credentials, challenge},
+    nonces::Nonces,
+};
+use crate::failure::Failure;
+
+/// Ops Manager's realm: some clients keep credentials by it.
+const REALM: &str = "MMS Public API";
+
+/// Tells who asks.
+#[derive(Debug)]
+pub(crate) struct Auth {
+    access: Arc<Access>,
+    nonces: Nonces,
+}
+
+impl Auth {
+    pub(crate) fn new(control: &Control, access: Arc<Access>) -> Auth {
+        Auth { access, nonces: Nonces::new(control.clock().clone(), control.rng().clone()) }
+    }
+
+    /// Who sent the request. The dashboard's session is good where `sessions` says so.
+    pub(crate) async fn who(&self, parts: &Parts, sessions: bool) -> Result<Principal, Failure> {
+        let address = parts.extensions.get::<SocketAddr>().map(|at| at.ip().to_string());
+        let address = address.as_deref();
+        if let Some(header) = parts.headers.get(header::AUTHORIZATION) {
+            return self.key(parts, header, address).await;
+        }
+        match cookie(&parts.headers) {
+            Some(secret) if sessions => self.session(parts, secret, address).await,
+            _ => Err(self.unknown("this needs an API key", false)),
+        }
+    }
+
+    async fn key(
+        &self,
+        parts: &Parts,
+        header: &HeaderValue,
+        address: Option<&str>,
+    ) -> Result<Principal, Failure> {
+        let said = header.to_str().ok().and_then(Credentials::parse);
+        let Some(said) = said else {
+            return Err(self.unknown("Authorization is not HTTP digest with qop=auth", false));
+        };
+        if let Some(address) = address
+            && self.access.failures().check(address).is_err()
+        {
+            return Err(Failure::rate_limited());
+        }
+        let Some(nonce) = self.nonces.read(&said.nonce) else {
+            return Err(self.unknown("the nonce is stale", true));
+        };
+        let found = self.access.key(&said.username, address).await?;
+        // A wrong name costs the same as a wrong proof.
+        let private = found.as_ref().map_or("", |(_, private)| private.as_str());
+        let proved = said.proves(private, parts.method.as_str());
+        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        let meant = said.realm == REALM && said.uri == target;
+        match found {
+            Some((principal, _)) if proved && meant => {
+                if self.nonces.take(nonce, said.count) {
+                    Ok(principal)
+                } else {
+                    Err(self.unknown("the nonce was used already", true))
+                }
+            }
+            _ => {
+                if let Some(address) = address {
+                    self.access.failures().failed(address);
+                }
+                Err(self.unknown("the API key is not known, or its proof is wrong", false))
+            }
+        }
+    }
+
+    async fn session(
+        &self,
+        parts: &Parts,
+        secret: &str,
+        address: Option<&str>,
+    ) -> Result<Principal, Failure> {
+        let Some((principal, session)) = self.access.session(secret, address).await? else {
+            // No challenge: a browser would ask for a name and a password that nobody has.
+            return Err(Failure::new(
+                StatusCode::UNAUTHORIZED,
+                "USER_UNAUTHORIZED",
+                "the session has ended",
+            ));
+        };
+        let reads = parts.method == Method::GET || parts.method == Method::HEAD;
+        let token = parts.headers.get(CSRF_HEADER).map(HeaderValue::as_bytes);
+        let same = |token: &[u8]| blake3::hash(token) == blake3::hash(session.csrf.as_bytes());
+        if reads || token.is_some_and(same) {
+            return Ok(principal);
+        }
+        let why = format!("changes by a session need its token in the header {CSRF_HEADER}");
+        Err(Failure::new(StatusCode::FORBIDDEN, "CSRF_TOKEN_REQUIRED", why))
+    }
+
+    /// Nobody we know, with the challenges to answer.
+    ///
+    /// MD5 comes first: Ops Manager's clients look at the first challenge only and know nothing else. Who knows SHA-256
+    /// chooses it (RFC 7616, section 3.7).
+    fn unknown(&self, why: &str, stale: bool) -> Failure {
+        let nonce = self.nonces.make();
+        let mut failure = Failure::new(StatusCode::UNAUTHORIZED, "USER_UNAUTHORIZED", why);
+        for algorithm in [Algorithm::Md5, Algorithm::Sha256] {
+            let challenge = challenge(algorithm, REALM, &nonce, stale);
+            if let Ok(value) = HeaderValue::from_str(&challenge) {
+                failure.headers.push((header::WWW_AUTHENTICATE, value));
+            }
+        }
+        failure
+    }
+}
+
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|text| text.split(';')).map(str::trim);
+    pairs.find_map(|pair| pair.strip_prefix(COOKIE)?.strip_prefix('='))
+}

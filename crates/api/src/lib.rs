@@ -1,0 +1,79 @@
+//! The REST API: Ops Manager's public API v1.0 for its backup resources, and a v2 of our own.
+//!
+//! ```text
+//! request ─▶ Auth: digest with an API key, or a session ─▶ Need of the route ─▶ Call ─▶ handler ─▶ Control, Access
+//!                                                              ▲
+//! Vec<Route> ──┬─▶ router                                      │
+//!              └─▶ OpenAPI document (docs/openapi.json)   every Route has one
+//! ```
+//!
+//! Invariants:
+//! 1. A route cannot be made without a [`Need`](route::Need), and is served only after it was met.
+//! 2. A project that one may not look at is not found, whether it exists or not.
+//! 3. The router and the document are made of the same table.
+//! 4. Bodies are bounded, and what is not understood is refused by name, never ignored.
+//! 5. Secrets are given once, in the answer to the request that made them. (But v1.0 shows a download's link again while it
+//!    is good, to who may restore: its clients wait for it.)
+//!
+//! The server may put the client's address (`std::net::SocketAddr`) and the scheme (`http::uri::Scheme`) into a request's
+//! extensions: for limits, events, and links.
+//!
+//! Not here: what is done (control), who may (access), pages and downloads (web).
+
+mod auth;
+mod call;
+mod client;
+mod failure;
+mod openapi;
+mod route;
+mod schema;
+mod serve;
+mod time;
+mod v1;
+mod v2;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    http::header,
+    routing::{any, get},
+};
+use bygone_access::Access;
+use bygone_catalog::Id;
+use bygone_control::Control;
+
+pub use auth::digest;
+pub use client::Client;
+
+use crate::{auth::Auth, failure::Failure, route::Route, serve::Shared};
+
+fn routes() -> Vec<Route> {
+    v1::routes().into_iter().chain(v2::routes()).collect()
+}
+
+/// Everything under `/api`.
+pub fn router(control: Arc<Control>, access: Arc<Access>) -> Router {
+    let auth = Auth::new(&control, access.clone());
+    let shared = Arc::new(Shared { control, access, auth });
+    let document = openapi();
+    let document =
+        get(move || async move { ([(header::CONTENT_TYPE, "application/json")], document) });
+    let missing =
+        any(|| async { Failure::not_found("RESOURCE_NOT_FOUND", "page").into_response() });
+    serve::serve(routes(), shared)
+        .route("/api/openapi.json", document)
+        .route("/api/{*rest}", missing)
+}
+
+/// The OpenAPI document of all routes, as committed in docs/openapi.json.
+pub fn openapi() -> String {
+    let document = openapi::document(&routes());
+    // Of maps of strings only: it cannot fail.
+    serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
+}
+
+/// The path of a restore's download, under the server's origin.
+fn download_path(restore: &Id, secret: &str) -> String {
+    format!("/download/{restore}/{secret}")
+}

@@ -1,0 +1,403 @@
+//! Stores, in Ops Manager's kinds: S3 and file systems. There are no MongoDB stores yet, so those lists are empty; stores of
+//! other kinds are in `/api/v2` only. There is no configuration of daemons: whoever runs a job is its daemon.
+
+use axum::http::Method;
+use bygone_access::Right;
+use bygone_catalog::record::{Purpose, Store};
+use bygone_control::{NewStore, views::StoreView};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use url::Url;
+
+use super::snapshots::Nothing;
+use crate::{
+    call::{Call, Link, List},
+    failure::Failure,
+    route::{Need, Route, get, plain, with},
+    schema::JsonSchema,
+};
+
+const GB: u64 = 1 << 30;
+
+/// One of Ops Manager's lists of stores.
+#[derive(Debug, Clone, Copy)]
+struct Shelf {
+    list: &'static str,
+    one: &'static str,
+    scheme: &'static str,
+    purpose: Purpose,
+}
+
+const S3_SNAPSHOTS: Shelf = Shelf {
+    list: "/api/public/v1.0/admin/backup/snapshot/s3Configs",
+    one: "/api/public/v1.0/admin/backup/snapshot/s3Configs/{id}",
+    scheme: "s3",
+    purpose: Purpose::Snapshot,
+};
+const S3_OPLOG: Shelf = Shelf {
+    list: "/api/public/v1.0/admin/backup/oplog/s3Configs",
+    one: "/api/public/v1.0/admin/backup/oplog/s3Configs/{id}",
+    scheme: "s3",
+    purpose: Purpose::Oplog,
+};
+const FILES: Shelf = Shelf {
+    list: "/api/public/v1.0/admin/backup/snapshot/fileSystemConfigs",
+    one: "/api/public/v1.0/admin/backup/snapshot/fileSystemConfigs/{id}",
+    scheme: "file",
+    purpose: Purpose::Snapshot,
+};
+/// Lists that are empty.
+const NONE: [(&str, &str); 4] = [
+    (
+        "/api/public/v1.0/admin/backup/snapshot/mongoConfigs",
+        "/api/public/v1.0/admin/backup/snapshot/mongoConfigs/{id}",
+    ),
+    (
+        "/api/public/v1.0/admin/backup/oplog/mongoConfigs",
+        "/api/public/v1.0/admin/backup/oplog/mongoConfigs/{id}",
+    ),
+    (
+        "/api/public/v1.0/admin/backup/sync/mongoConfigs",
+        "/api/public/v1.0/admin/backup/sync/mongoConfigs/{id}",
+    ),
+    (
+        "/api/public/v1.0/admin/backup/daemon/configs",
+        "/api/public/v1.0/admin/backup/daemon/configs/{id}",
+    ),
+];
+
+/// A store, of either kind.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct StoreConfig {
+    id: String,
+    assignment_enabled: bool,
+    labels: Vec<String>,
+    load_factor: u32,
+    #[serde(rename = "maxCapacityGB", skip_serializing_if = "Option::is_none")]
+    max_capacity_gb: Option<u64>,
+    /// Bytes, as of the newest sample.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    used_size: Option<u64>,
+    provisioned: bool,
+    encrypted_credentials: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    s3_bucket_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    s3_bucket_endpoint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    s3_region_override: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_style_access_enabled: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_path: Option<String>,
+    links: Vec<Link>,
+}
+
+/// An S3 store. Its credentials come from the server's environment.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct S3Body {
+    /// Its name; with PUT that of the path.
+    id: Option<String>,
+    assignment_enabled: Option<bool>,
+    labels: Option<Vec<String>>,
+    load_factor: Option<u32>,
+    #[serde(rename = "maxCapacityGB")]
+    max_capacity_gb: Option<u64>,
+    s3_bucket_name: Option<String>,
+    s3_bucket_endpoint: Option<String>,
+    s3_region_override: Option<String>,
+    /// Refused: see AWS_ACCESS_KEY_ID in the server's environment.
+    aws_access_key: Option<String>,
+    /// Refused: see AWS_SECRET_ACCESS_KEY in the server's environment.
+    aws_secret_key: Option<String>,
+    /// KEYS or IAM_ROLE: whichever the environment has.
+    s3_auth_method: Option<String>,
+    accepted_tos: Option<Value>,
+    path_style_access_enabled: Option<Value>,
+    used_size: Option<Value>,
+    provisioned: Option<Value>,
+    encrypted_credentials: Option<Value>,
+    links: Option<Value>,
+}
+
+/// A store in a folder.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct FileBody {
+    /// Its name; with PUT that of the path.
+    id: Option<String>,
+    assignment_enabled: Option<bool>,
+    labels: Option<Vec<String>>,
+    load_factor: Option<u32>,
+    #[serde(rename = "maxCapacityGB")]
+    max_capacity_gb: Option<u64>,
+    /// An absolute path on the server.
+    store_path: Option<String>,
+    used_size: Option<Value>,
+    provisioned: Option<Value>,
+    encrypted_credentials: Option<Value>,
+    links: Option<Value>,
+}
+
+/// What both kinds say.
+struct Wanted {
+    id: Option<String>,
+    url: Option<String>,
+    assignment_enabled: Option<bool>,
+    labels: Option<Vec<String>>,
+    load_factor: Option<u32>,
+    max_gb: Option<u64>,
+}
+
+pub(super) fn routes() -> Vec<Route> {
+    let look = Need::Server(Right::Look);
+    let change = Need::Server(Right::Stores);
+    let mut routes = Vec::new();
+    for shelf in [S3_SNAPSHOTS, S3_OPLOG, FILES] {
+        routes.push(get(shelf.list, look, "Stores.", move |call| list(call, shelf)).paged());
+        routes.push(get(shelf.one, look, "A store.", move |call| one(call, shelf)));
+        let remove = "Forgets a store that no job uses. What it holds stays.";
+        routes.push(plain(Method::DELETE, shelf.one, change, remove, move |call| {
+            delete(call, shelf)
+        }));
+    }
+    for shelf in [S3_SNAPSHOTS, S3_OPLOG] {
+        let add = move |call, body| add_s3(call, body, shelf);
+        routes.push(with(Method::POST, shelf.list, change, "Adds a store.", add));
+        let edit = move |call, body| edit_s3(call, body, shelf);
+        routes.push(with(Method::PUT, shelf.one, change, "Changes a store.", edit));
+    }
+    routes.push(with(Method::POST, FILES.list, change, "Adds a store.", add_files));
+    routes.push(with(Method::PUT, FILES.one, change, "Changes a store.", edit_files));
+    for (list, one) in NONE {
+        routes.push(get(list, look, "None: there are no such stores or daemons.", none).paged());
+        routes.push(get(one, look, "None: there are no such stores or daemons.", nothing));
+    }
+    routes
+}
+
+async fn none(call: Call) -> Result<List<StoreConfig>, Failure> {
+    call.list(Vec::new())
+}
+
+async fn nothing(_: Call) -> Result<Nothing, Failure> {
+    Err(missing())
+}
+
+fn missing() -> Failure {
+    Failure::not_found("RESOURCE_NOT_FOUND", "store")
+}
+
+impl Shelf {
+    fn holds(self, view: &StoreView) -> bool {
+        let scheme = view.store.url.split_once(':').map(|(scheme, _)| scheme);
+        scheme == Some(self.scheme) && view.store.purposes.contains(&self.purpose)
+    }
+
+    fn purposes(self) -> Vec<Purpose> {
+        match self.purpose {
+            // The records of initial syncs have no kind of their own among these.
+            Purpose::Snapshot => vec![Purpose::Snapshot, Purpose::Sync],
+            other => vec![other],
+        }
+    }
+}
+
+async fn on_shelf(call: &Call, shelf: Shelf) -> Result<Vec<StoreView>, Failure> {
+    let mut stores = call.control.stores().await?;
+    stores.retain(|view| shelf.holds(view));
+    Ok(stores)
+}
+
+async fn list(call: Call, shelf: Shelf) -> Result<List<StoreConfig>, Failure> {
+    let stores = on_shelf(&call, shelf).await?;
+    call.list(stores.into_iter().map(|view| config(&call, shelf, view)).collect())
+}
+
+async fn found(call: &Call, shelf: Shelf, id: &str) -> Result<StoreView, Failure> {
+    let stores = on_shelf(call, shelf).await?;
+    stores.into_iter().find(|view| view.store.id == id).ok_or_else(missing)
+}
+
+async fn one(call: Call, shelf: Shelf) -> Result<StoreConfig, Failure> {
+    let view = found(&call, shelf, call.text("id")).await?;
+    Ok(config(&call, shelf, view))
+}
+
+async fn delete(call: Call, shelf: Shelf) -> Result<Nothing, Failure> {
+    let view = found(&call, shelf, call.text("id")).await?;
+    let removed = call.control.remove_store(&view.store.id, &call.by()).await;
+    removed.map_err(|e| Failure::from(e).conflict_is("STORE_IN_USE"))?;
+    Ok(Nothing {})
+}
+
+fn config(call: &Call, shelf: Shelf, view: StoreView) -> StoreConfig {
+    let StoreView { store, usage, jobs, .. } = view;
+    let url = Url::parse(&store.url).ok();
+    let option = |name: &str| {
+        let url = url.as_ref()?;
+        url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    };
+    let path = shelf.one.replace("{id}", &store.id);
+    let common = StoreConfig {
+        links: vec![call.link("self", &path)],
+        assignment_enabled: store.assignment_enabled,
+        load_factor: store.load_factor,
+        max_capacity_gb: store.max_bytes.map(|bytes| bytes.div_ceil(GB)),
+        used_size: usage.map(|usage| usage.bytes),
+        provisioned: !jobs.is_empty(),
+        labels: store.labels,
+        id: store.id,
+        ..StoreConfig::default()
+    };
+    if shelf.scheme == "file" {
+        let path = url.as_ref().map(|url| url.path().to_owned());
+        return StoreConfig { store_path: path, ..common };
+    }
+    let endpoint = option("endpoint");
+    StoreConfig {
+        s3_bucket_name: url.as_ref().and_then(|url| url.host_str()).map(str::to_owned),
+        path_style_access_enabled: Some(endpoint.is_some()),
+        s3_bucket_endpoint: endpoint,
+        s3_region_override: option("region"),
+        ..common
+    }
+}
+
+fn s3(body: S3Body) -> Result<Wanted, Failure> {
+    if body.aws_access_key.is_some() || body.aws_secret_key.is_some() {
+        let why = "credentials of S3 are not taken over the API";
+        return Err(Failure::conflict("CANNOT_SET_S3_CREDENTIALS", why)
+            .about("awsSecretKey")
+            .hint("give them to the server by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"));
+    }
+    if body.s3_auth_method.as_deref().is_some_and(|how| !matches!(how, "KEYS" | "IAM_ROLE")) {
+        return Err(Failure::invalid("s3AuthMethod", "it is KEYS or IAM_ROLE"));
+    }
+    let url = match &body.s3_bucket_name {
+        None => None,
+        Some(bucket) => {
+            let bad = |_| Failure::invalid("s3BucketName", "it is not the name of a bucket");
+            let plain = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+            if bucket.is_empty() || !bucket.chars().all(plain) {
+                return Err(Failure::invalid("s3BucketName", "it is not the name of a bucket"));
+            }
+            let mut url = Url::parse(&format!("s3://{bucket}")).map_err(bad)?;
+            let options =
+                [("endpoint", body.s3_bucket_endpoint), ("region", body.s3_region_override)];
+            for (name, value) in options {
+                if let Some(value) = value.filter(|value| !value.is_empty()) {
+                    url.query_pairs_mut().append_pair(name, &value);
+                }
+            }
+            Some(url.to_string())
+        }
+    };
+    Ok(Wanted {
+        id: body.id,
+        url,
+        assignment_enabled: body.assignment_enabled,
+        labels: body.labels,
+        load_factor: body.load_factor,
+        max_gb: body.max_capacity_gb,
+    })
+}
+
+fn files(body: FileBody) -> Result<Wanted, Failure> {
+    let url = match &body.store_path {
+        None => None,
+        Some(path) => Some(
+            Url::from_file_path(path)
+                .map_err(|()| Failure::invalid("storePath", "it is not an absolute path"))?
+                .to_string(),
+        ),
+    };
+    Ok(Wanted {
+        id: body.id,
+        url,
+        assignment_enabled: body.assignment_enabled,
+        labels: body.labels,
+        load_factor: body.load_factor,
+        max_gb: body.max_capacity_gb,
+    })
+}
+
+async fn add_s3(call: Call, body: S3Body, shelf: Shelf) -> Result<StoreConfig, Failure> {
+    add(&call, s3(body)?, shelf).await
+}
+
+async fn edit_s3(call: Call, mut body: S3Body, shelf: Shelf) -> Result<StoreConfig, Failure> {
+    let shown = config(&call, shelf, found(&call, shelf, call.text("id")).await?);
+    let was = S3Body {
+        s3_bucket_name: shown.s3_bucket_name,
+        s3_bucket_endpoint: shown.s3_bucket_endpoint,
+        s3_region_override: shown.s3_region_override,
+        ..S3Body::default()
+    };
+    if body.s3_bucket_name.is_some() {
+        body.s3_bucket_endpoint = body.s3_bucket_endpoint.or(was.s3_bucket_endpoint.clone());
+        body.s3_region_override = body.s3_region_override.or(was.s3_region_override.clone());
+    }
+    let was = s3(was)?.url;
+    edit(&call, s3(body)?, was, shelf).await
+}
+
+async fn add_files(call: Call, body: FileBody) -> Result<StoreConfig, Failure> {
+    add(&call, files(body)?, FILES).await
+}
+
+async fn edit_files(call: Call, body: FileBody) -> Result<StoreConfig, Failure> {
+    let shown = config(&call, FILES, found(&call, FILES, call.text("id")).await?);
+    let was = files(FileBody { store_path: shown.store_path, ..FileBody::default() })?.url;
+    edit(&call, files(body)?, was, FILES).await
+}
+
+async fn add(call: &Call, wanted: Wanted, shelf: Shelf) -> Result<StoreConfig, Failure> {
+    let need = |name: &'static str| move || Failure::invalid(name, format!("{name} is missing"));
+    let place = if shelf.scheme == "file" { "storePath" } else { "s3BucketName" };
+    let id = wanted.id.ok_or_else(need("id"))?;
+    let new = NewStore {
+        id: id.clone(),
+        url: wanted.url.ok_or_else(need(place))?,
+        purposes: shelf.purposes(),
+        key_file: None,
+        passphrase: None,
+        assignment_enabled: wanted.assignment_enabled.unwrap_or(true),
+        labels: wanted.labels.unwrap_or_default(),
+        load_factor: wanted.load_factor.unwrap_or(1),
+        max_bytes: wanted.max_gb.map(|gb| gb.saturating_mul(GB)),
+    };
+    let added = call.control.add_store(new, &call.by()).await;
+    added.map_err(|e| Failure::from(e).conflict_is("STORE_EXISTS"))?;
+    Ok(config(call, shelf, found(call, shelf, &id).await?))
+}
+
+/// Changes a store. Where the body names the place that was shown, `was`, the store stays where it is: its URL may say
+/// more than that, such as a folder within the bucket.
+async fn edit(
+    call: &Call,
+    wanted: Wanted,
+    was: Option<String>,
+    shelf: Shelf,
+) -> Result<StoreConfig, Failure> {
+    let old: Store = found(call, shelf, call.text("id")).await?.store;
+    if wanted.id.as_ref().is_some_and(|id| *id != old.id) {
+        return Err(Failure::invalid("id", "a store keeps its name"));
+    }
+    let id = old.id.clone();
+    let new = NewStore {
+        id: old.id,
+        url: wanted.url.filter(|url| Some(url) != was.as_ref()).unwrap_or(old.url),
+        purposes: old.purposes,
+        key_file: old.key_file,
+        passphrase: None,
+        assignment_enabled: wanted.assignment_enabled.unwrap_or(old.assignment_enabled),
+        labels: wanted.labels.unwrap_or(old.labels),
+        load_factor: wanted.load_factor.unwrap_or(old.load_factor),
+        max_bytes: wanted.max_gb.map_or(old.max_bytes, |gb| Some(gb.saturating_mul(GB))),
+    };
+    call.control.edit_store(new, &call.by()).await?;
+    Ok(config(call, shelf, found(call, shelf, &id).await?))
+}

@@ -1,0 +1,11 @@
+//! The API, driven in process over a catalog in memory.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test")]
+
+mod document;
+mod fuzz;
+mod isolation;
+mod ops_manager;
+mod own;
+mod proofs;
+mod world;

@@ -1,0 +1,21 @@
+//! The records. Times are milliseconds since 1970, spans are seconds, sizes are bytes.
+
+mod agent;
+mod alert;
+mod event;
+mod job;
+mod project;
+mod report;
+mod restore;
+mod store;
+mod user;
+
+pub use agent::{Agent, AgentKey};
+pub use alert::{Alert, AlertKind, AlertStatus, Settings, Smtp, Thresholds};
+pub use event::{Actor, Event};
+pub use job::{Drill, Job, JobState, JobStores, Requests, ScheduleSpec, Source};
+pub use project::Project;
+pub use report::{Integrity, UsageSample};
+pub use restore::{Delivery, Form, Names, Progress, RestoreJob, RestoreStatus};
+pub use store::{Purpose, Store};
+pub use user::{ApiKey, Grant, Role, Session, User};

@@ -1,0 +1,54 @@
+//! `bygone store`.
+
+use std::process::ExitCode;
+
+use bygone_base::{ByteSize, Result};
+use serde_json::{Value, json};
+
+use super::{
+    Remote,
+    args::{StoreArgs, StoreCommand},
+    list,
+    table::table,
+    text,
+};
+use crate::output::Output;
+
+/// Does what is asked.
+pub async fn run(args: StoreArgs, output: &Output) -> Result<ExitCode> {
+    let remote = Remote::new(&args.remote)?;
+    let client = &remote.client;
+    match args.command {
+        StoreCommand::List => {
+            let stores = list(client.get("/api/v2/stores").await?);
+            let rows: Vec<_> = stores.iter().map(row).collect();
+            let headings = ["store", "url", "bytes", "living", "jobs", "groomed"];
+            output.result(table(&headings, &rows), &Value::Array(stores));
+        }
+        StoreCommand::Add { name, url, key_file } => {
+            let body = json!({"id": name, "url": url, "key_file": key_file});
+            let store = client.post("/api/v2/stores", Some(&body)).await?;
+            output.result(format!("store {name} is registered"), &store);
+        }
+        StoreCommand::Remove { name } => {
+            let answer = client.delete(&format!("/api/v2/stores/{name}")).await?;
+            output.result(format!("store {name} is forgotten; what it holds stays"), &answer);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(store: &Value) -> Vec<String> {
+    let usage = &store["usage"];
+    let bytes = |name: &str| {
+        usage[name].as_u64().map(|bytes| ByteSize(bytes).to_string()).unwrap_or_default()
+    };
+    vec![
+        text(store, "id").to_owned(),
+        text(store, "url").to_owned(),
+        bytes("bytes"),
+        bytes("living"),
+        store["jobs"].as_array().map_or(0, Vec::len).to_string(),
+        text(store, "groomed").to_owned(),
+    ]
+}

@@ -1,0 +1,288 @@
+//! Restores to be fetched: written to a file of their own, so that a download can be resumed at any byte.
+
+use std::{
+    fs::{self, File},
+    io::{BufWriter, Read as _, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bygone_base::{Error, ErrorKind, Result, work};
+use bygone_catalog::{
+    Id,
+    record::{Delivery, Form, Job, Names, Progress, RestoreJob, RestoreStatus},
+};
+use bygone_dumptools::{
+    export,
+    report::Log,
+    sink::{Compression, Place},
+};
+use bygone_head::{View, ViewOptions};
+use bygone_restore::ViewDocuments;
+use flate2::write::GzEncoder;
+use sha1::{Digest as _, Sha1};
+use tokio::sync::watch;
+
+use super::{Outcome, moment};
+use crate::{Control, restores::rules, stores::Parts};
+
+/// A file that a link leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Download {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is called.
+    pub name: String,
+    /// Its length.
+    pub size: u64,
+}
+
+/// Writes the file of a download.
+pub(super) async fn prepare(
+    control: &Control,
+    job: &Job,
+    parts: &Parts,
+    restore: &RestoreJob,
+    form: &Form,
+    sender: watch::Sender<Progress>,
+) -> Result<Outcome> {
+    let folder = control.downloads()?.join(restore.id.as_str());
+    // What a crash left of an earlier try.
+    remove(&folder)?;
+    fs::create_dir_all(&folder).map_err(|e| Error::io(format!("make {}", folder.display()), e))?;
+    let say = |phase: &str| {
+        sender.send_modify(|progress| progress.phase = phase.to_owned());
+    };
+    say("reading");
+    let when = moment(restore)?;
+    let Parts { snapshots, oplog } = parts;
+    let options = ViewOptions::default();
+    let view = View::open(snapshots, oplog, &when, options, control.clock().clone()).await?;
+    let (version, set) = (view.manifest.source.version.clone(), view.manifest.source.set.clone());
+    let documents = Arc::new(ViewDocuments::new(view)?);
+    let name = file_name(job, restore, form)?;
+    let target = folder.join(&name);
+    let dump = folder.join("dump");
+    let (place, names) = match form {
+        Form::Archive => (Place::Archive(target.clone()), restore.names.clone()),
+        Form::Tar => (Place::Directory(dump.clone()), restore.names.clone()),
+        Form::Collection { namespace } => {
+            let include = vec![escape(namespace)];
+            (Place::Directory(dump.clone()), Names { include, ..Names::default() })
+        }
+    };
+    let compression = if *form == Form::Archive { Compression::Gzip } else { Compression::None };
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let options =
+        export::Options { rules: rules(&names)?, place, compression, parallel: 2, threads };
+    let (count, bytes) = export::export(documents, &options, &Log::new(None, |_| {})).await?;
+    say("packing");
+    let info = restore_info(job, restore, &set, &version);
+    let (form, file) = (form.clone(), target.clone());
+    let packed = work::run("packing a download", move || {
+        pack(&form, &dump, &file, &info)?;
+        remove(&dump)?;
+        hash(&file)
+    });
+    let (sha1, size) = packed.await??;
+    sender.send_modify(|progress| {
+        (progress.documents, progress.bytes, progress.bytes_total) = (count, bytes, bytes);
+    });
+    Ok(Outcome {
+        message: format!("{count} documents are ready to be fetched"),
+        proof: None,
+        hashes: vec![(name, sha1)],
+        size: Some(size),
+        differs: false,
+    })
+}
+
+/// `PROJECT-SET-SECONDS.tar.gz`, as Ops Manager calls it, and alike.
+fn file_name(job: &Job, restore: &RestoreJob, form: &Form) -> Result<String> {
+    let at = match restore.moment.split_once(':') {
+        Some((secs, _)) => secs,
+        None => &restore.moment,
+    };
+    let set = job.set.as_deref().unwrap_or("set");
+    let base = format!("{}-{set}-{at}", job.project);
+    Ok(match form {
+        Form::Archive => format!("{base}.archive.gz"),
+        Form::Tar => format!("{base}.tar.gz"),
+        Form::Collection { namespace } => {
+            let (_, collection) = namespace
+                .split_once('.')
+                .ok_or_else(|| Error::usage(format!("{namespace:?} is not DATABASE.COLLECTION")))?;
+            let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+            format!("{base}-{}.bson", collection.chars().map(plain).take(100).collect::<String>())
+        }
+    })
+}
+
+/// A name as a pattern that matches nothing else.
+fn escape(namespace: &str) -> String {
+    namespace.replace('\\', "\\\\").replace('*', "\\*")
+}
+
+/// What restoreInfo.txt of Ops Manager's downloads says.
+fn restore_info(job: &Job, restore: &RestoreJob, set: &str, version: &str) -> String {
+    format!(
+        "Restore Information\n\
+         Group Name: {}\nReplica Set: {set}\nCluster: {}\nSnapshot: {}\n\
+         Restored to (inclusive): {}\nMongoDB Version: {version}\n\
+         Contents: a directory of mongodump; restore it with mongorestore\n",
+        job.project,
+        job.cluster,
+        restore.snapshot.as_deref().unwrap_or("none"),
+        restore.moment,
+    )
+}
+
+fn pack(form: &Form, dump: &Path, file: &Path, info: &str) -> Result<()> {
+    match form {
+        Form::Archive => Ok(()),
+        Form::Tar => tar(dump, file, info),
+        Form::Collection { namespace } => {
+            let found = bson_files(dump)?;
+            match &found[..] {
+                [one] => fs::rename(one, file)
+                    .map_err(|e| Error::io(format!("move {}", one.display()), e)),
+                [] => Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("there was no collection {namespace} then"),
+                )),
+                _ => Err(Error::internal(format!("{namespace} gave several files"))),
+            }
+        }
+    }
+}
+
+/// Files of documents of a dump's databases.
+fn bson_files(dump: &Path) -> Result<Vec<PathBuf>> {
+    let io = |e| Error::io(format!("read {}", dump.display()), e);
+    let mut found = Vec::new();
+    if !dump.exists() {
+        return Ok(found);
+    }
+    for database in fs::read_dir(dump).map_err(io)? {
+        let database = database.map_err(io)?.path();
+        if !database.is_dir() {
+            continue;
+        }
+        for file in fs::read_dir(&database).map_err(io)? {
+            let file = file.map_err(io)?.path();
+            if file.extension().is_some_and(|ending| ending == "bson") {
+                found.push(file);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn tar(dump: &Path, file: &Path, info: &str) -> Result<()> {
+    let io = |e| Error::io(format!("write {}", file.display()), e);
+    let out = BufWriter::new(File::create(file).map_err(io)?);
+    let mut builder = tar::Builder::new(GzEncoder::new(out, flate2::Compression::new(6)));
+    builder.mode(tar::HeaderMode::Deterministic);
+    let mut header = tar::Header::new_gnu();
+    header.set_size(info.len() as u64);
+    header.set_mode(0o644);
+    header.set_cksum();
+    builder.append_data(&mut header, "restoreInfo.txt", info.as_bytes()).map_err(io)?;
+    if dump.exists() {
+        builder.append_dir_all("dump", dump).map_err(io)?;
+    }
+    let mut out = builder.into_inner().and_then(GzEncoder::finish).map_err(io)?;
+    out.flush().map_err(io)
+}
+
+fn hash(file: &Path) -> Result<(String, u64)> {
+    let io = |e| Error::io(format!("read {}", file.display()), e);
+    let mut input = File::open(file).map_err(io)?;
+    let (mut sha, mut size) = (Sha1::new(), 0);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let read = input.read(&mut buffer).map_err(io)?;
+        if read == 0 {
+            return Ok((hex::encode(sha.finalize()), size));
+        }
+        sha.update(&buffer[..read]);
+        size += read as u64;
+    }
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(format!("remove {}", folder.display()), e))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes the files of links that have ended.
+pub(crate) async fn clear_links(control: &Control) -> Result<()> {
+    let now = control.now();
+    let Ok(folder) = control.downloads() else { return Ok(()) };
+    for restore in control.catalog().all::<RestoreJob>(None).await? {
+        let ended = match &restore.delivery {
+            Delivery::Http { expires, .. } => *expires <= now || is_used_up(&restore.delivery),
+            Delivery::Automated { .. } => false,
+        };
+        let ended =
+            ended || matches!(restore.status, RestoreStatus::Broken | RestoreStatus::Killed);
+        if ended && restore.status != RestoreStatus::InProgress {
+            remove(&folder.join(restore.id.as_str()))?;
+        }
+    }
+    Ok(())
+}
+
+fn is_used_up(delivery: &Delivery) -> bool {
+    match delivery {
+        Delivery::Http { max_downloads: Some(most), downloads, .. } => downloads >= most,
+        _ => false,
+    }
+}
+
+impl Control {
+    /// The file that a link leads to. Takes the same time for every wrong secret.
+    ///
+    /// # Errors
+    /// `NotFound`: no such link, or it has ended. `Unavailable`: not ready yet.
+    pub async fn download(&self, restore: &Id, secret: &str) -> Result<Download> {
+        let unknown = || Error::new(ErrorKind::NotFound, "this link leads nowhere, or no longer");
+        let found = self.catalog().find::<RestoreJob>(restore.as_str()).await?;
+        let restore = found.ok_or_else(unknown)?.value;
+        let Delivery::Http { expires, secret: hash, size, .. } = &restore.delivery else {
+            return Err(unknown());
+        };
+        let given = blake3::hash(secret.as_bytes());
+        if blake3::Hash::from_hex(hash).ok() != Some(given) {
+            return Err(unknown());
+        }
+        if *expires <= self.now() || is_used_up(&restore.delivery) {
+            return Err(unknown());
+        }
+        match (restore.status, size, restore.hashes.first()) {
+            (RestoreStatus::Finished, Some(size), Some((name, _))) => {
+                let path = self.downloads()?.join(restore.id.as_str()).join(name);
+                Ok(Download { path, name: name.clone(), size: *size })
+            }
+            (RestoreStatus::InProgress, ..) => {
+                Err(Error::new(ErrorKind::Unavailable, "the file is not ready yet"))
+            }
+            _ => Err(unknown()),
+        }
+    }
+
+    /// Counts a download that reached the file's end.
+    pub async fn downloaded(&self, restore: &Id) -> Result<()> {
+        let counted = self.catalog().change::<RestoreJob>(restore.as_str(), |restore| {
+            if let Delivery::Http { downloads, .. } = &mut restore.delivery {
+                *downloads += 1;
+            }
+            Ok(())
+        });
+        counted.await.map(|_| ())
+    }
+}

@@ -1,0 +1,126 @@
+//! A job that runs in this process.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use bygone_catalog::record::Job as JobRecord;
+use bygone_daemon::{Job, JobPhase, JobStatus};
+use bygone_ingest::Ingest;
+use bygone_oplog::uplink::PartKey;
+use tokio::sync::watch;
+
+use crate::views::{AgentLive, Live};
+
+/// Its ingest, its daemon's job and where that stands.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// The record it was started by.
+    pub(crate) record: JobRecord,
+    /// Part.
+    pub(crate) key: PartKey,
+    /// Takes what agents send.
+    pub(crate) ingest: Arc<Ingest>,
+    /// Head and snapshots.
+    pub(crate) job: Arc<Job>,
+    /// Status of that.
+    pub(crate) status: watch::Receiver<JobStatus>,
+    /// Requests for snapshots that were handed on.
+    served: AtomicU64,
+}
+
+impl Running {
+    pub(crate) fn new(
+        record: JobRecord,
+        key: PartKey,
+        ingest: Arc<Ingest>,
+        job: Arc<Job>,
+        status: watch::Receiver<JobStatus>,
+    ) -> Running {
+        let served = AtomicU64::new(record.requests.snapshot);
+        Running { record, key, ingest, job, status, served }
+    }
+
+    /// Whether it runs as the record has it now. (The source is the agent's.)
+    pub(crate) fn is_of(&self, record: &JobRecord) -> bool {
+        let own = &self.record;
+        own.schedule == record.schedule && own.stores == record.stores && own.set == record.set
+    }
+
+    /// Hands on what was asked for since it started.
+    pub(crate) fn serve_requests(&self, record: &JobRecord) {
+        let asked = record.requests.snapshot;
+        if self.served.swap(asked, Ordering::Relaxed) < asked {
+            self.job.request_snapshot();
+        }
+    }
+
+    /// What it does now.
+    pub(crate) fn live(&self) -> Live {
+        let backup = self.status.borrow().clone();
+        let agent = self.agent();
+        let (phase, percent) = phase(agent.as_ref(), &backup);
+        Live { agent, backup, phase, percent }
+    }
+
+    fn agent(&self) -> Option<AgentLive> {
+        let part = self.ingest.status(&self.key)?;
+        let report = part.report.unwrap_or_default();
+        let source = report.source.ts.max(part.chain.ts);
+        Some(AgentLive {
+            holder: part.holder,
+            phase: report.phase,
+            member: report.member,
+            message: report.message,
+            collections: (report.collections_done, report.collections_total),
+            documents: report.documents,
+            bytes: (report.bytes, report.bytes_total),
+            stored: part.chain.ts,
+            lag_secs: u64::from(source.secs().saturating_sub(part.chain.ts.secs())),
+            heard: part.heard,
+            skew_ms: if report.at.0 == 0 { 0 } else { report.at.since(part.heard) },
+        })
+    }
+}
+
+/// The agent's phases first, then the daemon's; and how far that is within the initial sync.
+fn phase(agent: Option<&AgentLive>, backup: &JobStatus) -> (&'static str, u8) {
+    match backup.phase {
+        JobPhase::Complete => ("complete", 100),
+        JobPhase::Stopped => ("stopped", 0),
+        JobPhase::Building => ("building", 80),
+        JobPhase::ApplyingOplogs => ("applying oplogs", 85),
+        JobPhase::FetchingMissing => ("fetching missing documents", 90),
+        JobPhase::CreatingIndexes => ("creating indexes", 95),
+        JobPhase::Waiting => match agent {
+            Some(agent) if agent.phase == "transferring" => ("transferring", share(agent.bytes)),
+            _ => ("starting", 0),
+        },
+    }
+}
+
+/// Transferring is what takes long: up to 75 of 100.
+fn share((done, total): (u64, u64)) -> u8 {
+    let percent = done.saturating_mul(75).checked_div(total).unwrap_or(0).min(75);
+    u8::try_from(percent).unwrap_or(75)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_phase_is_the_agents_until_its_data_is_there() {
+        let agent =
+            AgentLive { phase: "transferring".into(), bytes: (50, 100), ..AgentLive::default() };
+        let mut backup = JobStatus::default();
+        assert_eq!(phase(None, &backup), ("starting", 0));
+        assert_eq!(phase(Some(&agent), &backup), ("transferring", 37));
+        backup.phase = JobPhase::Building;
+        assert_eq!(phase(Some(&agent), &backup), ("building", 80));
+        backup.phase = JobPhase::Complete;
+        assert_eq!(phase(Some(&agent), &backup), ("complete", 100));
+        assert_eq!(share((5, 0)), 0);
+    }
+}

@@ -1,0 +1,139 @@
+//! Snapshots of a job: listed, kept longer or shorter, deleted.
+
+use bygone_base::{Error, ErrorKind, Result, SnapshotId, UnixMillis};
+use bygone_catalog::{Id, record::Job};
+use bygone_head::{Overview, overview};
+use bygone_snapshot::{Keep, Manifest};
+
+use crate::{
+    By, Control,
+    stores::Parts,
+    views::{History, RangeView, SnapshotView},
+};
+
+/// How long one snapshot is kept from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeepUntil {
+    /// Never deleted by itself.
+    ForEver,
+    /// Until then; other rules may keep it longer.
+    Moment(UnixMillis),
+}
+
+impl Control {
+    /// What of a job can be restored, read from its stores.
+    pub async fn history(&self, project: &Id, job: &Id) -> Result<History> {
+        let job = self.job_record(project, job).await?;
+        self.history_of(&job).await
+    }
+
+    pub(crate) async fn history_of(&self, job: &Job) -> Result<History> {
+        let Some(Parts { snapshots: part, oplog }) = self.parts(job).await? else {
+            return Ok(History::default());
+        };
+        let Overview { snapshots, ranges, .. } = overview(&part, &oplog).await?;
+        let keeps = part.keeps().await?;
+        let view = |m: &Manifest| view(m, keeps.get(&m.id));
+        let first = |from| snapshots.manifests.iter().find(|m| m.at.ts == from);
+        let mut ranges: Vec<RangeView> = ranges
+            .iter()
+            .flatten()
+            .map(|range| RangeView {
+                from: range.from,
+                to: range.to,
+                snapshot: first(range.from).map(|m| m.id.clone()),
+            })
+            .collect();
+        ranges.sort_by_key(|range| range.from);
+        Ok(History {
+            snapshots: snapshots.manifests.iter().map(view).collect(),
+            damaged: snapshots.damaged.iter().map(|(id, e)| (id.clone(), e.to_string())).collect(),
+            ranges,
+        })
+    }
+
+    /// Keeps a snapshot longer or shorter than the schedule says.
+    ///
+    /// # Errors
+    /// `NotFound`; Usage: the moment is past.
+    pub async fn keep_snapshot(
+        &self,
+        project: &Id,
+        job: &Id,
+        id: &SnapshotId,
+        until: KeepUntil,
+        by: &By,
+    ) -> Result<SnapshotView> {
+        let (job, parts) = self.with_snapshot(project, job, id).await?;
+        let due = parts.snapshots.keeps().await?.get(id).and_then(|keep| keep.due);
+        let secs = match until {
+            KeepUntil::ForEver => None,
+            KeepUntil::Moment(moment) if moment <= self.now() => {
+                return Err(Error::usage("the expiry lies in the past")
+                    .hint("to delete a snapshot now, delete it"));
+            }
+            KeepUntil::Moment(moment) => Some(u64::try_from(moment.0 / 1000).unwrap_or_default()),
+        };
+        let keep = Keep { due, until: secs };
+        parts.snapshots.set_keep(id, &keep).await?;
+        let message = match secs {
+            None => format!("snapshot {id} of {} is kept for ever", job.cluster),
+            Some(_) => format!("expiry of snapshot {id} of {} changed", job.cluster),
+        };
+        let kind = "SNAPSHOT_EXPIRY_UPDATED_AUDIT";
+        self.event(by, Some(project), Some(&job), kind, message).await?;
+        Ok(view(&parts.snapshots.manifest(id).await?, Some(&keep)))
+    }
+
+    /// Deletes a snapshot. The last one of an active job stays: a backup that cannot be restored is none.
+    ///
+    /// # Errors
+    /// `NotFound`; Conflict: it is the last one.
+    pub async fn delete_snapshot(
+        &self,
+        project: &Id,
+        job: &Id,
+        id: &SnapshotId,
+        by: &By,
+    ) -> Result<()> {
+        let (job, parts) = self.with_snapshot(project, job, id).await?;
+        let all = parts.snapshots.snapshot_ids().await?;
+        if all.last() == Some(id) {
+            return Err(Error::new(ErrorKind::Conflict, "the newest snapshot is not deleted")
+                .hint("the backup goes on from it; take another one first"));
+        }
+        parts.snapshots.expire(id).await?;
+        let message = format!("snapshot {id} of {} deleted", job.cluster);
+        self.event(by, Some(project), Some(&job), "SNAPSHOT_DELETED_AUDIT", message).await
+    }
+
+    async fn with_snapshot(&self, project: &Id, job: &Id, id: &SnapshotId) -> Result<(Job, Parts)> {
+        let missing = || Error::new(ErrorKind::NotFound, format!("there is no snapshot {id}"));
+        let job = self.job_record(project, job).await?;
+        let parts = self.parts(&job).await?.ok_or_else(missing)?;
+        if parts.snapshots.snapshot_ids().await?.contains(id) {
+            Ok((job, parts))
+        } else {
+            Err(missing())
+        }
+    }
+}
+
+fn view(m: &Manifest, keep: Option<&Keep>) -> SnapshotView {
+    let millis = |secs: u64| UnixMillis(i64::try_from(secs).unwrap_or(i64::MAX / 1000) * 1000);
+    SnapshotView {
+        id: m.id.clone(),
+        at: m.at.ts,
+        created: m.created,
+        expires: keep.and_then(|keep| keep.until).map(millis),
+        kept_for_ever: keep.is_some_and(|keep| keep.until.is_none()),
+        collections: m.stats.collections,
+        documents: m.stats.documents,
+        bytes: m.stats.bytes,
+        new_bytes: m.stats.new_bytes,
+        pending_ops: m.runs.iter().map(|run| run.ops).sum(),
+        set: m.source.set.clone(),
+        version: m.source.version.clone(),
+        fcv: m.source.fcv.clone(),
+    }
+}

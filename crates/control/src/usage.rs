@@ -1,0 +1,67 @@
+//! What stores hold, as the grooms that follow snapshots see it.
+
+use std::collections::BTreeMap;
+
+use bygone_base::Result;
+use bygone_catalog::{
+    Page,
+    record::{Job, UsageSample},
+};
+
+use crate::Control;
+
+/// A sample of a store at most so often ...
+const EVERY_MS: i64 = 600_000;
+/// ... and so many are kept of each.
+const KEPT: usize = 2_000;
+
+/// Notes what the newest groom of each store found.
+pub(crate) async fn sample(control: &Control, jobs: &[Job]) -> Result<()> {
+    let mut newest = BTreeMap::new();
+    for job in jobs {
+        let groomed = control.running(&job.id).and_then(|r| r.status.borrow().groomed);
+        if let Some(groomed) = groomed {
+            let seen = newest.entry(job.stores.snapshot.clone()).or_insert(groomed);
+            if groomed.at > seen.at {
+                *seen = groomed;
+            }
+        }
+    }
+    for (store, groomed) in newest {
+        let (mark, _) = control.groomed_now(&store);
+        let known = control.settings().await?.marks.get(&mark).copied();
+        if known.is_some_and(|known| groomed.at.0 <= known) {
+            continue;
+        }
+        let set = |settings: &mut bygone_catalog::record::Settings| {
+            settings.marks.insert(mark.clone(), groomed.at.0);
+            Ok(())
+        };
+        control.change_settings(set).await?;
+        let last = control.usage(&store, 1).await?.pop();
+        if last.is_some_and(|last| groomed.at.since(last.at) < EVERY_MS) {
+            continue;
+        }
+        let sample = UsageSample {
+            id: control.new_id(),
+            store: store.clone(),
+            at: groomed.at,
+            bytes: groomed.bytes,
+            living: groomed.living,
+            jobs: Vec::new(),
+        };
+        control.catalog().insert(&sample).await?;
+        thin(control, &store).await?;
+    }
+    Ok(())
+}
+
+/// Forgets samples beyond those kept.
+async fn thin(control: &Control, store: &str) -> Result<()> {
+    let page = Page { scope: Some(store.to_owned()), newest_first: true, ..Page::default() };
+    let all: Vec<UsageSample> = control.catalog().page(&page).await?;
+    for old in all.iter().skip(KEPT) {
+        control.catalog().delete::<UsageSample>(old.id.as_str()).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! Downloads: the file that a link leads to, from any byte on. The link is the proof; no login is needed.
+
+use std::{io::SeekFrom, sync::Arc};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode, header},
+    response::IntoResponse as _,
+    routing::get,
+};
+use bygone_base::{Error, ErrorKind};
+use bygone_catalog::Id;
+use bygone_control::Control;
+use futures::stream;
+use tokio::{
+    fs::File,
+    io::{AsyncReadExt as _, AsyncSeekExt as _},
+};
+
+use crate::{
+    failure::{Answer, Failure},
+    site::{Site, id},
+    visitor::Caller,
+};
+
+/// Bytes that are read at once.
+const CHUNK: u64 = 256 << 10;
+
+pub(crate) fn routes() -> Router<Site> {
+    Router::new().route("/download/{restore}/{secret}", get(send))
+}
+
+/// A part of a file: from, and the byte after the last.
+type Part = (u64, u64);
+
+/// The part that a request wants; `None`: all. (RFC 9110, section 14.2: one range of bytes; others are left aside.)
+///
+/// # Errors
+/// The range lies behind the end.
+fn wanted(headers: &HeaderMap, size: u64) -> Result<Option<Part>, ()> {
+    let value = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
+    let Some((first, last)) = value.and_then(|v| v.strip_prefix("bytes=")?.split_once('-')) else {
+        return Ok(None);
+    };
+    let number = |text: &str| text.parse::<u64>().ok();
+    let part = match (first, number(first), last, number(last)) {
+        ("", _, _, Some(n)) => (size.saturating_sub(n), size),
+        (_, Some(from), "", _) => (from, size),
+        (_, Some(from), _, Some(to)) if from <= to => (from, to.saturating_add(1).min(size)),
+        _ => return Ok(None),
+    };
+    if part.0 < part.1 { Ok(Some(part)) } else { Err(()) }
+}
+
+async fn send(
+    State(site): State<Site>,
+    Path((restore, secret)): Path<(String, String)>,
+    caller: Caller,
+) -> Answer {
+    if let Some(address) = &caller.address {
+        site.access.failures().check(address)?;
+    }
+    let restore = id(&restore, "download")?;
+    let found = site.control.download(&restore, &secret).await;
+    if let (Err(error), Some(address)) = (&found, &caller.address)
+        && error.kind() == ErrorKind::NotFound
+    {
+        site.access.failures().failed(address);
+    }
+    let download = found?;
+    let Ok(range) = wanted(&caller.headers, download.size) else {
+        let all = format!("bytes */{}", download.size);
+        return Ok(
+            (StatusCode::RANGE_NOT_SATISFIABLE, [(header::CONTENT_RANGE, all)]).into_response()
+        );
+    };
+    let (from, to) = range.unwrap_or((0, download.size));
+    let open = |e| Failure::from(Error::io("the file of the download", e));
+    let mut file = File::open(&download.path).await.map_err(open)?;
+    file.seek(SeekFrom::Start(from)).await.map_err(open)?;
+    let counted = (to == download.size).then(|| (site.control.clone(), restore));
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, (to - from).to_string()),
+        (header::ACCEPT_RANGES, "bytes".to_owned()),
+        (
+            header::CONTENT_DISPOSITION,
+            format!("attachment; filename=\"{}\"", plain(&download.name)),
+        ),
+    ];
+    let mut response = (headers, body(file, to - from, counted)).into_response();
+    if range.is_some() {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let part = format!("bytes {from}-{}/{}", to.saturating_sub(1), download.size);
+        if let Ok(part) = part.parse() {
+            response.headers_mut().insert(header::CONTENT_RANGE, part);
+        }
+    }
+    Ok(response)
+}
+
+/// A name without what means something in a header or a path.
+fn plain(name: &str) -> String {
+    let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    name.chars().map(|c| if good(c) { c } else { '_' }).collect()
+}
+
+/// The next bytes of a file. Once its end was sent, the download counts.
+fn body(file: File, left: u64, counted: Option<(Arc<Control>, Id)>) -> Body {
+    Body::from_stream(stream::try_unfold(
+        (file, left, counted),
+        |(mut file, left, counted)| async move {
+            if left == 0 {
+                return Ok::<_, std::io::Error>(None);
+            }
+            let mut chunk = vec![0; usize::try_from(left.min(CHUNK)).unwrap_or(CHUNK as usize)];
+            let read = file.read(&mut chunk).await?;
+            if read == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            chunk.truncate(read);
+            let left = left - read as u64;
+            if let (0, Some((control, restore))) = (left, &counted)
+                && let Err(error) = control.downloaded(restore).await
+            {
+                tracing::warn!(%restore, %error, "a download was not counted");
+            }
+            Ok(Some((Bytes::from(chunk), (file, left, counted))))
+        },
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_as_http_has_them() {
+        let ask = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RANGE, text.parse().unwrap());
+            wanted(&headers, 100)
+        };
+        assert_eq!(ask("bytes=0-9"), Ok(Some((0, 10))));
+        assert_eq!(ask("bytes=90-"), Ok(Some((90, 100))));
+        assert_eq!(ask("bytes=90-500"), Ok(Some((90, 100))));
+        assert_eq!(ask("bytes=-10"), Ok(Some((90, 100))));
+        assert_eq!(ask("bytes=-500"), Ok(Some((0, 100))));
+        for behind in ["bytes=100-", "bytes=-0", "bytes=200-300"] {
+            assert_eq!(ask(behind), Err(()), "{behind}");
+        }
+        for none in ["bytes=9-0", "bytes=a-b", "items=0-1", "bytes=0-1,5-6", "bytes=-"] {
+            assert_eq!(ask(none), Ok(None), "{none}");
+        }
+        assert_eq!(wanted(&HeaderMap::new(), 100), Ok(None));
+    }
+
+    #[tokio::test]
+    async fn a_part_of_a_file_is_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let text: Vec<u8> = (0..600_000_u32).map(|n| n as u8).collect();
+        std::fs::write(&path, &text).unwrap();
+        let mut file = File::open(&path).await.unwrap();
+        file.seek(SeekFrom::Start(1000)).await.unwrap();
+        let sent = axum::body::to_bytes(body(file, 500_000, None), 1 << 20).await.unwrap();
+        assert!(sent[..] == text[1000..501_000]);
+        // A file that became shorter is no whole download.
+        let file = File::open(&path).await.unwrap();
+        assert!(axum::body::to_bytes(body(file, 600_001, None), 1 << 20).await.is_err());
+        assert_eq!(plain("../a \"b\".tar.gz"), ".._a__b_.tar.gz");
+    }
+}

@@ -1,0 +1,242 @@
+//! A new job.
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    routing::get,
+};
+use bygone_access::Right;
+use bygone_base::{Error, Result};
+use bygone_catalog::record::{JobStores, Purpose, ScheduleSpec};
+use bygone_control::{Action, NewJob, NewSource, views::StoreView};
+use maud::{Markup, html};
+
+use crate::{
+    failure::Answer,
+    form::Form,
+    notice::Notice,
+    page::schedule,
+    part::control,
+    site::Site,
+    visitor::{Posted, Scope, Visitor},
+};
+
+pub(crate) fn routes() -> Router<Site> {
+    Router::new().route("/p/{project}/new", get(ask).post(make))
+}
+
+async fn ask(State(site): State<Site>, visitor: Visitor, Path(project): Path<String>) -> Answer {
+    let scope = visitor.within(&site, &project, Right::Backup).await?;
+    page(&site, &scope, None, None).await
+}
+
+/// The page, with what was typed (the connection string excepted).
+async fn page(
+    site: &Site,
+    scope: &Scope<'_>,
+    sent: Option<&Form>,
+    error: Option<&Error>,
+) -> Answer {
+    let stores = site.control.stores().await?;
+    let spec = sent.map_or_else(|| Ok(ScheduleSpec::default()), schedule::read);
+    let none = Form::default();
+    let form = sent.unwrap_or(&none);
+    let shown = spec.as_ref().ok().cloned().unwrap_or_default();
+    let preview = schedule::shown(&spec, None, site.control.now());
+    let main = html! {
+        h1 { "New backup job" }
+        @if let Some(error) = error { (schedule::wrong(error)) }
+        (draw(form, &shown, &stores, &scope.path(""), scope.visitor.csrf()))
+        (schedule::section(&preview, ""))
+    };
+    let mut response = scope.page(site, "New backup job", "Overview", main).await?;
+    if let Some(error) = error {
+        *response.status_mut() = crate::failure::status(error.kind());
+    }
+    Ok(response)
+}
+
+fn draw(form: &Form, spec: &ScheduleSpec, stores: &[StoreView], path: &str, csrf: &str) -> Markup {
+    html! {
+        form method="post" action={ (path) "/new" } data-previewed {
+            (control::csrf(csrf))
+            fieldset {
+                legend { "Cluster" }
+                (control::text("cluster", "Name", form.text("cluster"), "What people call it; it must be typed to terminate its backup."))
+                (source_fields(form, false))
+            }
+            details {
+                summary { "Only some namespaces" }
+                (filter_fields(&form.lines("include"), &form.lines("exclude")))
+            }
+            details {
+                summary { "Where it is stored" }
+                (store_fields(form, stores))
+            }
+            (schedule::fields(spec))
+            div.actions {
+                button type="submit" name="then" value="start" { "Create and start" }
+                button.plain type="submit" { "Create only" }
+                button.plain type="submit" name="then" value="preview" { "Preview" }
+                a.button.plain href=(path) { "Cancel" }
+            }
+        }
+    }
+}
+
+/// The fields of a source. Where one is known, its string may be left out.
+pub(crate) fn source_fields(form: &Form, known: bool) -> Markup {
+    let help = if known {
+        "Leave it empty to keep the one that is there."
+    } else {
+        "mongodb://user:password@host1,host2/?replicaSet=rs0 – the user needs the roles backup and clusterMonitor. It is kept encrypted."
+    };
+    html! {
+        (control::secret("uri", "Connection string", "off", help))
+        (control::text("member", "Preferred member", form.text("member"), "host:port to read from; empty: a secondary."))
+        (control::text("member_tag", "or members with the tag", form.text("member_tag"), "NAME=VALUE"))
+        (control::number("throttle", "At most so many MiB per second in the initial sync", form.text("throttle"), "Empty: as fast as it can."))
+    }
+}
+
+/// The fields of a filter.
+pub(crate) fn filter_fields(include: &[String], exclude: &[String]) -> Markup {
+    html! {
+        (control::lines("include", "Only these", include, "db, db.collection or db.*, one per line. Either these or those below."))
+        (control::lines("exclude", "All but these", exclude, "One per line."))
+    }
+}
+
+fn store_fields(form: &Form, stores: &[StoreView]) -> Markup {
+    let of = |purpose: Purpose| {
+        let fitting = stores.iter().filter(|view| view.store.purposes.contains(&purpose));
+        let named = fitting.map(|view| (view.store.id.clone(), view.store.id.clone()));
+        std::iter::once((String::new(), "chosen by load".to_owned()))
+            .chain(named)
+            .collect::<Vec<_>>()
+    };
+    html! {
+        (control::choice("snapshot_store", "Snapshots", &of(Purpose::Snapshot), form.text("snapshot_store"), ""))
+        (control::choice("oplog_store", "Oplog", &of(Purpose::Oplog), form.text("oplog_store"), "Empty: beside the snapshots."))
+        (control::choice("sync_store", "Initial syncs", &of(Purpose::Sync), form.text("sync_store"), "Empty: beside the snapshots."))
+    }
+}
+
+/// The stores as chosen; `None`: chosen by load.
+///
+/// # Errors
+/// Usage: the oplog's was chosen and the snapshots' was not.
+fn stores(form: &Form) -> Result<Option<JobStores>> {
+    let rest = [form.some("oplog_store"), form.some("sync_store")];
+    let [oplog, sync] = rest;
+    match form.some("snapshot_store") {
+        Some(snapshot) => Ok(Some(JobStores {
+            oplog: oplog.unwrap_or_else(|| snapshot.clone()),
+            sync: sync.unwrap_or_else(|| snapshot.clone()),
+            snapshot,
+        })),
+        None if oplog.is_none() && sync.is_none() => Ok(None),
+        None => Err(Error::usage("choose the store of the snapshots too")),
+    }
+}
+
+/// A source as sent.
+///
+/// # Errors
+/// Usage: the throttle is no number.
+pub(crate) fn source(form: &Form) -> Result<NewSource> {
+    let throttle = match form.some("throttle") {
+        None => None,
+        Some(_) => {
+            let mib: u64 = form.number("throttle", "the throttle")?;
+            Some(mib.max(1).saturating_mul(1 << 20))
+        }
+    };
+    Ok(NewSource {
+        uri: form.text("uri").to_owned(),
+        include: form.lines("include"),
+        exclude: form.lines("exclude"),
+        member: form.some("member"),
+        member_tag: form.some("member_tag"),
+        throttle,
+        workers: 0,
+    })
+}
+
+fn new_job(form: &Form) -> Result<NewJob> {
+    Ok(NewJob {
+        cluster: form.text("cluster").to_owned(),
+        source: source(form)?,
+        stores: stores(form)?,
+        schedule: schedule::read(form)?,
+        name: None,
+    })
+}
+
+async fn make(
+    State(site): State<Site>,
+    Path(project): Path<String>,
+    Posted { visitor, form }: Posted,
+) -> Answer {
+    let scope = visitor.within(&site, &project, Right::Backup).await?;
+    // For browsers without script.
+    if form.text("then") == "preview" {
+        return page(&site, &scope, Some(&form), None).await;
+    }
+    let by = visitor.by();
+    let made = match new_job(&form) {
+        Ok(new) => site.control.create_job(scope.id(), new, &by).await,
+        Err(error) => Err(error),
+    };
+    let job = match made {
+        Ok(job) => job,
+        Err(error) => return page(&site, &scope, Some(&form), Some(&error)).await,
+    };
+    let start = form.text("then") == "start";
+    if start {
+        site.control.act(scope.id(), &job.id, Action::Start, &by).await?;
+    }
+    let said = if start { "will be backed up" } else { "can be started" };
+    let notice = Notice::of(format!("{} {said}.", job.cluster));
+    visitor.go(&site, &scope.path(&format!("/j/{}", job.id)), &notice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{self, EVIL};
+
+    #[test]
+    fn stores_are_all_chosen_or_none() {
+        let form = |pairs: &[(&str, &str)]| {
+            pairs.iter().fold(Form::default(), |form, (name, value)| form.with(name, value))
+        };
+        assert_eq!(stores(&form(&[])).unwrap(), None);
+        let chosen =
+            stores(&form(&[("snapshot_store", "a"), ("sync_store", "b")])).unwrap().unwrap();
+        assert_eq!(
+            (chosen.snapshot.as_str(), chosen.oplog.as_str(), chosen.sync.as_str()),
+            ("a", "a", "b")
+        );
+        assert!(stores(&form(&[("oplog_store", "a")])).is_err());
+    }
+
+    #[test]
+    fn what_was_typed_comes_back_escaped_and_secrets_do_not() {
+        let form = Form::default()
+            .with("cluster", EVIL)
+            .with("member", EVIL)
+            .with("include", EVIL)
+            .with("uri", "mongodb://u:secret@h");
+        let text = draw(&form, &ScheduleSpec::default(), &[], "/p", EVIL).into_string();
+        sample::harmless(&text);
+        assert!(!text.contains("secret"), "{text}");
+    }
+
+    #[test]
+    fn a_throttle_is_in_mib() {
+        let form = Form::default().with("throttle", "5");
+        assert_eq!(source(&form).unwrap().throttle, Some(5 << 20));
+        assert!(source(&Form::default().with("throttle", "fast")).is_err());
+    }
+}

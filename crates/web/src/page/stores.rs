@@ -1,0 +1,331 @@
+//! Stores: what they hold, over time, and new ones.
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    routing::{get, post},
+};
+use bygone_access::Right;
+use bygone_base::{Error, ErrorKind, Result, UnixMillis};
+use bygone_catalog::record::{Purpose, Store, UsageSample};
+use bygone_control::{NewStore, views::StoreView};
+use maud::{Markup, html};
+
+use crate::{
+    failure::Answer,
+    form::Form,
+    format::{age, bytes},
+    notice::Notice,
+    part::{
+        chart, control,
+        state::{Mood, badge},
+    },
+    site::Site,
+    visitor::{Posted, Visitor},
+};
+
+/// Samples that are drawn.
+const SAMPLES: u32 = 2000;
+const PURPOSES: [(Purpose, &str, &str); 3] = [
+    (Purpose::Snapshot, "snapshot", "snapshots"),
+    (Purpose::Oplog, "oplog", "oplog"),
+    (Purpose::Sync, "sync", "initial syncs"),
+];
+
+pub(crate) fn routes() -> Router<Site> {
+    Router::new()
+        .route("/stores", get(list))
+        .route("/stores/new", get(ask).post(add))
+        .route("/stores/s/{store}", get(show).post(save))
+        .route("/stores/s/{store}/remove", post(remove))
+}
+
+async fn list(State(site): State<Site>, visitor: Visitor) -> Answer {
+    visitor.needs(Right::Look)?;
+    let stores = site.control.stores().await?;
+    let may = visitor.may(Right::Stores, None);
+    let main = html! {
+        div.headed {
+            h1 { "Stores" }
+            @if may { a.button href="/stores/new" { "Add a store" } }
+        }
+        @if stores.is_empty() { p { "There is no store yet. A job needs one: a folder, or a bucket of S3, GCS or Azure." } }
+        (table(&stores, site.control.now()))
+    };
+    visitor.page(&site, "Stores", "/stores", main).await
+}
+
+fn table(stores: &[StoreView], now: UnixMillis) -> Markup {
+    html! {
+        @if !stores.is_empty() {
+            table.cards {
+                thead { tr {
+                    th { "Store" } th { "Where" } th { "For" } th.num { "Jobs" } th.num { "Holds" } th.num { "Needed" }
+                    th { "Last groom" } th { "New jobs" }
+                } }
+                tbody { @for view in stores { (row(view, now)) } }
+            }
+        }
+    }
+}
+
+fn row(view: &StoreView, now: UnixMillis) -> Markup {
+    let StoreView { store, usage, jobs, groomed } = view;
+    html! {
+        tr {
+            th scope="row" { a href={ "/stores/s/" (store.id) } { (store.id) } }
+            td data-label="Where" { code { (store.url) } }
+            td data-label="For" { (purposes(store)) }
+            td.num data-label="Jobs" { (jobs.len()) }
+            td.num data-label="Holds" { @if let Some(usage) = usage { (bytes(usage.bytes)) } @else { "–" } }
+            td.num data-label="Needed" { @if let Some(usage) = usage { (bytes(usage.living)) } @else { "–" } }
+            td data-label="Last groom" { @if let Some(at) = groomed { (age(now, *at)) } @else { "–" } }
+            td data-label="New jobs" {
+                @if store.assignment_enabled { (badge(Mood::Good, "takes them")) } @else { (badge(Mood::Still, "takes none")) }
+            }
+        }
+    }
+}
+
+fn purposes(store: &Store) -> String {
+    let named = PURPOSES.iter().filter(|(purpose, ..)| store.purposes.contains(purpose));
+    named.map(|(_, _, word)| *word).collect::<Vec<_>>().join(", ")
+}
+
+async fn find(site: &Site, id: &str) -> Result<StoreView> {
+    let found = site.control.stores().await?.into_iter().find(|view| view.store.id == id);
+    found.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no store {id}")))
+}
+
+async fn show(State(site): State<Site>, visitor: Visitor, Path(store): Path<String>) -> Answer {
+    visitor.needs(Right::Look)?;
+    let view = find(&site, &store).await?;
+    let samples = site.control.usage(&view.store.id, SAMPLES).await?;
+    let may = visitor.may(Right::Stores, None);
+    let main = one(&view, &samples, visitor.csrf(), may, site.control.now());
+    visitor.page(&site, &view.store.id, "/stores", main).await
+}
+
+fn one(
+    view: &StoreView,
+    samples: &[UsageSample],
+    csrf: &str,
+    may: bool,
+    now: UnixMillis,
+) -> Markup {
+    let store = &view.store;
+    let path = format!("/stores/s/{}", store.id);
+    html! {
+        p { a href="/stores" { "← all stores" } }
+        h1 { (store.id) }
+        p { code { (store.url) } ", for " (purposes(store)) }
+        section { h2 { "What it held" } (chart::usage(samples, store.max_bytes)) }
+        @if let Some(newest) = samples.first() { (by_job(newest)) }
+        p.quiet {
+            @match view.groomed { Some(at) => { "Last groomed " (age(now, at)) }, None => "Not groomed yet" }
+            ", used by " (crate::format::count(view.jobs.len() as u64, "job")) "."
+        }
+        @if may {
+            section {
+                h2 { "Change it" }
+                form method="post" action=(path) {
+                    (control::csrf(csrf))
+                    (fields(&form_of(store), false))
+                    div.actions { button type="submit" { "Save the store" } }
+                }
+                @if view.jobs.is_empty() {
+                    (control::button(csrf, &format!("{path}/remove"), "Forget the store", "danger",
+                        "The server forgets it; what it holds stays where it is"))
+                }
+            }
+        }
+    }
+}
+
+fn by_job(sample: &UsageSample) -> Markup {
+    html! {
+        @if !sample.jobs.is_empty() {
+            table.dense {
+                caption { "Oplog and records of each job" }
+                thead { tr { th { "Job" } th.num { "Bytes" } } }
+                tbody { @for (job, n) in &sample.jobs { tr { td { (job) } td.num { (bytes(*n)) } } } }
+            }
+        }
+    }
+}
+
+/// A store as the form that would make it, without its passphrase.
+fn form_of(store: &Store) -> Form {
+    let ticked = PURPOSES.iter().filter(|(purpose, ..)| store.purposes.contains(purpose));
+    let form = ticked.fold(Form::default(), |form, (_, key, _)| form.with("purpose", key));
+    let file = store.key_file.as_ref().map(|file| file.display().to_string());
+    let form = form
+        .set("url", &store.url)
+        .set("key_file", file.as_deref().unwrap_or_default())
+        .set("load_factor", &store.load_factor.to_string())
+        .set("labels", &store.labels.join("\n"))
+        .set(
+            "max_gib",
+            &store.max_bytes.map(|bytes| (bytes >> 30).to_string()).unwrap_or_default(),
+        );
+    if store.assignment_enabled { form.set("assignment", "yes") } else { form }
+}
+
+fn fields(form: &Form, new: bool) -> Markup {
+    let on = |key: &str| form.all("purpose").any(|purpose| purpose == key);
+    let passphrase = if new {
+        "The store is encrypted by it. Without it nothing in the store can be read: keep it elsewhere too."
+    } else {
+        "Leave it empty to keep what is there."
+    };
+    html! {
+        @if new { (control::text("id", "Name", form.text("id"), "Letters, digits, '.', '_' or '-'.")) }
+        (control::text("url", "Where", form.text("url"), "file:///folder, s3://bucket/prefix?region=.., gs://.., az://.. – secrets of S3 come from the server's environment."))
+        fieldset {
+            legend { "What it may hold" }
+            @for (_, key, word) in PURPOSES { (control::tick("purpose", key, word, on(key))) }
+        }
+        (control::secret("passphrase", "Passphrase", "new-password", passphrase))
+        (control::text("key_file", "or a key file on the server", form.text("key_file"), ""))
+        (control::tick("assignment", "yes", "New jobs are given it", form.ticked("assignment")))
+        (control::number("load_factor", "Share of new jobs", form.text("load_factor"), "A store with 2 gets twice as many as one with 1."))
+        (control::number("max_gib", "Counts as full above so many GiB", form.text("max_gib"), "Empty: when its disk is."))
+        (control::lines("labels", "Labels", &form.lines("labels"), "One per line."))
+    }
+}
+
+/// A store as sent.
+///
+/// # Errors
+/// Usage: a number is none.
+fn read(form: &Form, id: &str) -> Result<NewStore> {
+    let max_bytes = match form.some("max_gib") {
+        None => None,
+        Some(_) => Some(form.number::<u64>("max_gib", "GiB")?.saturating_mul(1 << 30)),
+    };
+    let ticked = |(purpose, key, _): &(Purpose, &str, &str)| {
+        form.all("purpose").any(|sent| sent == *key).then_some(*purpose)
+    };
+    Ok(NewStore {
+        id: id.to_owned(),
+        url: form.text("url").to_owned(),
+        purposes: PURPOSES.iter().filter_map(ticked).collect(),
+        key_file: form.some("key_file").map(Into::into),
+        passphrase: Some(form.raw("passphrase").to_owned()).filter(|text| !text.is_empty()),
+        assignment_enabled: form.ticked("assignment"),
+        labels: form.lines("labels"),
+        load_factor: form.number("load_factor", "share of new jobs")?,
+        max_bytes,
+    })
+}
+
+async fn ask(State(site): State<Site>, visitor: Visitor) -> Answer {
+    visitor.needs(Right::Stores)?;
+    let start = Form::default().set("assignment", "yes").set("load_factor", "1");
+    let start = PURPOSES.iter().fold(start, |form, (_, key, _)| form.with("purpose", key));
+    new_page(&site, &visitor, &start, None).await
+}
+
+async fn new_page(site: &Site, visitor: &Visitor, form: &Form, error: Option<&Error>) -> Answer {
+    let main = html! {
+        h1 { "Add a store" }
+        @if let Some(error) = error { (super::schedule::wrong(error)) }
+        form method="post" action="/stores/new" {
+            (control::csrf(visitor.csrf()))
+            (fields(form, true))
+            div.actions {
+                button type="submit" { "Add the store" }
+                a.button.plain href="/stores" { "Cancel" }
+            }
+        }
+    };
+    let mut response = visitor.page(site, "Add a store", "/stores", main).await?;
+    if let Some(error) = error {
+        *response.status_mut() = crate::failure::status(error.kind());
+    }
+    Ok(response)
+}
+
+async fn add(State(site): State<Site>, Posted { visitor, form }: Posted) -> Answer {
+    visitor.needs(Right::Stores)?;
+    let added = match read(&form, form.text("id")) {
+        Ok(new) => site.control.add_store(new, &visitor.by()).await,
+        Err(error) => Err(error),
+    };
+    match added {
+        Ok(store) => {
+            visitor.go(&site, "/stores", &Notice::of(format!("The store {} was added.", store.id)))
+        }
+        Err(error) => new_page(&site, &visitor, &form, Some(&error)).await,
+    }
+}
+
+async fn save(
+    State(site): State<Site>,
+    Path(store): Path<String>,
+    Posted { visitor, form }: Posted,
+) -> Answer {
+    visitor.needs(Right::Stores)?;
+    let store = site.control.edit_store(read(&form, &store)?, &visitor.by()).await?;
+    let notice = Notice::of(format!("The store {} was changed.", store.id));
+    visitor.go(&site, &format!("/stores/s/{}", store.id), &notice)
+}
+
+async fn remove(
+    State(site): State<Site>,
+    Path(store): Path<String>,
+    Posted { visitor, .. }: Posted,
+) -> Answer {
+    visitor.needs(Right::Stores)?;
+    site.control.remove_store(&store, &visitor.by()).await?;
+    visitor.go(&site, "/stores", &Notice::of(format!("The store {store} was forgotten.")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{self, EVIL};
+
+    fn view() -> StoreView {
+        let store = Store {
+            id: EVIL.into(),
+            url: EVIL.into(),
+            purposes: vec![Purpose::Snapshot, Purpose::Sync],
+            key_file: Some(EVIL.into()),
+            passphrase: None,
+            assignment_enabled: true,
+            labels: vec![EVIL.into(), "b".into()],
+            load_factor: 2,
+            max_bytes: Some(5 << 30),
+            created: UnixMillis(0),
+        };
+        StoreView { store, usage: None, jobs: Vec::new(), groomed: None }
+    }
+
+    #[test]
+    fn stores_are_escaped() {
+        let sample = UsageSample {
+            id: sample::id(1),
+            store: "s".into(),
+            at: UnixMillis(0),
+            bytes: 5,
+            living: 5,
+            jobs: vec![(EVIL.into(), 3)],
+        };
+        let all = [view()];
+        sample::harmless(&table(&all, UnixMillis(0)).into_string());
+        sample::harmless(&one(&all[0], &[sample], "t", true, UnixMillis(0)).into_string());
+        let looked = one(&all[0], &[], "t", false, UnixMillis(0)).into_string();
+        assert!(!looked.contains("<form"), "{looked}");
+    }
+
+    #[test]
+    fn a_saved_form_is_the_store_as_it_was() {
+        let StoreView { store, .. } = view();
+        let new = read(&form_of(&store), &store.id).unwrap();
+        assert_eq!(new.purposes, store.purposes);
+        assert_eq!((new.url, new.key_file, new.labels), (store.url, store.key_file, store.labels));
+        assert_eq!((new.load_factor, new.max_bytes), (2, Some(5 << 30)));
+        assert!(new.assignment_enabled && new.passphrase.is_none());
+    }
+}

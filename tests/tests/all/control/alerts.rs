@@ -1,0 +1,140 @@
+//! Alerts, each caused for real where it can be: opened once, told once, closed when it is right again.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
+
+use bygone_catalog::{
+    Id,
+    record::{Alert, AlertKind, AlertStatus, Settings},
+};
+use bygone_control::{Action, By};
+use bygone_tests::{ReplicaSet, Version, wait};
+use serde_json::Value;
+
+use super::Site;
+use crate::bad_input::orders;
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// A program that appends what it is told to a file.
+fn listener(site: &Site) -> (PathBuf, PathBuf) {
+    let (program, heard) = (site.folder.path().join("tell"), site.folder.path().join("told.jsonl"));
+    fs::write(&program, format!("#!/bin/sh\ncat >> {}\n", heard.display())).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    (program, heard)
+}
+
+fn told(heard: &PathBuf) -> Vec<(String, String)> {
+    let text = fs::read_to_string(heard).unwrap_or_default();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let word = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
+    lines.map(|value| (word(&value, "type"), word(&value, "status"))).collect()
+}
+
+async fn settings(site: &Site, change: impl Fn(&mut Settings)) {
+    let changed = site.control.change_settings(|settings| {
+        change(settings);
+        Ok(())
+    });
+    changed.await.unwrap();
+}
+
+async fn alert(site: &Site, job: &Id, kind: AlertKind, status: AlertStatus) -> Alert {
+    let look = async || {
+        let all = site.control.alerts(None).await.unwrap();
+        let of_job = |a: &Alert| a.job.as_ref().is_none_or(|of| of == job);
+        all.into_iter().find(|a| a.kind == kind && a.status == status && of_job(a))
+    };
+    match wait::within(LIMIT, look).await {
+        Some(alert) => alert,
+        None => {
+            let all = site.control.alerts(None).await.unwrap();
+            panic!("no alert {kind:?} {status:?}: {all:#?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn are_opened_told_once_and_closed() {
+    let set = ReplicaSet::single(Version::V8_2).await;
+    let client = set.client().await;
+    orders(&client, 0, 100).await;
+    let site = Site::new().await;
+    let (program, heard) = listener(&site);
+    settings(&site, |s| s.command = Some(program.clone())).await;
+    let job = site.job("Shop", &set.uri()).await;
+    let by = By::system();
+    site.control.act(&site.project, &job, Action::Start, &by).await.unwrap();
+    let running = site.run();
+    site.until(&job, "the first snapshot", |v| v.status_name == "STARTED").await;
+    // Late: by a threshold of nothing, every snapshot is.
+    settings(&site, |s| s.thresholds.late_snapshot_percent = 0).await;
+    let late = alert(&site, &job, AlertKind::LateSnapshot, AlertStatus::Open).await;
+    assert!(late.message.contains("Shop"), "{}", late.message);
+    // Acknowledged, it says nothing; taken back and right again, it closes.
+    let until = bygone_base::UnixMillis(i64::MAX / 2);
+    let (control, project) = (&site.control, &site.project);
+    let known = control.acknowledge(project, &late.id, until, "I see", &by).await.unwrap();
+    assert_eq!(known.status, AlertStatus::Acknowledged);
+    settings(&site, |s| s.thresholds.late_snapshot_percent = 150).await;
+    alert(&site, &job, AlertKind::LateSnapshot, AlertStatus::Closed).await;
+    // A store that counts as full, one that was never groomed, clocks that differ by nothing at all.
+    settings(&site, |s| {
+        s.thresholds.store_full_percent = 0;
+        s.thresholds.groom_overdue_secs = 0;
+    })
+    .await;
+    alert(&site, &job, AlertKind::StoreNearlyFull, AlertStatus::Open).await;
+    alert(&site, &job, AlertKind::GroomOverdue, AlertStatus::Open).await;
+    settings(&site, |s| {
+        s.thresholds.store_full_percent = 101;
+        s.thresholds.groom_overdue_secs = 9_999_999;
+    })
+    .await;
+    alert(&site, &job, AlertKind::StoreNearlyFull, AlertStatus::Closed).await;
+    alert(&site, &job, AlertKind::GroomOverdue, AlertStatus::Closed).await;
+    // The source is gone: its oplog falls behind, and the alert says why.
+    settings(&site, |s| s.thresholds.oplog_behind_secs = 20).await;
+    drop(set);
+    let behind = alert(&site, &job, AlertKind::OplogBehind, AlertStatus::Open).await;
+    assert!(behind.message.contains("s behind"), "{}", behind.message);
+    running.stop().await;
+    // Each was told when it opened and when it closed, and never twice.
+    let mut all = told(&heard);
+    let said = all.len();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), said, "told twice: {all:?}");
+    for kind in ["LATE_SNAPSHOT", "STORE_NEARLY_FULL", "GROOM_OVERDUE"] {
+        for status in ["OPEN", "CLOSED"] {
+            assert!(all.contains(&(kind.into(), status.into())), "{kind} {status}: {all:?}");
+        }
+    }
+    assert!(all.contains(&("OPLOG_BEHIND".into(), "OPEN".into())), "{all:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tell_of_agents_that_are_not_there() {
+    let site = Site::new().await;
+    let job = site.job("Shop", "mongodb://127.0.0.1:1/?replicaSet=rs0").await;
+    settings(&site, |s| s.thresholds.agent_down_secs = 1).await;
+    let by = By::system();
+    site.control.act(&site.project, &job, Action::Start, &by).await.unwrap();
+    let alone = bygone_control::Supervisor::new(site.control.clone());
+    let stop = tokio_util::sync::CancellationToken::new();
+    let (token, runtime) = (stop.clone(), tokio::runtime::Handle::current());
+    let task = tokio::task::spawn_blocking(move || runtime.block_on(alone.run(&token)));
+    let down = alert(&site, &job, AlertKind::BackupAgentDown, AlertStatus::Open).await;
+    assert!(down.message.contains("no agent serves Shop"), "{}", down.message);
+    stop.cancel();
+    task.await.unwrap().unwrap();
+    // With an agent, whose source is not there.
+    let running = site.run();
+    alert(&site, &job, AlertKind::BackupAgentDown, AlertStatus::Closed).await;
+    let look = async || {
+        let agents = site.control.agents(&site.project).await.unwrap();
+        agents.into_iter().find(|agent| !agent.problems.is_empty())
+    };
+    let agent = wait::until("the agent's problem", LIMIT, look).await;
+    assert!(agent.problems[0].1.contains("127.0.0.1:1"), "{agent:?}");
+    running.stop().await;
+}
