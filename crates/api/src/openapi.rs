@@ -71,7 +71,9 @@ fn operation(route: &Route, schemas: &mut Book) -> Value {
         json!({ "name": name, "in": "query", "description": about, "schema": { "type": kind } })
     }));
     let content = match route.gives {
-        Some(schema) => json!({ "application/json": { "schema": schema(schemas) } }),
+        Some(schema) => {
+            json!({ "application/json": { "schema": answered(route.style, schema(schemas)) } })
+        }
         None => json!({ "text/event-stream": { "schema": { "type": "string" } } }),
     };
     let security = match route.style {
@@ -99,6 +101,24 @@ fn operation(route: &Route, schemas: &mut Book) -> Value {
         operation.insert("requestBody".to_owned(), body);
     }
     operation
+}
+
+/// What comes back, with Ops Manager's `envelope=true` within its status.
+fn answered(style: Style, schema: Value) -> Value {
+    match style {
+        Style::V2 => schema,
+        Style::V1 => json!({
+            "anyOf": [
+                schema,
+                {
+                    "type": "object",
+                    "description": "With envelope=true.",
+                    "required": ["status", "content"],
+                    "properties": { "status": { "type": "integer" }, "content": schema },
+                },
+            ],
+        }),
+    }
 }
 
 fn needs(need: Need) -> String {
