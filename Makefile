@@ -34,8 +34,8 @@ check: tools
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo deny --locked check licenses bans sources
 
+# The tests' build makes the binary too; building it apart would build the driver twice, for other features.
 test: check servers browser
-	cargo build --locked -p bygone
 	BYGONE_BIN=$$PWD/target/debug/bygone $(NEXTEST) --profile ci
 
 # Figures beside the peers': make bench ONLY=sync,lag

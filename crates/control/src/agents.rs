@@ -31,10 +31,14 @@ impl Control {
         let jobs: Vec<Job> = self.catalog().all(Some(project.as_str())).await?;
         for found in &call.found {
             let job = jobs.iter().find(|job| job.id.as_str() == found.job);
-            if let (Some(job), Some(set)) = (job, &found.set)
+            let Some(job) = job else { continue };
+            if let Some(set) = &found.set
                 && job.set.is_none()
             {
                 self.name_set(job, set).await?;
+            }
+            if found.resync > job.requests.resync_done {
+                self.resync_begun(job, found.resync).await?;
             }
         }
         let mut work = Vec::new();
@@ -92,6 +96,7 @@ impl Control {
             throttle: job.source.throttle,
             workers: job.source.workers,
             resync: job.requests.resync,
+            resync_done: job.requests.resync_done,
             reason,
         })
     }
@@ -105,6 +110,16 @@ impl Control {
         });
         changed.await?;
         Ok(())
+    }
+
+    /// An agent has begun with a new initial sync that was asked for: the next agent does not do it again.
+    async fn resync_begun(&self, job: &Job, count: u64) -> Result<()> {
+        let changed = self.catalog().change::<Job>(job.id.as_str(), |job| {
+            let asked = job.requests.resync;
+            job.requests.resync_done = job.requests.resync_done.max(count).min(asked);
+            Ok(())
+        });
+        changed.await.map(|_| ())
     }
 
     async fn note_agent(

@@ -204,6 +204,8 @@ impl Supervisor {
         let now = self.control.now();
         let changed = self.control.catalog().change::<Record>(job.id.as_str(), |job| {
             if job.state == JobState::Terminating {
+                // What begins next is a new initial sync in any case.
+                job.requests.resync_done = job.requests.resync;
                 (job.state, job.since, job.set, job.message) =
                     (JobState::Inactive, now, None, None);
             }

@@ -30,6 +30,8 @@ pub struct Found {
     pub set: Option<String>,
     /// Why it cannot be served, in a line.
     pub problem: Option<String>,
+    /// How many of the asked-for initial syncs were begun with.
+    pub resync: u64,
 }
 
 /// A job that the process is to serve.
@@ -57,6 +59,8 @@ pub struct Work {
     pub workers: u32,
     /// Counts the new initial syncs asked for.
     pub resync: u64,
+    /// How many of them were begun with, by whichever agent.
+    pub resync_done: u64,
     /// Why the daemon needs one, while it does.
     pub reason: Option<String>,
 }

@@ -142,7 +142,7 @@ impl Fleet {
     fn call(&self, agent: &str, served: &HashMap<String, Served>, leaving: bool) -> ConfCall {
         let found = served.iter().map(|(job, one)| {
             let (set, problem) = one.cell.found().clone();
-            Found { job: job.clone(), set, problem }
+            Found { job: job.clone(), set, problem, resync: one.resync }
         });
         ConfCall {
             agent: agent.to_owned(),
@@ -195,7 +195,7 @@ impl Fleet {
             let ended = fleet.serve(&wanted, &shared).await;
             (wanted.job, shared, ended)
         });
-        Served { resync: work.resync, reason: work.reason.clone(), work, cell, ended: None }
+        Served { resync: work.resync_done, reason: work.reason.clone(), work, cell, ended: None }
     }
 
     fn note(&self, (job, cell, ended): Ended, served: &mut HashMap<String, Served>) {
@@ -240,7 +240,7 @@ impl Fleet {
 
 /// Whether it is the same work, whatever resyncs are asked for.
 fn same(new: &Work, old: &Work) -> bool {
-    let plain = |work: &Work| Work { resync: 0, reason: None, ..work.clone() };
+    let plain = |work: &Work| Work { resync: 0, resync_done: 0, reason: None, ..work.clone() };
     plain(new) == plain(old)
 }
 

@@ -132,6 +132,9 @@ impl ScheduleSpec {
 pub struct Requests {
     /// New initial syncs.
     pub resync: u64,
+    /// How many of them an agent has begun with.
+    #[serde(default)]
+    pub resync_done: u64,
     /// Snapshots outside the schedule.
     pub snapshot: u64,
 }
