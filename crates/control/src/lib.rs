@@ -42,6 +42,7 @@ pub mod views;
 
 pub use agents::AgentGate;
 pub use by::By;
+pub use bygone_snapshot::Parts;
 pub use control::Control;
 pub use jobs::{JobEdit, NewJob, NewSource};
 pub use local::Local;
@@ -50,5 +51,5 @@ pub use rebuild::Rebuilt;
 pub use restores::{NewDelivery, NewRestore};
 pub use restoring::{Download, download_path};
 pub use snapshots::KeepUntil;
-pub use stores::{NewStore, Parts, repository};
+pub use stores::{NewStore, repository};
 pub use supervisor::Supervisor;

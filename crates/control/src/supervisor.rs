@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use bygone_base::{Error, ErrorKind, JobName, PartName, Result, UnixMillis};
+use bygone_base::{Error, ErrorKind, JobName, Result, UnixMillis};
 use bygone_catalog::{
     Id, Lease,
     record::{Job as Record, JobState},
@@ -10,11 +10,11 @@ use bygone_catalog::{
 use bygone_daemon::{Job, JobOptions};
 use bygone_ingest::{Ingest, Options};
 use bygone_oplog::uplink::{PartKey, Uplink};
-use bygone_snapshot::Policy;
+use bygone_snapshot::{Parts, Policy};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{By, Control, housekeeping::Housekeeping, running::Running, stores::Parts, terminate};
+use crate::{By, Control, housekeeping::Housekeeping, running::Running, terminate};
 
 /// From one look to the next.
 const EVERY: Duration = Duration::from_secs(1);
@@ -108,7 +108,7 @@ impl Supervisor {
             self.renew(job).await?;
             match self.control.running(&job.id) {
                 Some(running) if !wanted || !running.is_of(job) => self.stop(&job.id),
-                Some(running) => running.serve_requests(job),
+                Some(running) => self.serve_requests(&running, job).await?,
                 None => {}
             }
             return Ok(());
@@ -122,6 +122,19 @@ impl Supervisor {
         }
         if job.state == JobState::Terminating {
             return self.terminate(job).await;
+        }
+        Ok(())
+    }
+
+    /// A request is served when its snapshot is there: a crash before that forgets none.
+    async fn serve_requests(&self, running: &Running, job: &Record) -> Result<()> {
+        let served = running.serve_requests(job);
+        if served > job.requests.snapshot_done {
+            let note = |job: &mut Record| {
+                job.requests.snapshot_done = job.requests.snapshot_done.max(served);
+                Ok(())
+            };
+            self.control.catalog().change::<Record>(job.id.as_str(), note).await?;
         }
         Ok(())
     }
@@ -148,10 +161,9 @@ impl Supervisor {
         let Some(set) = &job.set else { return Ok(()) };
         let Some(lease) = self.lease(job).await? else { return Ok(()) };
         let control = &self.control;
+        let key = PartKey { job: job.name.parse()?, part: set.parse()? };
         let stores = control.stores_of(job).await?;
-        let Some(Parts { snapshots, oplog }) = control.parts(job).await? else { return Ok(()) };
-        let (name, part): (JobName, PartName) = (job.name.parse()?, set.parse()?);
-        let key = PartKey { job: name, part };
+        let Parts { snapshots, oplog } = stores.part(key.job.clone(), key.part.clone());
         let options = options(job)?;
         // A groom by hand learns from it that the job has more elsewhere.
         snapshots.set_policy(&options.policy).await?;

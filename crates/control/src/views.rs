@@ -11,6 +11,8 @@ pub struct JobView {
     pub job: Job,
     /// Ops Manager's word for the state: `INACTIVE`, `PROVISIONING`, `STARTED`, `STOPPED`, `TERMINATING`.
     pub status_name: &'static str,
+    /// Why it cannot be served, by its agent or by this server; a line.
+    pub problem: Option<String>,
     /// What it does; `None` where it does not run here.
     pub live: Option<Live>,
     /// The moment of the newest snapshot, where it runs here.

@@ -71,6 +71,7 @@ pub(crate) fn job_view(cluster: &str) -> JobView {
     JobView {
         job: job(cluster),
         status_name: "STARTED",
+        problem: None,
         live: None,
         newest: None,
         next_snapshot: None,

@@ -14,10 +14,7 @@ use std::{
 
 use async_trait::async_trait;
 use bygone_base::{ByteSize, Clock, Error, ErrorKind, Result, Rng};
-use bygone_oplog::{
-    filter::{Filter, Mode},
-    uplink::Uplink,
-};
+use bygone_oplog::{filter::Filter, uplink::Uplink};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -261,11 +258,7 @@ fn resync(one: &mut Served, work: &Work) {
 
 fn options(work: &Work) -> Result<AgentOptions> {
     let mut options = AgentOptions::new(work.name.parse()?);
-    options.filter = match (&work.include[..], &work.exclude[..]) {
-        ([], []) => Filter::all(),
-        ([], exclude) => Filter::new(Mode::Deny, exclude.to_vec())?,
-        (include, _) => Filter::new(Mode::Allow, include.to_vec())?,
-    };
+    options.filter = Filter::of(&work.include, &work.exclude)?;
     options.workers = usize::try_from(work.workers).unwrap_or(2).clamp(1, 64);
     options.throttle = work.throttle.map(ByteSize);
     options.member.wanted = match (&work.member, &work.member_tag) {

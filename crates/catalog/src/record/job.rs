@@ -137,6 +137,9 @@ pub struct Requests {
     pub resync_done: u64,
     /// Snapshots outside the schedule.
     pub snapshot: u64,
+    /// How many of them the newest one that was taken for them serves.
+    #[serde(default)]
+    pub snapshot_done: u64,
 }
 
 /// A restore that is done again and again, to know that it can be.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use bygone_base::{ByteSize, ErrorKind, Result};
 use bygone_daemon::{Job, resynced_lately};
 use bygone_ingest::compact::CompactOptions;
+use bygone_snapshot::Parts;
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -12,7 +13,7 @@ use super::{
     source::{Wired, job_options, wire},
     up::{cancelled, spawn_report, taken_over},
 };
-use crate::{access::Part, args::BackupArgs, output::Output};
+use crate::{args::BackupArgs, output::Output};
 
 /// Copies what is new since the last backup, takes a snapshot, keeps what the policy says.
 pub async fn run(args: BackupArgs, output: &Output) -> Result<ExitCode> {
@@ -21,7 +22,7 @@ pub async fn run(args: BackupArgs, output: &Output) -> Result<ExitCode> {
         wire(&args.source, &args.store, &options.policy, None).await?;
     let mut tasks = JoinSet::new();
     let shutdown = super::on_signal(&mut tasks);
-    let Part { snapshots, oplog } = part;
+    let Parts { snapshots, oplog } = part;
     let (job, status) = Job::new(
         ingest.clone(),
         key.clone(),

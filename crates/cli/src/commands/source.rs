@@ -5,17 +5,14 @@ use std::{sync::Arc, time::Duration};
 use bygone_agent::{Agent, AgentOptions, MongoSource, Progress, Wanted, source::set_name};
 use bygone_base::{Clock, Error, JobName, Result, SystemRng};
 use bygone_daemon::JobOptions;
-use bygone_ingest::{Ingest, Options, Stores};
-use bygone_oplog::{
-    filter::{Filter, Mode},
-    uplink::PartKey,
-};
+use bygone_ingest::{Ingest, Options};
+use bygone_oplog::{filter::Filter, uplink::PartKey};
 use bygone_schedule::{Reference, Retention, Schedule, zone};
-use bygone_snapshot::{Policy, histories, timeline::includes};
+use bygone_snapshot::{Parts, Policy, histories, timeline::includes};
 use tokio::sync::watch;
 
 use crate::{
-    access::{self, Part, Repositories},
+    access,
     args::{KeepArgs, SourceArgs, StoreArgs},
 };
 
@@ -25,7 +22,7 @@ pub struct Wired {
     pub progress: watch::Receiver<Progress>,
     pub ingest: Arc<Ingest>,
     pub key: PartKey,
-    pub part: Part,
+    pub part: Parts,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -47,15 +44,13 @@ pub async fn wire(
     )?;
     let mongo = Arc::new(MongoSource::new(uri, clock.clone()).await?);
     let set = set_name(&*mongo).await?;
-    let repositories = Repositories::open(store, clock.clone(), true).await?;
-    let part = repositories.part(options.job.clone(), set.clone());
+    let stores = access::open(store, clock.clone(), true).await?;
+    let part = stores.part(options.job.clone(), set.clone());
     check_stores(&part).await?;
-    if !repositories.are_one() {
+    if !stores.are_one() {
         // A groom of the snapshots' store learns from it that the job has more elsewhere.
         part.snapshots.set_policy(keep).await?;
     }
-    let Repositories { blocks, oplog, sync } = repositories;
-    let stores = Stores { blocks, oplog, sync };
     let rng = Arc::new(SystemRng);
     let ingest = Arc::new(Ingest::new(stores, clock.clone(), rng.clone(), Options::default()));
     let key = PartKey { job: options.job.clone(), part: set };
@@ -64,7 +59,7 @@ pub async fn wire(
 }
 
 /// A job that is kept in other stores than those given must not begin anew in these.
-async fn check_stores(part: &Part) -> Result<()> {
+async fn check_stores(part: &Parts) -> Result<()> {
     let Some(newest) = part.snapshots.find_manifests().await?.manifests.pop() else {
         return Ok(());
     };
@@ -92,7 +87,7 @@ async fn check_stores(part: &Part) -> Result<()> {
 fn agent_options(args: &SourceArgs, flush: Option<Duration>) -> Result<AgentOptions> {
     let job: JobName = args.name.parse()?;
     let mut options = AgentOptions::new(job);
-    options.filter = filter(args)?;
+    options.filter = Filter::of(&args.include, &args.exclude)?;
     options.workers = args.workers.clamp(1, 64);
     options.take_over = args.take_over;
     options.throttle = args.throttle.map(|mb| bygone_base::ByteSize((mb * 1e6).max(1.0) as u64));
@@ -105,16 +100,6 @@ fn agent_options(args: &SourceArgs, flush: Option<Duration>) -> Result<AgentOpti
         (None, None) => None,
     };
     Ok(options)
-}
-
-fn filter(args: &SourceArgs) -> Result<Filter> {
-    if !args.include.is_empty() {
-        return Filter::new(Mode::Allow, args.include.clone());
-    }
-    if !args.exclude.is_empty() {
-        return Filter::new(Mode::Deny, args.exclude.clone());
-    }
-    Ok(Filter::all())
 }
 
 /// How a job runs and what it keeps, as it is asked for: seven days and one day of any second by default.

@@ -9,13 +9,10 @@ use bygone_ingest::{
     Ingest,
     http::{Fixed, ServeOptions, Server, Shown, TlsFiles, Tokens},
 };
+use bygone_snapshot::Parts;
 use serde_json::json;
 
-use crate::{
-    access::{self, Part, Repositories},
-    args::StatusArgs,
-    output::Output,
-};
+use crate::{access, args::StatusArgs, output::Output};
 
 /// Where the token of agents, and of who asks them, stands.
 const TOKEN: &str = "BYGONE_AGENT_TOKEN";
@@ -36,8 +33,8 @@ pub async fn run(args: StatusArgs, output: &Output) -> Result<ExitCode> {
     if let Some(when) = &wait_for {
         wait(&args, &url, when, clock.clone()).await?;
     }
-    let stores = Repositories::at(&url, &args.access, clock.clone(), false).await?;
-    for part in stores.parts(args.job.job.as_deref()).await? {
+    let stores = access::open_at(&url, &args.access, clock.clone(), false).await?;
+    for part in access::parts_of(&stores, args.job.job.as_deref()).await? {
         show(&part, clock.as_ref(), output).await?;
     }
     Ok(ExitCode::SUCCESS)
@@ -49,15 +46,14 @@ async fn wait(args: &StatusArgs, store: &str, when: &When, clock: Arc<dyn Clock>
     // A wrong URL will not get better by waiting; a folder that is not there yet may.
     bygone_blockstore::open_store(store, clock.clone()).await?;
     // Opened once it is there: deriving a key from a passphrase is slow on purpose.
-    let mut opened: Option<Part> = None;
+    let mut opened: Option<Parts> = None;
     loop {
         let looked = async {
             let part = match opened.take() {
                 Some(part) => part,
                 None => {
-                    let stores =
-                        Repositories::at(store, &args.access, clock.clone(), false).await?;
-                    stores.only_part(args.job.job.as_deref()).await?
+                    let stores = access::open_at(store, &args.access, clock.clone(), false).await?;
+                    access::only_part(&stores, args.job.job.as_deref()).await?
                 }
             };
             let part = opened.insert(part);
@@ -79,8 +75,8 @@ async fn wait(args: &StatusArgs, store: &str, when: &When, clock: Arc<dyn Clock>
     }
 }
 
-async fn show(part: &Part, clock: &dyn Clock, output: &Output) -> Result<()> {
-    let Part { snapshots: part, oplog } = part;
+async fn show(part: &Parts, clock: &dyn Clock, output: &Output) -> Result<()> {
+    let Parts { snapshots: part, oplog } = part;
     let Overview { snapshots, timelines, ranges } = overview(part, oplog).await?;
     let damaged = snapshots.damaged.len();
     let manifests = snapshots.manifests;

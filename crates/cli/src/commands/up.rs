@@ -7,6 +7,7 @@ use bygone_base::{ByteSize, Error, ErrorKind, Result};
 use bygone_daemon::{Job, JobStatus};
 use bygone_ingest::http::TlsFiles;
 use bygone_oplog::uplink::PartKey;
+use bygone_snapshot::Parts;
 use serde_json::json;
 use tokio::{sync::watch, task::JoinSet};
 
@@ -14,7 +15,7 @@ use super::{
     shown::{Process, agent_json},
     source::{Wired, job_options, wire},
 };
-use crate::{access::Part, args::UpArgs, output::Output};
+use crate::{args::UpArgs, output::Output};
 
 /// A line of progress at least this often while something goes on.
 const SAY_EVERY: Duration = Duration::from_secs(10);
@@ -27,7 +28,7 @@ pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
     let mut signals = JoinSet::new();
     let shutdown = super::on_signal(&mut signals);
     warn_of_delay(&args, output);
-    let Part { snapshots, oplog } = part;
+    let Parts { snapshots, oplog } = part;
     let location = snapshots.repository().store().location();
     greet(output, &key, &location);
     let (job, status) =

@@ -12,7 +12,7 @@ use bygone_agent::fleet::{Fleet, MongoSources};
 use bygone_base::{Result, SystemClock, SystemRng};
 use bygone_catalog::{
     Catalog, Id, Seal, Sqlite,
-    record::{Purpose, RestoreJob, RestoreStatus},
+    record::{RestoreJob, RestoreStatus},
 };
 use bygone_control::{By, Control, Local, NewJob, NewSource, NewStore, Supervisor, views::JobView};
 use bygone_tests::wait;
@@ -41,17 +41,8 @@ impl Site {
     pub async fn new() -> Site {
         let folder = tempfile::tempdir().unwrap();
         let control = open(&folder);
-        let store = NewStore {
-            id: "main".into(),
-            url: format!("file://{}", folder.path().join("store").display()),
-            purposes: vec![Purpose::Snapshot, Purpose::Oplog, Purpose::Sync],
-            key_file: None,
-            passphrase: None,
-            assignment_enabled: true,
-            labels: Vec::new(),
-            load_factor: 1,
-            max_bytes: None,
-        };
+        let store =
+            NewStore::new("main", format!("file://{}", folder.path().join("store").display()));
         control.add_store(store, &By::system()).await.unwrap();
         let project = control.create_project("shop", &By::system()).await.unwrap().id;
         Site { folder, control, project }
