@@ -18,13 +18,17 @@ pub fn clock() -> Arc<dyn Clock> {
 
 /// The secret that opens the repository, where one is given.
 pub fn secret(args: &AccessArgs) -> Result<Option<Secret>> {
-    match (&args.key_file, &args.passphrase_file) {
-        (Some(file), _) => Secret::from_key_file(file).map(Some),
-        (None, Some(file)) => passphrase(file).map(Some),
-        (None, None) => match std::env::var("BYGONE_PASSPHRASE") {
-            Ok(text) => Secret::passphrase(text).map(Some),
-            Err(_) => Ok(None),
-        },
+    match &args.key_file {
+        Some(file) => Secret::from_key_file(file).map(Some),
+        None => passphrase_text(args)?.map(Secret::passphrase).transpose(),
+    }
+}
+
+/// The passphrase, where one is given.
+pub fn passphrase_text(args: &AccessArgs) -> Result<Option<String>> {
+    match &args.passphrase_file {
+        Some(file) => first_line(file).map(Some),
+        None => Ok(std::env::var("BYGONE_PASSPHRASE").ok()),
     }
 }
 

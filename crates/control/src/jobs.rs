@@ -131,6 +131,7 @@ impl Control {
             created: self.now(),
             stores,
             schedule: new.schedule,
+            keep: None,
             requests: Requests::default(),
             drill: None,
             message: None,
@@ -141,7 +142,7 @@ impl Control {
         Ok(job)
     }
 
-    fn source(&self, id: &Id, new: NewSource) -> Result<Source> {
+    pub(crate) fn source(&self, id: &Id, new: NewSource) -> Result<Source> {
         let uri = SourceUri::parse(&new.uri)?;
         Filter::of(&new.include, &new.exclude)?;
         new.member_tag.as_deref().map(Wanted::tag).transpose()?;

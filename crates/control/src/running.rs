@@ -39,7 +39,10 @@ impl Running {
     /// Whether it runs as the record has it now. (The source is the agent's.)
     pub(crate) fn is_of(&self, record: &JobRecord) -> bool {
         let own = &self.record;
-        own.schedule == record.schedule && own.stores == record.stores && own.set == record.set
+        own.schedule == record.schedule
+            && own.keep == record.keep
+            && own.stores == record.stores
+            && own.set == record.set
     }
 
     /// Hands on a snapshot that was asked for; gives the count of requests that were served.
@@ -70,6 +73,9 @@ impl Running {
             collections: (report.collections_done, report.collections_total),
             documents: report.documents,
             bytes: (report.bytes, report.bytes_total),
+            bytes_per_second: report.bytes_per_second,
+            entries: report.entries,
+            sent: report.sent,
             stored: part.chain.ts,
             lag_secs: u64::from(source.secs().saturating_sub(part.chain.ts.secs())),
             heard: part.heard,

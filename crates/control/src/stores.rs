@@ -106,8 +106,9 @@ impl Control {
             return Err(Error::new(ErrorKind::Conflict, format!("there is a store {id} already")));
         }
         let store = self.store(new)?;
-        self.open_new(&store).await?;
+        let opened = self.open_new(&store).await?;
         self.catalog().insert(&store).await?;
+        self.repositories.lock().await.insert(id.clone(), opened);
         let message = format!("store {id} at {} added", store.url);
         self.event(by, None, None, "STORE_ADDED_AUDIT", message).await?;
         Ok(store)
@@ -122,13 +123,13 @@ impl Control {
         if store.passphrase.is_none() {
             store.passphrase = old.passphrase;
         }
-        self.open_new(&store).await?;
+        let opened = self.open_new(&store).await?;
         let changed = self.catalog().change::<Store>(&id, |kept| {
             kept.clone_from(&store);
             Ok(())
         });
         let changed = changed.await?;
-        self.repositories.lock().await.remove(&id);
+        self.repositories.lock().await.insert(id.clone(), opened);
         self.event(by, None, None, "STORE_CHANGED_AUDIT", format!("store {id} changed")).await?;
         Ok(changed)
     }

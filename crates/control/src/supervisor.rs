@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use bygone_base::{Error, ErrorKind, JobName, Result, UnixMillis};
 use bygone_catalog::{
     Id, Lease,
-    record::{Job as Record, JobState},
+    record::{Job as Record, JobState, Keeping},
 };
 use bygone_daemon::{Job, JobOptions};
 use bygone_ingest::{Ingest, Options};
@@ -55,11 +55,9 @@ impl Supervisor {
         }
     }
 
-    /// Runs until `shutdown`, then lets every job end what it is at.
-    ///
-    /// # Errors
-    /// None but a broken invariant: what fails is shown in the job it belongs to, and tried again.
-    pub async fn run(mut self, shutdown: &CancellationToken) -> Result<()> {
+    /// Runs until `shutdown`, then lets every job end what it is at; gives the failures that still lasted. What fails
+    /// is shown in the job it belongs to, and tried again.
+    pub async fn run(mut self, shutdown: &CancellationToken) -> Vec<Error> {
         loop {
             if let Err(error) = self.step().await {
                 tracing::warn!(%error, "the catalog could not be followed");
@@ -67,7 +65,9 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                Some(Ok((id, ended))) = self.jobs.join_next() => self.ended(&id, ended).await,
+                Some(Ok((id, ended))) = self.jobs.join_next() => {
+                    self.ended(&id, &ended).await;
+                }
                 () = self.control.clock().sleep(EVERY) => {}
             }
         }
@@ -75,15 +75,21 @@ impl Supervisor {
             stop.token.cancel();
         }
         self.work.stop().await;
+        let mut failures = Vec::new();
         while let Some(joined) = self.jobs.join_next().await {
             if let Ok((id, ended)) = joined {
-                self.ended(&id, ended).await;
+                self.ended(&id, &ended).await;
+                failures.extend(ended.err());
             }
         }
-        Ok(())
+        failures
     }
 
-    async fn step(&mut self) -> Result<()> {
+    /// Looks once: what is to run, and can, runs afterwards.
+    ///
+    /// # Errors
+    /// The catalog could not be read or written.
+    pub async fn step(&mut self) -> Result<()> {
         let jobs: Vec<Record> = self.control.catalog().all(None).await?;
         let there: HashSet<&Id> = jobs.iter().map(|job| &job.id).collect();
         for (id, stop) in &self.stops {
@@ -194,7 +200,7 @@ impl Supervisor {
         }
     }
 
-    async fn ended(&mut self, id: &Id, ended: Result<()>) {
+    async fn ended(&mut self, id: &Id, ended: &Result<()>) {
         self.control.all_running().remove(id);
         if let Err(error) = ended {
             tracing::warn!(job = %id, %error, "a job ended");
@@ -251,15 +257,23 @@ impl Supervisor {
 
 /// How a job's daemon runs.
 fn options(job: &Record) -> Result<JobOptions> {
+    let default = JobOptions::default();
+    let keep = job.keep.unwrap_or(Keeping {
+        last: None,
+        within_secs: None,
+        tiers: true,
+        groom_delay_secs: default.groom_delay.as_secs(),
+    });
     Ok(JobOptions {
         schedule: job.schedule.schedule()?,
-        tiers: true,
+        tiers: keep.tiers,
         policy: Policy {
             window_secs: job.schedule.window_secs,
-            keep_last: None,
-            keep_within_secs: None,
+            keep_last: keep.last,
+            keep_within_secs: keep.within_secs,
         },
-        ..JobOptions::default()
+        groom_delay: Duration::from_secs(keep.groom_delay_secs),
+        ..default
     })
 }
 

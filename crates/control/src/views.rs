@@ -52,6 +52,12 @@ pub struct AgentLive {
     pub documents: u64,
     /// Bytes scanned, and to scan (estimated).
     pub bytes: (u64, u64),
+    /// Bytes per second of the scan so far.
+    pub bytes_per_second: u64,
+    /// Oplog entries that it stored.
+    pub entries: u64,
+    /// Compressed bytes that it sent.
+    pub sent: u64,
     /// The end of what is stored.
     pub stored: Ts,
     /// Seconds of cluster time between it and the source's majority commit point.

@@ -61,6 +61,7 @@ pub(crate) fn job(cluster: &str) -> Job {
         },
         stores: JobStores { snapshot: "main".into(), oplog: "main".into(), sync: "main".into() },
         schedule: ScheduleSpec::default(),
+        keep: None,
         requests: Requests::default(),
         drill: None,
         message: None,

@@ -42,7 +42,7 @@ pub async fn run(args: ExportArgs, output: &Output) -> Result<ExitCode> {
     };
     let exported = tokio::select! {
         done = exported => done,
-        () = shutdown.cancelled() => Err(super::up::cancelled().hint("what was written is a part only")),
+        () = shutdown.cancelled() => Err(super::cancelled().hint("what was written is a part only")),
     };
     if let Some(lease) = lease {
         lease.release().await;

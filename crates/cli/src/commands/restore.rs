@@ -56,7 +56,7 @@ pub async fn run(args: RestoreArgs, output: &Output) -> Result<ExitCode> {
     };
     let restored = tokio::select! {
         done = restored => done,
-        () = shutdown.cancelled() => Err(super::up::cancelled()
+        () = shutdown.cancelled() => Err(super::cancelled()
             .hint("the target holds a part of the data: restore again with --drop")),
     };
     if let Some(lease) = lease {

@@ -1,9 +1,11 @@
-//! What `up` and `backup` share: the source, the stores, agent and ingest in one process.
+//! What `up` and `backup` share: the source, and what the arguments ask for.
 
 use std::{sync::Arc, time::Duration};
 
-use bygone_agent::{Agent, AgentOptions, MongoSource, Progress, Wanted, source::set_name};
-use bygone_base::{Clock, Error, JobName, Result, SystemRng};
+use bygone_agent::{
+    Agent, AgentOptions, MongoSource, Progress, SourceUri, Wanted, source::set_name,
+};
+use bygone_base::{ByteSize, Clock, Error, JobName, PartName, Result, SystemRng};
 use bygone_daemon::JobOptions;
 use bygone_ingest::{Ingest, Options};
 use bygone_oplog::{filter::Filter, uplink::PartKey};
@@ -16,7 +18,28 @@ use crate::{
     args::{KeepArgs, SourceArgs, StoreArgs},
 };
 
-/// Everything of one part, wired.
+/// A source that answered.
+pub struct Connected {
+    pub uri: SourceUri,
+    pub mongo: Arc<MongoSource>,
+    pub set: PartName,
+}
+
+/// Connects to the source.
+pub async fn connect(args: &SourceArgs, clock: &Arc<dyn Clock>) -> Result<Connected> {
+    let uri = access::uri(
+        "source",
+        args.source.as_deref(),
+        "BYGONE_SOURCE",
+        args.source_file.as_deref(),
+        args.password_file.as_deref(),
+    )?;
+    let mongo = Arc::new(MongoSource::new(uri.clone(), clock.clone()).await?);
+    let set = set_name(&*mongo).await?;
+    Ok(Connected { uri, mongo, set })
+}
+
+/// Everything of one part, wired for one backup.
 pub struct Wired {
     pub agent: Agent,
     pub progress: watch::Receiver<Progress>,
@@ -27,23 +50,10 @@ pub struct Wired {
 }
 
 /// Connects to the source and opens the stores.
-pub async fn wire(
-    source: &SourceArgs,
-    store: &StoreArgs,
-    keep: &Policy,
-    flush: Option<Duration>,
-) -> Result<Wired> {
-    let options = agent_options(source, flush)?;
+pub async fn wire(source: &SourceArgs, store: &StoreArgs, keep: &Policy) -> Result<Wired> {
+    let options = agent_options(source)?;
     let clock = access::clock();
-    let uri = access::uri(
-        "source",
-        source.source.as_deref(),
-        "BYGONE_SOURCE",
-        source.source_file.as_deref(),
-        source.password_file.as_deref(),
-    )?;
-    let mongo = Arc::new(MongoSource::new(uri, clock.clone()).await?);
-    let set = set_name(&*mongo).await?;
+    let Connected { mongo, set, .. } = connect(source, &clock).await?;
     let stores = access::open(store, clock.clone(), true).await?;
     let part = stores.part(options.job.clone(), set.clone());
     check_stores(&part).await?;
@@ -59,7 +69,7 @@ pub async fn wire(
 }
 
 /// A job that is kept in other stores than those given must not begin anew in these.
-async fn check_stores(part: &Parts) -> Result<()> {
+pub async fn check_stores(part: &Parts) -> Result<()> {
     let Some(newest) = part.snapshots.find_manifests().await?.manifests.pop() else {
         return Ok(());
     };
@@ -84,22 +94,28 @@ async fn check_stores(part: &Parts) -> Result<()> {
     Ok(())
 }
 
-fn agent_options(args: &SourceArgs, flush: Option<Duration>) -> Result<AgentOptions> {
+/// What the arguments ask of an agent.
+///
+/// # Errors
+/// Usage: something of it is wrong.
+pub fn agent_options(args: &SourceArgs) -> Result<AgentOptions> {
     let job: JobName = args.name.parse()?;
     let mut options = AgentOptions::new(job);
     options.filter = Filter::of(&args.include, &args.exclude)?;
     options.workers = args.workers.clamp(1, 64);
     options.take_over = args.take_over;
-    options.throttle = args.throttle.map(|mb| bygone_base::ByteSize((mb * 1e6).max(1.0) as u64));
-    if let Some(flush) = flush {
-        options.flush = flush;
-    }
+    options.throttle = throttle(args).map(ByteSize);
     options.member.wanted = match (&args.member, &args.member_tag) {
         (Some(host), _) => Some(Wanted::Host(host.clone())),
         (None, Some(tag)) => Some(Wanted::tag(tag)?),
         (None, None) => None,
     };
     Ok(options)
+}
+
+/// Bytes per second of an initial sync.
+pub fn throttle(args: &SourceArgs) -> Option<u64> {
+    args.throttle.map(|mb| (mb * 1e6).max(1.0) as u64)
 }
 
 /// How a job runs and what it keeps, as it is asked for: seven days and one day of any second by default.

@@ -5,17 +5,13 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use bygone_agent::uplink::{HttpUplinkOptions, server_status};
 use bygone_base::{Clock, Error, ErrorKind, Result, When};
 use bygone_head::{Overview, choose, describe, overview};
-use bygone_ingest::{
-    Ingest,
-    http::{Fixed, ServeOptions, Server, Shown, TlsFiles, Tokens},
-};
 use bygone_snapshot::Parts;
 use serde_json::json;
 
 use crate::{access, args::StatusArgs, output::Output};
 
 /// Where the token of agents, and of who asks them, stands.
-const TOKEN: &str = "BYGONE_AGENT_TOKEN";
+pub const TOKEN: &str = "BYGONE_AGENT_TOKEN";
 
 /// How often a waiting status looks again.
 const POLL: Duration = Duration::from_millis(500);
@@ -134,35 +130,19 @@ async fn ask(server: &str, args: &StatusArgs, output: &Output) -> Result<ExitCod
     let text = server_status(&options).await?;
     let value: serde_json::Value = serde_json::from_str(&text)
         .map_err(|e| Error::damaged(format!("{server} answers no JSON")).source(e))?;
-    let lines: Vec<String> = value
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(name, value)| match value.as_str() {
-            Some(text) => format!("{name}: {text}"),
-            None => format!("{name}: {value}"),
-        })
-        .collect();
-    output.result(lines.join("\n"), &value);
+    let jobs = value["jobs"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let texts: Vec<String> = jobs.iter().map(|job| lines(job, "").join("\n")).collect();
+    let text = if texts.is_empty() { "no job runs".to_owned() } else { texts.join("\n\n") };
+    output.result(text, &value);
     Ok(ExitCode::SUCCESS)
 }
 
-/// The service of `up --listen`: its status, and agents of other hosts with the token in
-/// `BYGONE_AGENT_TOKEN`.
-pub async fn serve(
-    address: &str,
-    tls: Option<TlsFiles>,
-    ingest: Arc<Ingest>,
-    clock: Arc<dyn Clock>,
-    shown: Arc<dyn Shown>,
-) -> Result<Server> {
-    let address = address
-        .parse()
-        .map_err(|_| Error::usage(format!("--listen {address:?} is not ADDRESS:PORT")))?;
-    let mut tokens = Tokens::new();
-    if let Ok(token) = std::env::var(TOKEN) {
-        tokens.add("agent", &token.into())?;
-    }
-    let options = ServeOptions { tls, shown: Some(shown), ..ServeOptions::default() };
-    Server::bind(address, Fixed::new(tokens, ingest), clock, options).await
+/// `name: value` for everything in an object, also within objects.
+fn lines(value: &serde_json::Value, within: &str) -> Vec<String> {
+    let line = |(name, value): (&String, &serde_json::Value)| match value {
+        serde_json::Value::Object(_) => lines(value, &format!("{within}{name} ")),
+        serde_json::Value::String(text) => vec![format!("{within}{name}: {text}")],
+        _ => vec![format!("{within}{name}: {value}")],
+    };
+    value.as_object().into_iter().flatten().flat_map(line).collect()
 }

@@ -126,7 +126,7 @@ async fn tell_of_agents_that_are_not_there() {
     let down = alert(&site, &job, AlertKind::BackupAgentDown, AlertStatus::Open).await;
     assert!(down.message.contains("no agent serves Shop"), "{}", down.message);
     stop.cancel();
-    task.await.unwrap().unwrap();
+    task.await.unwrap();
     // With an agent, whose source is not there: the job and its alert say why.
     let running = site.run();
     let view = site.until(&job, "the agent's problem", |v| v.problem.is_some()).await;

@@ -8,7 +8,7 @@ mod rebuilt;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use bygone_agent::fleet::{Fleet, MongoSources};
+use bygone_agent::fleet::{Fleet, MongoSources, Own};
 use bygone_base::{Result, SystemClock, SystemRng};
 use bygone_catalog::{
     Catalog, Id, Seal, Sqlite,
@@ -71,7 +71,9 @@ impl Site {
         let supervisor = Supervisor::new(self.control.clone());
         let token = stop.clone();
         let runtime = tokio::runtime::Handle::current();
-        tasks.spawn_blocking(move || runtime.block_on(supervisor.run(&token)));
+        tasks.spawn_blocking(move || {
+            runtime.block_on(supervisor.run(&token)).into_iter().next().map_or(Ok(()), Err)
+        });
         let local = Local::new(self.control.clone(), self.project.clone());
         let clock = Arc::new(SystemClock::new());
         let fleet = Fleet {
@@ -81,6 +83,7 @@ impl Site {
             clock,
             rng: Arc::new(SystemRng),
             host: "here".into(),
+            own: Own::default(),
         };
         let token = stop.clone();
         tasks.spawn(async move { fleet.run(&token).await });
