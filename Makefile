@@ -50,13 +50,18 @@ matrix: tools browser
 	cargo build --locked -p bygone
 	BYGONE_BIN=$$PWD/target/debug/bygone $(NEXTEST) --profile matrix -E 'package(bygone-tests)'
 
-# Hours: the same tests with many rounds and long workloads.
+# Hours: the same tests with many rounds and long workloads, on the binary that is released. The tests' own code need
+# not be fast.
+soak: export BYGONE_SIM_SEEDS ?= 5000
+soak: export BYGONE_TEST_ROUNDS ?= 200
+soak: export BYGONE_TEST_MARKS ?= 100
+soak: export BYGONE_TEST_STEPS ?= 1000
+soak: export BYGONE_TEST_RESTORES ?= 10
 soak: tools browser
 	@scripts/get-servers 8.2 5.0 4.4 tools s3
 	cargo build --release --locked -p bygone
-	BYGONE_SIM_SEEDS=5000 BYGONE_TEST_ROUNDS=200 BYGONE_TEST_MARKS=100 BYGONE_TEST_STEPS=1000 BYGONE_TEST_RESTORES=10 \
-	  BYGONE_BIN=$$PWD/target/release/bygone \
-	  $(NEXTEST) --release --profile soak -E 'package(bygone-tests) + package(bygone-sim)'
+	BYGONE_BIN=$$PWD/target/release/bygone \
+	  $(NEXTEST) --profile soak -E 'package(bygone-tests) + package(bygone-sim)'
 
 fuzz:
 	@scripts/get-tools fuzz

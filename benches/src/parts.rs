@@ -11,11 +11,12 @@ use bygone_blockstore::{Repository, create_store};
 use bygone_daemon::{Job, JobOptions};
 use bygone_head::{Head, HeadOptions};
 use bygone_ingest::{
-    Event, Ingest, Options, Stores,
+    Event, Ingest, Options,
     http::{Fixed, ServeOptions, Server, Tokens},
 };
 use bygone_oplog::uplink::PartKey;
 use bygone_snapshot::PartStore;
+use bygone_snapshot::Stores;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 

@@ -9,9 +9,10 @@ use bygone_agent::{Agent, AgentOptions};
 use bygone_base::{Clock, Error, ErrorKind, Result};
 use bygone_blockstore::{Repository, Secret, Store};
 use bygone_daemon::{Job, JobOptions, JobPhase};
-use bygone_ingest::{Ingest, Options, Stores};
+use bygone_ingest::{Ingest, Options};
 use bygone_oplog::uplink::PartKey;
 use bygone_snapshot::PartStore;
+use bygone_snapshot::Stores;
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 

@@ -81,7 +81,7 @@ impl Agent {
         options: AgentOptions,
     ) -> (Agent, watch::Receiver<Progress>) {
         let (progress, receiver) = Tracker::new();
-        let id = format!("{:016x}", rng.next_u64());
+        let id = options.id.clone().unwrap_or_else(|| format!("{:016x}", rng.next_u64()));
         let env = Arc::new(Env { source, uplink, clock, rng, options, progress });
         (Agent { env, id, memory: Mutex::default() }, receiver)
     }

@@ -31,6 +31,8 @@ pub enum ScanOrder {
 /// Options of an agent.
 #[derive(Debug, Clone)]
 pub struct AgentOptions {
+    /// Its id; a random one where not given. Who starts again under the same id is not kept out by himself.
+    pub id: Option<String>,
     /// The job; its part is named after the replica set.
     pub job: JobName,
     /// What is backed up.
@@ -75,6 +77,7 @@ impl AgentOptions {
     /// Defaults for a job.
     pub fn new(job: JobName) -> Self {
         AgentOptions {
+            id: None,
             job,
             filter: Filter::all(),
             member: MemberRule::default(),

@@ -4,10 +4,10 @@
 use std::{fs, path::Path, str::FromStr, sync::Arc};
 
 use bygone_agent::SourceUri;
-use bygone_base::{Clock, Error, ErrorKind, JobName, PartName, Result, SystemClock};
-use bygone_blockstore::{Repository, Secret};
+use bygone_base::{Clock, Error, ErrorKind, JobName, Result, SystemClock};
+use bygone_blockstore::Secret;
 use bygone_control::repository;
-use bygone_snapshot::{PartStore, parts};
+use bygone_snapshot::{Parts, Stores, parts};
 
 use crate::args::{AccessArgs, StoreArgs};
 
@@ -18,13 +18,17 @@ pub fn clock() -> Arc<dyn Clock> {
 
 /// The secret that opens the repository, where one is given.
 pub fn secret(args: &AccessArgs) -> Result<Option<Secret>> {
-    match (&args.key_file, &args.passphrase_file) {
-        (Some(file), _) => Secret::from_key_file(file).map(Some),
-        (None, Some(file)) => passphrase(file).map(Some),
-        (None, None) => match std::env::var("BYGONE_PASSPHRASE") {
-            Ok(text) => Secret::passphrase(text).map(Some),
-            Err(_) => Ok(None),
-        },
+    match &args.key_file {
+        Some(file) => Secret::from_key_file(file).map(Some),
+        None => passphrase_text(args)?.map(Secret::passphrase).transpose(),
+    }
+}
+
+/// The passphrase, where one is given.
+pub fn passphrase_text(args: &AccessArgs) -> Result<Option<String>> {
+    match &args.passphrase_file {
+        Some(file) => first_line(file).map(Some),
+        None => Ok(std::env::var("BYGONE_PASSPHRASE").ok()),
     }
 }
 
@@ -39,99 +43,65 @@ pub fn first_line(file: &Path) -> Result<String> {
     Ok(text.lines().next().unwrap_or_default().trim_end().to_owned())
 }
 
-/// The repositories of a job's three stores; often one three times.
-#[derive(Debug, Clone)]
-pub struct Repositories {
-    /// Blocks and snapshots.
-    pub blocks: Repository,
-    /// Timelines and oplog slices.
-    pub oplog: Repository,
-    /// Records of initial syncs.
-    pub sync: Repository,
+/// Opens the stores of a job; with `create`, makes those that are not there.
+pub async fn open(args: &StoreArgs, clock: Arc<dyn Clock>, create: bool) -> Result<Stores> {
+    open_at(&args.store, &args.access, clock, create).await
 }
 
-/// A part in its repositories.
-#[derive(Debug, Clone)]
-pub struct Part {
-    /// In that of the snapshots.
-    pub snapshots: PartStore,
-    /// In that of the oplog.
-    pub oplog: PartStore,
+/// As [`open`], where the store of the snapshots is given apart.
+pub async fn open_at(
+    store: &str,
+    access: &AccessArgs,
+    clock: Arc<dyn Clock>,
+    create: bool,
+) -> Result<Stores> {
+    let secret = secret(access)?;
+    let blocks = repository(store, secret.as_ref(), clock.clone(), create).await?;
+    let other = async |url: &Option<String>, what: &str| match url {
+        Some(url) if url != store => {
+            let opened = repository(url, secret.as_ref(), clock.clone(), create).await;
+            opened.map_err(|e| e.within(what))
+        }
+        _ => Ok(blocks.clone()),
+    };
+    let oplog = other(&access.oplog_store, "--oplog-store").await?;
+    let sync = other(&access.sync_store, "--sync-store").await?;
+    Ok(Stores { blocks, oplog, sync })
 }
 
-impl Repositories {
-    /// Opens them; with `create`, makes those that are not there.
-    pub async fn open(args: &StoreArgs, clock: Arc<dyn Clock>, create: bool) -> Result<Self> {
-        Self::at(&args.store, &args.access, clock, create).await
+/// The parts of the job asked for; without a name the stores must hold one job only.
+pub async fn parts_of(stores: &Stores, job: Option<&str>) -> Result<Vec<Parts>> {
+    let mut all = parts(&stores.blocks).await?;
+    if stores.oplog.id() != stores.blocks.id() {
+        all.extend(parts(&stores.oplog).await?);
     }
-
-    /// As [`Repositories::open`], where the store of the snapshots is given apart.
-    pub async fn at(
-        store: &str,
-        access: &AccessArgs,
-        clock: Arc<dyn Clock>,
-        create: bool,
-    ) -> Result<Self> {
-        let secret = secret(access)?;
-        let blocks = repository(store, secret.as_ref(), clock.clone(), create).await?;
-        let other = async |url: &Option<String>, what: &str| match url {
-            Some(url) if url != store => {
-                let opened = repository(url, secret.as_ref(), clock.clone(), create).await;
-                opened.map_err(|e| e.within(what))
-            }
-            _ => Ok(blocks.clone()),
-        };
-        let oplog = other(&access.oplog_store, "--oplog-store").await?;
-        let sync = other(&access.sync_store, "--sync-store").await?;
-        Ok(Repositories { blocks, oplog, sync })
+    all.sort();
+    all.dedup();
+    if let Some(job) = job {
+        let job = JobName::from_str(job)?;
+        all.retain(|(j, _)| *j == job);
     }
-
-    /// Whether everything is in one store.
-    pub fn are_one(&self) -> bool {
-        self.blocks.id() == self.oplog.id() && self.blocks.id() == self.sync.id()
-    }
-
-    /// A part.
-    pub fn part(&self, job: JobName, part: PartName) -> Part {
-        let snapshots = PartStore::new(self.blocks.clone(), job.clone(), part.clone());
-        let oplog = PartStore::new(self.oplog.clone(), job, part).with_sync(self.sync.clone());
-        Part { snapshots, oplog }
-    }
-
-    /// The parts of the job asked for; without a name the store must hold one job only.
-    pub async fn parts(&self, job: Option<&str>) -> Result<Vec<Part>> {
-        let mut all = parts(&self.blocks).await?;
-        if self.oplog.id() != self.blocks.id() {
-            all.extend(parts(&self.oplog).await?);
-        }
-        all.sort();
-        all.dedup();
-        if let Some(job) = job {
-            let job = JobName::from_str(job)?;
-            all.retain(|(j, _)| *j == job);
-        }
-        let location = self.blocks.store().location();
-        let mut jobs: Vec<&JobName> = all.iter().map(|(job, _)| job).collect();
-        jobs.dedup();
-        match jobs[..] {
-            [] => Err(no_job(&location, job)),
-            [_] => Ok(all.into_iter().map(|(job, part)| self.part(job, part)).collect()),
-            _ => {
-                let names: Vec<&str> = jobs.iter().map(|j| j.as_str()).collect();
-                Err(Error::usage(format!("{location} holds several jobs: {}", names.join(", ")))
-                    .hint("name one with --job"))
-            }
+    let location = stores.blocks.store().location();
+    let mut jobs: Vec<&JobName> = all.iter().map(|(job, _)| job).collect();
+    jobs.dedup();
+    match jobs[..] {
+        [] => Err(no_job(&location, job)),
+        [_] => Ok(all.into_iter().map(|(job, part)| stores.part(job, part)).collect()),
+        _ => {
+            let names: Vec<&str> = jobs.iter().map(|j| j.as_str()).collect();
+            Err(Error::usage(format!("{location} holds several jobs: {}", names.join(", ")))
+                .hint("name one with --job"))
         }
     }
+}
 
-    /// The one part that a restore reads.
-    pub async fn only_part(&self, job: Option<&str>) -> Result<Part> {
-        let mut parts = self.parts(job).await?;
-        match (parts.pop(), parts.is_empty()) {
-            (Some(part), true) => Ok(part),
-            _ => Err(Error::usage("the job has several parts")
-                .hint("restoring sharded clusters is not possible yet")),
-        }
+/// The one part that a restore reads.
+pub async fn only_part(stores: &Stores, job: Option<&str>) -> Result<Parts> {
+    let mut parts = parts_of(stores, job).await?;
+    match (parts.pop(), parts.is_empty()) {
+        (Some(part), true) => Ok(part),
+        _ => Err(Error::usage("the job has several parts")
+            .hint("restoring sharded clusters is not possible yet")),
     }
 }
 

@@ -211,10 +211,10 @@ pub struct UpArgs {
     /// Longest time before a change is stored
     #[arg(long, value_name = "DURATION", value_parser = crate::units::duration, default_value = "250ms", hide_short_help = true)]
     pub flush: std::time::Duration,
-    /// Folder for scratch files and caches; may be lost at any time
+    /// Folder of users, keys, alerts and downloads of --listen; without it they end with the process
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Serve status, metrics and health on this address (loopback, or with --tls-cert)
+    /// Serve dashboard, API, metrics and health on this address (loopback, or with --tls-cert)
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
     /// Certificate chain (PEM) for --listen

@@ -16,6 +16,9 @@ use bygone_catalog::{
     record::{Alert, Event, Job, Project, Settings},
 };
 
+use bygone_daemon::JobStatus;
+use tokio::sync::watch;
+
 use crate::{By, running::Running, views::Live};
 
 /// How many events one page shows at most.
@@ -123,6 +126,11 @@ impl Control {
             .collect();
         live.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
         live
+    }
+
+    /// Where the daemon's part of a job can be followed while it runs in this process.
+    pub fn follow(&self, job: &Id) -> Option<watch::Receiver<JobStatus>> {
+        self.running(job).map(|running| running.status.clone())
     }
 
     /// All projects.

@@ -29,7 +29,9 @@ pub(crate) struct Housekeeping {
     owner: String,
     restores: JoinSet<Id>,
     tokens: HashMap<Id, CancellationToken>,
+    telling: JoinSet<()>,
     chores: JoinSet<()>,
+    checks: JoinSet<()>,
     next_restores: Duration,
     next_alerts: Duration,
     next_seldom: Duration,
@@ -43,7 +45,9 @@ impl Housekeeping {
             owner,
             restores: JoinSet::new(),
             tokens: HashMap::new(),
+            telling: JoinSet::new(),
             chores: JoinSet::new(),
+            checks: JoinSet::new(),
             next_restores: Duration::ZERO,
             next_alerts: Duration::ZERO,
             next_seldom: Duration::ZERO,
@@ -58,7 +62,6 @@ impl Housekeeping {
                 self.tokens.remove(&id);
             }
         }
-        while self.chores.try_join_next().is_some() {}
         let now = self.control.clock().monotonic();
         if self.control.nudged() || now >= self.next_restores {
             self.next_restores = now + RESTORES_EVERY;
@@ -67,29 +70,29 @@ impl Housekeeping {
         if now >= self.next_alerts {
             self.next_alerts = now + ALERTS;
             alerts::look(&self.control, jobs).await?;
+            // Those who are told may be slow to listen.
+            let control = self.control.clone();
+            beside(&mut self.telling, &self.stop, "telling alerts", move || async move {
+                alerts::tell(&control).await
+            });
         }
-        if now >= self.next_seldom && self.chores.is_empty() {
+        if now >= self.next_seldom {
             self.next_seldom = now + SELDOM;
             restoring::drills(&self.control, jobs).await?;
-            self.seldom(jobs.to_vec());
+            self.seldom(jobs);
         }
         Ok(())
     }
 
-    /// Reads whole stores, so beside everything else.
-    fn seldom(&mut self, jobs: Vec<Job>) {
-        let (control, stop) = (self.control.clone(), self.stop.clone());
-        self.chores.spawn(async move {
-            let chores = move || async move {
-                tokio::select! {
-                    done = chores(&control, &jobs) => done,
-                    () = stop.cancelled() => Ok(()),
-                }
-            };
-            let done = apart::run("housekeeping", chores).await;
-            if let Err(error) = done.and_then(|done| done) {
-                tracing::warn!(%error, "housekeeping failed, and is tried again");
-            }
+    /// What is seldom due. A check reads whole stores, and must not keep the rest from being done.
+    fn seldom(&mut self, jobs: &[Job]) {
+        let (control, own) = (self.control.clone(), jobs.to_vec());
+        beside(&mut self.chores, &self.stop, "housekeeping", move || async move {
+            chores(&control, &own).await
+        });
+        let (control, own) = (self.control.clone(), jobs.to_vec());
+        beside(&mut self.checks, &self.stop, "the check of what is stored", move || async move {
+            integrity::check(&control, &own).await
         });
     }
 
@@ -137,13 +140,40 @@ impl Housekeeping {
     pub(crate) async fn stop(&mut self) {
         self.stop.cancel();
         while self.restores.join_next().await.is_some() {}
-        while self.chores.join_next().await.is_some() {}
+        for tasks in [&mut self.telling, &mut self.chores, &mut self.checks] {
+            while tasks.join_next().await.is_some() {}
+        }
     }
+}
+
+/// Does something beside everything else, unless it is still at it; cut off by `stop`.
+fn beside<F: Future<Output = Result<()>>>(
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+    what: &'static str,
+    work: impl FnOnce() -> F + Send + 'static,
+) {
+    while tasks.try_join_next().is_some() {}
+    if !tasks.is_empty() {
+        return;
+    }
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        let work = move || async move {
+            tokio::select! {
+                done = work() => done,
+                () = stop.cancelled() => Ok(()),
+            }
+        };
+        let done = apart::run(what, work).await;
+        if let Err(error) = done.and_then(|done| done) {
+            tracing::warn!(%error, "{what} failed, and is tried again");
+        }
+    });
 }
 
 async fn chores(control: &Control, jobs: &[Job]) -> Result<()> {
     control.forget_agents().await?;
     restoring::clear_links(control).await?;
-    usage::sample(control, jobs).await?;
-    integrity::check(control, jobs).await
+    usage::sample(control, jobs).await
 }

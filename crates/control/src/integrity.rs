@@ -10,7 +10,9 @@ use bygone_groom::{
     verify::{Depth, verify},
 };
 
-use crate::{Control, stores::Parts};
+use bygone_snapshot::Parts;
+
+use crate::Control;
 
 /// From one check of a job to the next: seven days, as Ops Manager has it.
 const EVERY_MS: i64 = 7 * 86_400_000;
@@ -26,6 +28,8 @@ pub(crate) async fn check(control: &Control, jobs: &[Job]) -> Result<()> {
             Some(Integrity { finished: None, started, .. }) if now.since(started) < LOST_MS => {
                 continue;
             }
+            // Cut off: a check that did not end says nothing.
+            Some(Integrity { finished: None, .. }) => UnixMillis(0),
             Some(last) => last.started,
             None => job.created,
         };
@@ -46,7 +50,8 @@ impl Control {
     /// # Errors
     /// `NotFound`, also where the job is another project's.
     pub async fn newest_check(&self, project: &Id, job: &Id) -> Result<Option<Integrity>> {
-        newest(self, &self.job_record(project, job).await?).await
+        let job: Job = self.within(project, job.as_str()).await?;
+        newest(self, &job).await
     }
 }
 

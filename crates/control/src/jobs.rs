@@ -4,9 +4,9 @@ use bygone_agent::{SourceUri, Wanted};
 use bygone_base::{Error, ErrorKind, JobName, Result};
 use bygone_catalog::{
     Id,
-    record::{Drill, Job, JobState, JobStores, Requests, ScheduleSpec, Source},
+    record::{Agent, Drill, Job, JobState, JobStores, Requests, ScheduleSpec, Source},
 };
-use bygone_oplog::filter::{Filter, Mode};
+use bygone_oplog::filter::Filter;
 
 use crate::{
     By, Control,
@@ -68,7 +68,8 @@ impl Control {
     /// The jobs of a project, as they stand.
     pub async fn jobs(&self, project: &Id) -> Result<Vec<JobView>> {
         let jobs: Vec<Job> = self.catalog().all(Some(project.as_str())).await?;
-        Ok(jobs.into_iter().map(|job| self.view(job)).collect())
+        let agents = self.agents(project).await?;
+        Ok(jobs.into_iter().map(|job| self.view(job, &agents)).collect())
     }
 
     /// One job.
@@ -76,15 +77,20 @@ impl Control {
     /// # Errors
     /// `NotFound`, also where it is another project's.
     pub async fn job(&self, project: &Id, job: &Id) -> Result<JobView> {
-        Ok(self.view(self.within(project, job.as_str()).await?))
+        let job = self.within(project, job.as_str()).await?;
+        Ok(self.view(job, &self.agents(project).await?))
     }
 
-    fn view(&self, job: Job) -> JobView {
+    fn view(&self, job: Job, agents: &[Agent]) -> JobView {
+        let found = agents.iter().filter(|agent| agent.serves.contains(&job.id));
+        let problem = found.flat_map(|agent| &agent.problems).find(|(id, _)| *id == job.id);
+        let problem = problem.map(|(_, why)| format!("the agent cannot serve it: {why}"));
+        let problem = job.message.clone().or(problem);
         let live = self.running(&job.id).map(|running| running.live());
         let newest = live.as_ref().and_then(|live| live.backup.snapshot_at);
         let next_snapshot = live.as_ref().and_then(|live| live.backup.next_snapshot);
         let status_name = plan::status_name(job.state, newest.is_some());
-        JobView { job, status_name, live, newest, next_snapshot }
+        JobView { job, status_name, problem, live, newest, next_snapshot }
     }
 
     /// Makes a job, inactive.
@@ -125,6 +131,7 @@ impl Control {
             created: self.now(),
             stores,
             schedule: new.schedule,
+            keep: None,
             requests: Requests::default(),
             drill: None,
             message: None,
@@ -135,9 +142,9 @@ impl Control {
         Ok(job)
     }
 
-    fn source(&self, id: &Id, new: NewSource) -> Result<Source> {
+    pub(crate) fn source(&self, id: &Id, new: NewSource) -> Result<Source> {
         let uri = SourceUri::parse(&new.uri)?;
-        filter(&new.include, &new.exclude)?;
+        Filter::of(&new.include, &new.exclude)?;
         new.member_tag.as_deref().map(Wanted::tag).transpose()?;
         Ok(Source {
             shown: uri.to_string(),
@@ -288,16 +295,6 @@ impl Control {
         self.catalog().delete::<Job>(job.as_str()).await?;
         let message = format!("backup job of {} removed", record.cluster);
         self.event(by, Some(project), Some(&record), "BACKUP_CONFIG_DELETED", message).await
-    }
-}
-
-/// The filter that lists of patterns make.
-pub(crate) fn filter(include: &[String], exclude: &[String]) -> Result<Filter> {
-    match (include, exclude) {
-        ([], []) => Ok(Filter::all()),
-        ([], exclude) => Filter::new(Mode::Deny, exclude.to_vec()),
-        (include, []) => Filter::new(Mode::Allow, include.to_vec()),
-        _ => Err(Error::usage("either included or excluded namespaces can be given, not both")),
     }
 }
 

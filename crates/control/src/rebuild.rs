@@ -111,6 +111,7 @@ impl Control {
             },
             stores,
             schedule: ScheduleSpec::default(),
+            keep: None,
             requests: Requests::default(),
             drill: None,
             message: Some("rebuilt from its stores: give its source, then restart it".to_owned()),

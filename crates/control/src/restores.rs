@@ -10,8 +10,9 @@ use bygone_catalog::{
 };
 use bygone_head::{Choice, View, ViewOptions, choose};
 use bygone_restore::{Documents as _, NameRules, PlanOptions, Target, ViewDocuments, plan};
+use bygone_snapshot::Parts;
 
-use crate::{By, Control, stores::Parts, views::RestorePlan};
+use crate::{By, Control, views::RestorePlan};
 
 /// A link lives this long unless said otherwise.
 const LINK_HOURS: i64 = 1;
@@ -65,7 +66,7 @@ impl Control {
         job: &Id,
         new: &NewRestore,
     ) -> Result<RestorePlan> {
-        let job = self.job_record(project, job).await?;
+        let job: Job = self.within(project, job.as_str()).await?;
         let NewDelivery::Automated { to, drop, onto_source } = &new.delivery else {
             return Err(Error::usage("only a restore into a server has a plan to show"));
         };
@@ -99,7 +100,7 @@ impl Control {
         new: NewRestore,
         by: &By,
     ) -> Result<(RestoreJob, Option<String>)> {
-        let job = self.job_record(project, job).await?;
+        let job: Job = self.within(project, job.as_str()).await?;
         let when: When = new.when.parse()?;
         rules(&new.names)?;
         let parts = self.stored_parts(&job).await?;

@@ -1,9 +1,6 @@
 //! A job that runs in this process.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use bygone_catalog::record::Job as JobRecord;
 use bygone_daemon::{Job, JobPhase, JobStatus};
@@ -26,8 +23,6 @@ pub(crate) struct Running {
     pub(crate) job: Arc<Job>,
     /// Status of that.
     pub(crate) status: watch::Receiver<JobStatus>,
-    /// Requests for snapshots that were handed on.
-    served: AtomicU64,
 }
 
 impl Running {
@@ -38,22 +33,24 @@ impl Running {
         job: Arc<Job>,
         status: watch::Receiver<JobStatus>,
     ) -> Running {
-        let served = AtomicU64::new(record.requests.snapshot);
-        Running { record, key, ingest, job, status, served }
+        Running { record, key, ingest, job, status }
     }
 
     /// Whether it runs as the record has it now. (The source is the agent's.)
     pub(crate) fn is_of(&self, record: &JobRecord) -> bool {
         let own = &self.record;
-        own.schedule == record.schedule && own.stores == record.stores && own.set == record.set
+        own.schedule == record.schedule
+            && own.keep == record.keep
+            && own.stores == record.stores
+            && own.set == record.set
     }
 
-    /// Hands on what was asked for since it started.
-    pub(crate) fn serve_requests(&self, record: &JobRecord) {
-        let asked = record.requests.snapshot;
-        if self.served.swap(asked, Ordering::Relaxed) < asked {
-            self.job.request_snapshot();
+    /// Hands on a snapshot that was asked for; gives the count of requests that were served.
+    pub(crate) fn serve_requests(&self, record: &JobRecord) -> u64 {
+        if record.requests.snapshot > record.requests.snapshot_done {
+            self.job.request_snapshot(record.requests.snapshot);
         }
+        self.status.borrow().served
     }
 
     /// What it does now.
@@ -76,6 +73,9 @@ impl Running {
             collections: (report.collections_done, report.collections_total),
             documents: report.documents,
             bytes: (report.bytes, report.bytes_total),
+            bytes_per_second: report.bytes_per_second,
+            entries: report.entries,
+            sent: report.sent,
             stored: part.chain.ts,
             lag_secs: u64::from(source.secs().saturating_sub(part.chain.ts.secs())),
             heard: part.heard,

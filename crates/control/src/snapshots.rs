@@ -3,11 +3,10 @@
 use bygone_base::{Error, ErrorKind, Result, SnapshotId, UnixMillis};
 use bygone_catalog::{Id, record::Job};
 use bygone_head::{Overview, overview};
-use bygone_snapshot::{Keep, Manifest};
+use bygone_snapshot::{Keep, Manifest, Parts};
 
 use crate::{
     By, Control,
-    stores::Parts,
     views::{History, RangeView, SnapshotView},
 };
 
@@ -23,7 +22,7 @@ pub enum KeepUntil {
 impl Control {
     /// What of a job can be restored, read from its stores.
     pub async fn history(&self, project: &Id, job: &Id) -> Result<History> {
-        let job = self.job_record(project, job).await?;
+        let job: Job = self.within(project, job.as_str()).await?;
         self.history_of(&job).await
     }
 
@@ -85,10 +84,10 @@ impl Control {
         Ok(view(&parts.snapshots.manifest(id).await?, Some(&keep)))
     }
 
-    /// Deletes a snapshot. The last one of an active job stays: a backup that cannot be restored is none.
+    /// Deletes a snapshot. The newest one stays: the backup goes on from it.
     ///
     /// # Errors
-    /// `NotFound`; Conflict: it is the last one.
+    /// `NotFound`; Conflict: it is the newest one.
     pub async fn delete_snapshot(
         &self,
         project: &Id,
@@ -109,7 +108,7 @@ impl Control {
 
     async fn with_snapshot(&self, project: &Id, job: &Id, id: &SnapshotId) -> Result<(Job, Parts)> {
         let missing = || Error::new(ErrorKind::NotFound, format!("there is no snapshot {id}"));
-        let job = self.job_record(project, job).await?;
+        let job: Job = self.within(project, job.as_str()).await?;
         let parts = self.parts(&job).await?.ok_or_else(missing)?;
         if parts.snapshots.snapshot_ids().await?.contains(id) {
             Ok((job, parts))

@@ -5,11 +5,10 @@ use std::{path::PathBuf, sync::Arc};
 use bygone_base::{Clock, Error, ErrorKind, JobName, PartName, Result, SystemRng, UnixMillis};
 use bygone_blockstore::{Repository, Secret, create_store, open_store};
 use bygone_catalog::{
-    Id, Page,
+    Page,
     record::{Job, JobStores, Purpose, Store, UsageSample},
 };
-use bygone_ingest::Stores;
-use bygone_snapshot::PartStore;
+use bygone_snapshot::{Parts, Stores};
 
 use crate::{By, Control, views::StoreView};
 
@@ -36,15 +35,6 @@ pub struct NewStore {
     pub max_bytes: Option<u64>,
 }
 
-/// A part of a job in its stores.
-#[derive(Debug, Clone)]
-pub struct Parts {
-    /// In that of the snapshots.
-    pub snapshots: PartStore,
-    /// In that of the oplog.
-    pub oplog: PartStore,
-}
-
 /// Opens a repository; with `create`, makes one where there is none.
 pub async fn repository(
     url: &str,
@@ -59,6 +49,23 @@ pub async fn repository(
     }
     let store = open_store(url, clock).await?;
     Repository::open(store, secret, rng).await
+}
+
+impl NewStore {
+    /// One for everything, which new jobs are given.
+    pub fn new(id: impl Into<String>, url: impl Into<String>) -> NewStore {
+        NewStore {
+            id: id.into(),
+            url: url.into(),
+            purposes: vec![Purpose::Snapshot, Purpose::Oplog, Purpose::Sync],
+            key_file: None,
+            passphrase: None,
+            assignment_enabled: true,
+            labels: Vec::new(),
+            load_factor: 1,
+            max_bytes: None,
+        }
+    }
 }
 
 impl Control {
@@ -99,8 +106,9 @@ impl Control {
             return Err(Error::new(ErrorKind::Conflict, format!("there is a store {id} already")));
         }
         let store = self.store(new)?;
-        self.open_new(&store).await?;
+        let opened = self.open_new(&store).await?;
         self.catalog().insert(&store).await?;
+        self.repositories.lock().await.insert(id.clone(), opened);
         let message = format!("store {id} at {} added", store.url);
         self.event(by, None, None, "STORE_ADDED_AUDIT", message).await?;
         Ok(store)
@@ -115,13 +123,13 @@ impl Control {
         if store.passphrase.is_none() {
             store.passphrase = old.passphrase;
         }
-        self.open_new(&store).await?;
+        let opened = self.open_new(&store).await?;
         let changed = self.catalog().change::<Store>(&id, |kept| {
             kept.clone_from(&store);
             Ok(())
         });
         let changed = changed.await?;
-        self.repositories.lock().await.remove(&id);
+        self.repositories.lock().await.insert(id.clone(), opened);
         self.event(by, None, None, "STORE_CHANGED_AUDIT", format!("store {id} changed")).await?;
         Ok(changed)
     }
@@ -204,11 +212,7 @@ impl Control {
     pub async fn parts(&self, job: &Job) -> Result<Option<Parts>> {
         let Some(set) = &job.set else { return Ok(None) };
         let (name, part): (JobName, PartName) = (job.name.parse()?, set.parse()?);
-        let Stores { blocks, oplog, sync } = self.stores_of(job).await?;
-        Ok(Some(Parts {
-            snapshots: PartStore::new(blocks, name.clone(), part.clone()),
-            oplog: PartStore::new(oplog, name, part).with_sync(sync),
-        }))
+        Ok(Some(self.stores_of(job).await?.part(name, part)))
     }
 
     pub(crate) async fn check_stores(&self, stores: JobStores) -> Result<JobStores> {
@@ -254,11 +258,6 @@ impl Control {
         Ok(JobStores { oplog: beside(Purpose::Oplog)?, sync: beside(Purpose::Sync)?, snapshot })
     }
 
-    /// The name of the mark of a store's last groom.
-    pub(crate) fn groomed_now(&self, store: &str) -> (String, i64) {
-        (groom_mark(store), self.now().0)
-    }
-
     /// Samples of a store's use, newest first.
     pub async fn usage(&self, store: &str, most: u32) -> Result<Vec<UsageSample>> {
         let page = Page {
@@ -269,13 +268,9 @@ impl Control {
         };
         self.catalog().page(&page).await
     }
-
-    /// Jobs of a project that no other project sees, by id.
-    pub(crate) async fn job_record(&self, project: &Id, job: &Id) -> Result<Job> {
-        self.within(project, job.as_str()).await
-    }
 }
 
-fn groom_mark(store: &str) -> String {
+/// The name of the mark of a store's last groom.
+pub(crate) fn groom_mark(store: &str) -> String {
     format!("groomed/{store}")
 }

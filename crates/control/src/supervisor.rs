@@ -2,19 +2,19 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use bygone_base::{Error, ErrorKind, JobName, PartName, Result, UnixMillis};
+use bygone_base::{Error, ErrorKind, JobName, Result, UnixMillis};
 use bygone_catalog::{
     Id, Lease,
-    record::{Job as Record, JobState},
+    record::{Job as Record, JobState, Keeping},
 };
 use bygone_daemon::{Job, JobOptions};
 use bygone_ingest::{Ingest, Options};
 use bygone_oplog::uplink::{PartKey, Uplink};
-use bygone_snapshot::Policy;
+use bygone_snapshot::{Parts, Policy};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{By, Control, housekeeping::Housekeeping, running::Running, stores::Parts, terminate};
+use crate::{By, Control, housekeeping::Housekeeping, running::Running, terminate};
 
 /// From one look to the next.
 const EVERY: Duration = Duration::from_secs(1);
@@ -55,11 +55,9 @@ impl Supervisor {
         }
     }
 
-    /// Runs until `shutdown`, then lets every job end what it is at.
-    ///
-    /// # Errors
-    /// None but a broken invariant: what fails is shown in the job it belongs to, and tried again.
-    pub async fn run(mut self, shutdown: &CancellationToken) -> Result<()> {
+    /// Runs until `shutdown`, then lets every job end what it is at; gives the failures that still lasted. What fails
+    /// is shown in the job it belongs to, and tried again.
+    pub async fn run(mut self, shutdown: &CancellationToken) -> Vec<Error> {
         loop {
             if let Err(error) = self.step().await {
                 tracing::warn!(%error, "the catalog could not be followed");
@@ -67,7 +65,9 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                Some(Ok((id, ended))) = self.jobs.join_next() => self.ended(&id, ended).await,
+                Some(Ok((id, ended))) = self.jobs.join_next() => {
+                    self.ended(&id, &ended).await;
+                }
                 () = self.control.clock().sleep(EVERY) => {}
             }
         }
@@ -75,15 +75,21 @@ impl Supervisor {
             stop.token.cancel();
         }
         self.work.stop().await;
+        let mut failures = Vec::new();
         while let Some(joined) = self.jobs.join_next().await {
             if let Ok((id, ended)) = joined {
-                self.ended(&id, ended).await;
+                self.ended(&id, &ended).await;
+                failures.extend(ended.err());
             }
         }
-        Ok(())
+        failures
     }
 
-    async fn step(&mut self) -> Result<()> {
+    /// Looks once: what is to run, and can, runs afterwards.
+    ///
+    /// # Errors
+    /// The catalog could not be read or written.
+    pub async fn step(&mut self) -> Result<()> {
         let jobs: Vec<Record> = self.control.catalog().all(None).await?;
         let there: HashSet<&Id> = jobs.iter().map(|job| &job.id).collect();
         for (id, stop) in &self.stops {
@@ -108,7 +114,7 @@ impl Supervisor {
             self.renew(job).await?;
             match self.control.running(&job.id) {
                 Some(running) if !wanted || !running.is_of(job) => self.stop(&job.id),
-                Some(running) => running.serve_requests(job),
+                Some(running) => self.serve_requests(&running, job).await?,
                 None => {}
             }
             return Ok(());
@@ -122,6 +128,19 @@ impl Supervisor {
         }
         if job.state == JobState::Terminating {
             return self.terminate(job).await;
+        }
+        Ok(())
+    }
+
+    /// A request is served when its snapshot is there: a crash before that forgets none.
+    async fn serve_requests(&self, running: &Running, job: &Record) -> Result<()> {
+        let served = running.serve_requests(job);
+        if served > job.requests.snapshot_done {
+            let note = |job: &mut Record| {
+                job.requests.snapshot_done = job.requests.snapshot_done.max(served);
+                Ok(())
+            };
+            self.control.catalog().change::<Record>(job.id.as_str(), note).await?;
         }
         Ok(())
     }
@@ -148,10 +167,9 @@ impl Supervisor {
         let Some(set) = &job.set else { return Ok(()) };
         let Some(lease) = self.lease(job).await? else { return Ok(()) };
         let control = &self.control;
+        let key = PartKey { job: job.name.parse()?, part: set.parse()? };
         let stores = control.stores_of(job).await?;
-        let Some(Parts { snapshots, oplog }) = control.parts(job).await? else { return Ok(()) };
-        let (name, part): (JobName, PartName) = (job.name.parse()?, set.parse()?);
-        let key = PartKey { job: name, part };
+        let Parts { snapshots, oplog } = stores.part(key.job.clone(), key.part.clone());
         let options = options(job)?;
         // A groom by hand learns from it that the job has more elsewhere.
         snapshots.set_policy(&options.policy).await?;
@@ -182,7 +200,7 @@ impl Supervisor {
         }
     }
 
-    async fn ended(&mut self, id: &Id, ended: Result<()>) {
+    async fn ended(&mut self, id: &Id, ended: &Result<()>) {
         self.control.all_running().remove(id);
         if let Err(error) = ended {
             tracing::warn!(job = %id, %error, "a job ended");
@@ -239,15 +257,23 @@ impl Supervisor {
 
 /// How a job's daemon runs.
 fn options(job: &Record) -> Result<JobOptions> {
+    let default = JobOptions::default();
+    let keep = job.keep.unwrap_or(Keeping {
+        last: None,
+        within_secs: None,
+        tiers: true,
+        groom_delay_secs: default.groom_delay.as_secs(),
+    });
     Ok(JobOptions {
         schedule: job.schedule.schedule()?,
-        tiers: true,
+        tiers: keep.tiers,
         policy: Policy {
             window_secs: job.schedule.window_secs,
-            keep_last: None,
-            keep_within_secs: None,
+            keep_last: keep.last,
+            keep_within_secs: keep.within_secs,
         },
-        ..JobOptions::default()
+        groom_delay: Duration::from_secs(keep.groom_delay_secs),
+        ..default
     })
 }
 

@@ -2,7 +2,7 @@
 
 use bygone_base::{JobName, Result};
 use bygone_blockstore::Repository;
-use bygone_ingest::Stores;
+use bygone_snapshot::Stores;
 use futures::StreamExt as _;
 
 /// Objects deleted at once.
@@ -11,12 +11,9 @@ const AT_ONCE: usize = 16;
 /// Deletes every object of a job in its stores, manifests first: what is left after a crash restores nothing, and
 /// is deleted by the next try. Blocks are shared; the groom frees them. Gives the number of objects.
 pub(crate) async fn delete_all(stores: &Stores, job: &JobName) -> Result<u64> {
-    let Stores { blocks, oplog, sync } = stores;
-    let mut deleted = delete_in(blocks, job).await?;
-    for other in [oplog, sync] {
-        if other.id() != blocks.id() {
-            deleted += delete_in(other, job).await?;
-        }
+    let mut deleted = 0;
+    for repository in stores.distinct() {
+        deleted += delete_in(repository, job).await?;
     }
     Ok(deleted)
 }

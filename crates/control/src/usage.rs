@@ -8,7 +8,7 @@ use bygone_catalog::{
     record::{Job, UsageSample},
 };
 
-use crate::Control;
+use crate::{Control, stores::groom_mark};
 
 /// A sample of a store at most so often ...
 const EVERY_MS: i64 = 600_000;
@@ -28,7 +28,7 @@ pub(crate) async fn sample(control: &Control, jobs: &[Job]) -> Result<()> {
         }
     }
     for (store, groomed) in newest {
-        let (mark, _) = control.groomed_now(&store);
+        let mark = groom_mark(&store);
         let known = control.settings().await?.marks.get(&mark).copied();
         if known.is_some_and(|known| groomed.at.0 <= known) {
             continue;

@@ -11,6 +11,8 @@ pub struct JobView {
     pub job: Job,
     /// Ops Manager's word for the state: `INACTIVE`, `PROVISIONING`, `STARTED`, `STOPPED`, `TERMINATING`.
     pub status_name: &'static str,
+    /// Why it cannot be served, by its agent or by this server; a line.
+    pub problem: Option<String>,
     /// What it does; `None` where it does not run here.
     pub live: Option<Live>,
     /// The moment of the newest snapshot, where it runs here.
@@ -50,6 +52,12 @@ pub struct AgentLive {
     pub documents: u64,
     /// Bytes scanned, and to scan (estimated).
     pub bytes: (u64, u64),
+    /// Bytes per second of the scan so far.
+    pub bytes_per_second: u64,
+    /// Oplog entries that it stored.
+    pub entries: u64,
+    /// Compressed bytes that it sent.
+    pub sent: u64,
     /// The end of what is stored.
     pub stored: Ts,
     /// Seconds of cluster time between it and the source's majority commit point.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bygone_base::{Clock, Error, ErrorKind, Result, SnapshotId, TimelineId, UnixMillis};
-use bygone_groom::{GroomOptions, Stores, groom_in, lease};
+use bygone_groom::{GroomOptions, groom_in, lease};
 use bygone_head::{Head, HeadOptions};
 use bygone_ingest::{Event, Events, Ingest, compact::CompactOptions};
 use bygone_oplog::{
@@ -18,7 +18,7 @@ use bygone_oplog::{
     uplink::{PartKey, TimelineReason},
 };
 use bygone_schedule::{Next, Schedule, due, expiry};
-use bygone_snapshot::{Keep, Manifest, PartStore, Policy, Timeline, oplog::Portion};
+use bygone_snapshot::{Keep, Manifest, PartStore, Parts, Policy, Timeline, oplog::Portion};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -354,12 +354,12 @@ impl Job {
         let shown =
             head.taken().is_some() && head.safe_point().is_some_and(|at| at.ts <= head.base_at());
         if shown {
-            run.served = asked;
             return Ok(());
         }
         let manifest = self.snapshot(head).await?;
         self.tidy(head, (&manifest.id, moment)).await;
         run.served = asked;
+        self.change(|s| s.served = asked);
         self.plan_next(run, decided.next);
         Ok(())
     }
@@ -371,9 +371,10 @@ impl Job {
         }
     }
 
-    /// Asks for a snapshot beside the schedule: taken as soon as there is anything new to show.
-    pub fn request_snapshot(&self) {
-        self.asked.fetch_add(1, Ordering::Relaxed);
+    /// Asks for a snapshot beside the schedule: taken as soon as there is anything new to show. Requests are counted,
+    /// from 1, by who asks; [`JobStatus::served`] tells him the count that was served.
+    pub fn request_snapshot(&self, count: u64) {
+        self.asked.fetch_max(count, Ordering::Relaxed);
     }
 
     async fn snapshot(&self, head: &mut Head) -> Result<Manifest> {
@@ -453,12 +454,8 @@ impl Job {
             delay_ms: i64::try_from(self.options.groom_delay.as_millis()).unwrap_or(i64::MAX),
             dry_run: None,
         };
-        let stores = Stores {
-            blocks: self.part.repository().clone(),
-            oplog: self.oplog_part.repository().clone(),
-            sync: self.oplog_part.sync().repository().clone(),
-        };
-        let done = groom_in(&stores, head.unpublished(), options).await?;
+        let parts = Parts { snapshots: self.part.clone(), oplog: self.oplog_part.clone() };
+        let done = groom_in(&parts.stores(), head.unpublished(), options).await?;
         tracing::info!(%done, "groomed");
         let at = self.clock.now();
         let bytes = done.bytes.saturating_sub(done.freed);

@@ -65,6 +65,8 @@ pub struct JobStatus {
     pub next_snapshot: Option<UnixMillis>,
     /// What the newest groom by this process found.
     pub groomed: Option<Grooming>,
+    /// The count of the newest request for a snapshot that was served; 0 before any.
+    pub served: u64,
     /// Snapshots taken by this process.
     pub taken: u64,
     /// The newest line for people: what was done or what is wrong.

@@ -15,7 +15,7 @@ use bson::{Binary, RawDocumentBuf, Timestamp, rawdoc, spec::BinarySubtype};
 use bygone_base::{Clock, OpTime, SeededRng, SyncId, TimelineId, Ts, UnixMillis};
 use bygone_blockstore::{MemoryStore, ObjectKind, Repository, Store as _};
 use bygone_daemon::{Job, JobOptions, JobPhase, JobStatus, keep, resynced_lately};
-use bygone_ingest::{Ingest, Options, Stores};
+use bygone_ingest::{Ingest, Options};
 use bygone_oplog::{
     filter::Filter,
     names::SliceName,
@@ -23,6 +23,7 @@ use bygone_oplog::{
     uplink::{PartKey, Source, SyncPlan},
 };
 use bygone_schedule::{Retention, Schedule};
+use bygone_snapshot::Stores;
 use bygone_snapshot::{
     Keep, PartStore, Policy, Timeline,
     sync::{SyncEndRecord, end_name, plan_name},

@@ -18,12 +18,11 @@
 
 pub mod lease;
 mod mark;
+mod parts;
 pub mod plan;
 mod record;
 mod run;
-mod stores;
 pub mod verify;
 
 pub use run::{GroomOptions, Groomed, groom, groom_in};
-pub use stores::Stores;
 pub use verify::{Report, verify};

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, hash_map::Entry};
 use bygone_base::{BlockId, ErrorKind, PackId, Result};
 use bygone_blockstore::{BlockReader, BlockRef, ObjectKind, names, relocation::Relocation};
 use bygone_snapshot::{
-    Manifest, catalogue,
+    Manifest, Parts, Stores, catalogue,
     sync::{self, SyncSliceRecord},
 };
 use bygone_tree::{
@@ -13,7 +13,7 @@ use bygone_tree::{
     walk::{Start, Visit, walk_blocks},
 };
 
-use crate::stores::{Part, Stores};
+use crate::parts::{open_sync, parts_of};
 
 /// Moves of one block that are followed, as a reader does.
 const MOST_MOVES: usize = 64;
@@ -56,9 +56,9 @@ impl Living {
         let mut seen = BTreeSet::new();
         loop {
             let before = seen.len();
-            for part in stores.parts().await? {
-                for id in part.blocks.snapshot_ids().await? {
-                    let key = (part.blocks.job().clone(), part.blocks.part().clone(), id);
+            for part in parts_of(stores).await? {
+                for id in part.snapshots.snapshot_ids().await? {
+                    let key = (part.snapshots.job().clone(), part.snapshots.part().clone(), id);
                     if !seen.contains(&key) {
                         living.snapshot(reader, &part, &key.2).await?;
                         seen.insert(key);
@@ -69,7 +69,7 @@ impl Living {
                 break;
             }
         }
-        for part in stores.parts().await? {
+        for part in parts_of(stores).await? {
             living.open_sync(reader, &part).await?;
         }
         living.half_moved(reader).await?;
@@ -84,10 +84,10 @@ impl Living {
     async fn snapshot(
         &mut self,
         reader: &BlockReader,
-        part: &Part,
+        part: &Parts,
         id: &bygone_base::SnapshotId,
     ) -> Result<()> {
-        match part.blocks.manifest(id).await {
+        match part.snapshots.manifest(id).await {
             Ok(manifest) => {
                 // A manifest says where its slices, and so its timelines, are.
                 part.oplog.repository().expect_id(manifest.oplog_repository)?;
@@ -117,10 +117,10 @@ impl Living {
     }
 
     /// The blocks of a sync that no manifest covers yet: unfinished, or finished and not yet built.
-    async fn open_sync(&mut self, reader: &BlockReader, part: &Part) -> Result<()> {
-        let Some(open) = part.open_sync().await? else { return Ok(()) };
+    async fn open_sync(&mut self, reader: &BlockReader, part: &Parts) -> Result<()> {
+        let Some(open) = open_sync(part).await? else { return Ok(()) };
         if !open.planned {
-            let (job, part) = (part.blocks.job(), part.blocks.part());
+            let (job, part) = (part.snapshots.job(), part.snapshots.part());
             self.unplanned.push(format!("the initial sync of job {job}, part {part}"));
         }
         let records = part.oplog.sync();

@@ -7,15 +7,15 @@ use bygone_blockstore::{
     BlockReader, BlockRef, Repository, Toc, TocEntry, compress_block, names,
     relocation::Relocation, write_pack,
 };
-use bygone_snapshot::sync;
+use bygone_snapshot::{Stores, sync};
 use bygone_tree::RunRoot;
 
 use crate::{
     lease,
     mark::{Living, parse_moved, short},
+    parts::{open_sync, parts_of, syncs},
     plan::{Limits, PackFacts, Plan, plan, plan_moved},
     record,
-    stores::Stores,
 };
 
 /// Cache of the marking walk: nodes only.
@@ -282,10 +282,10 @@ async fn flush(
 
 /// Slice records of initial syncs that a manifest covers; plan and end stay with the timeline.
 async fn drop_covered_syncs(stores: &Stores) -> Result<()> {
-    for part in stores.parts().await? {
-        let open = part.open_sync().await?.map(|open| open.id);
+    for part in parts_of(stores).await? {
+        let open = open_sync(&part).await?.map(|open| open.id);
         let records = part.oplog.sync();
-        for id in part.syncs().await?.into_iter().filter(|id| Some(*id) != open) {
+        for id in syncs(&part).await?.into_iter().filter(|id| Some(*id) != open) {
             for leaf in records.leaf_names(&sync::slices_folder(id)).await? {
                 let name = records.name(&format!("{}{leaf}", sync::slices_folder(id)));
                 records.repository().store().delete(&name).await?;

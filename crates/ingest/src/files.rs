@@ -11,30 +11,12 @@ use bygone_oplog::{
     uplink::{PartKey, SyncPlan},
 };
 use bygone_snapshot::{
-    PartStore, Timeline,
+    PartStore, Stores, Timeline,
     sync::{self, SliceKey, SyncEndRecord, SyncSliceRecord},
 };
 use bytes::Bytes;
 
 use crate::compact::StoredSlice;
-
-/// The three stores of a job; often the same repository three times.
-#[derive(Debug, Clone)]
-pub struct Stores {
-    /// Epochs, timelines and oplog slices.
-    pub oplog: Repository,
-    /// Plan, records and end of initial syncs.
-    pub sync: Repository,
-    /// The blocks of initial syncs.
-    pub blocks: Repository,
-}
-
-impl Stores {
-    /// One repository for everything.
-    pub fn one(repository: Repository) -> Self {
-        Stores { oplog: repository.clone(), sync: repository.clone(), blocks: repository }
-    }
-}
 
 /// Who holds an epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,11 +9,12 @@ use std::{
 use bygone_base::{Clock, Epoch, Error, ErrorKind, Result, Rng};
 use bygone_blockstore::Repository;
 use bygone_oplog::uplink::{AgentReport, Hello, PartKey, PartState, Session, SessionRef};
+use bygone_snapshot::Stores;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     feed::{Event, Events},
-    files::{Files, Stores, epoch_record},
+    files::{Files, epoch_record},
     history::{self, History},
     part::{Live, Part, PartStatus},
     plan,

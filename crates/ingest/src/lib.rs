@@ -45,6 +45,5 @@ mod uplink;
 
 pub use expire::Expired;
 pub use feed::{Event, Events};
-pub use files::Stores;
 pub use ingest::{Ingest, Options};
 pub use part::PartStatus;

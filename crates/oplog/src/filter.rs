@@ -50,6 +50,19 @@ impl Filter {
         Ok(Filter { mode, patterns })
     }
 
+    /// The filter that people ask for by two lists of patterns, one of them empty; with both empty, everything.
+    ///
+    /// # Errors
+    /// Usage: both are given; and what [`Filter::new`] gives.
+    pub fn of(include: &[String], exclude: &[String]) -> Result<Self> {
+        match (include, exclude) {
+            ([], []) => Ok(Filter::all()),
+            ([], exclude) => Filter::new(Mode::Deny, exclude.to_vec()),
+            (include, []) => Filter::new(Mode::Allow, include.to_vec()),
+            _ => Err(Error::usage("either included or excluded namespaces can be given, not both")),
+        }
+    }
+
     /// How the patterns count.
     pub fn mode(&self) -> Mode {
         self.mode

@@ -6,6 +6,7 @@
 //! catalogue  collections, indexes and views at one moment (section 8); DDL applied to them
 //! keeps      until when single snapshots are kept
 //! list       the manifests of a part, newest last
+//! stores     the repositories of a job, and a part in them
 //! oplog      reading the stored slices of a history in order
 //! timeline   timelines and their forks: which history a snapshot belongs to
 //! retention  PURE: which snapshots go, and from where on slices must stay
@@ -27,6 +28,7 @@ pub mod manifest;
 pub mod oplog;
 pub mod ranges;
 pub mod retention;
+mod stores;
 pub mod sync;
 pub mod timeline;
 
@@ -35,4 +37,5 @@ pub use keeps::Keep;
 pub use list::{Found, PartStore, histories, parts};
 pub use manifest::{Manifest, RunInfo, SourceInfo, Stats};
 pub use retention::Policy;
+pub use stores::{Parts, Stores};
 pub use timeline::Timeline;

@@ -61,6 +61,7 @@ pub(crate) fn job(cluster: &str) -> Job {
         },
         stores: JobStores { snapshot: "main".into(), oplog: "main".into(), sync: "main".into() },
         schedule: ScheduleSpec::default(),
+        keep: None,
         requests: Requests::default(),
         drill: None,
         message: None,
@@ -71,6 +72,7 @@ pub(crate) fn job_view(cluster: &str) -> JobView {
     JobView {
         job: job(cluster),
         status_name: "STARTED",
+        problem: None,
         live: None,
         newest: None,
         next_snapshot: None,

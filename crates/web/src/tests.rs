@@ -11,7 +11,7 @@ use bygone_access::Access;
 use bygone_base::{SystemClock, SystemRng};
 use bygone_catalog::{
     Catalog, Id, Seal, Sqlite,
-    record::{Grant, JobState, Purpose, Role},
+    record::{Grant, JobState, Role},
 };
 use bygone_control::{By, Control, NewJob, NewSource, NewStore};
 use tower::ServiceExt as _;
@@ -52,17 +52,7 @@ impl Setup {
         let clock = Arc::new(SystemClock::new());
         let control = Arc::new(Control::new(catalog, seal, clock, Arc::new(SystemRng)));
         let access = Arc::new(Access::new(control.clone()));
-        let store = NewStore {
-            id: "main".into(),
-            url: format!("file://{}", dir.path().display()),
-            purposes: vec![Purpose::Snapshot, Purpose::Oplog, Purpose::Sync],
-            key_file: None,
-            passphrase: None,
-            assignment_enabled: true,
-            labels: Vec::new(),
-            load_factor: 1,
-            max_bytes: None,
-        };
+        let store = NewStore::new("main", format!("file://{}", dir.path().display()));
         control.add_store(store, &By::system()).await.unwrap();
         let router = crate::router(control.clone(), access.clone());
         Setup { control, access, router, _dir: dir }

@@ -241,6 +241,11 @@ impl Scope<'_> {
         format!("/p/{}{rest}", self.project.id)
     }
 
+    /// The address of a job's page.
+    pub(crate) fn job(&self, job: &impl std::fmt::Display) -> String {
+        self.path(&format!("/j/{job}"))
+    }
+
     /// Whether he may, here.
     pub(crate) fn may(&self, right: Right) -> bool {
         self.visitor.may(right, Some(&self.project.id))

@@ -14,16 +14,18 @@ use std::{
 
 use async_trait::async_trait;
 use bygone_base::{ByteSize, Clock, Error, ErrorKind, Result, Rng};
-use bygone_oplog::{
-    filter::{Filter, Mode},
-    uplink::Uplink,
+use bygone_oplog::{filter::Filter, uplink::Uplink};
+use tokio::{
+    sync::{mpsc::UnboundedSender, watch},
+    task::JoinSet,
 };
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use conf::{Conf, ConfCall, Found, Hidden, Work, decode, encode};
 
-use crate::{Agent, AgentOptions, MongoSource, Source, SourceUri, Wanted, source::set_name};
+use crate::{
+    Agent, AgentOptions, MongoSource, Progress, Source, SourceUri, Wanted, source::set_name,
+};
 
 /// From one conf call to the next.
 const EVERY: Duration = Duration::from_secs(5);
@@ -69,6 +71,30 @@ pub struct Fleet {
     pub rng: Arc<dyn Rng>,
     /// The name of this host.
     pub host: String,
+    /// What holds for all its agents.
+    pub own: Own,
+}
+
+/// What holds for the agents of one process, whatever they are given.
+#[derive(Debug, Clone, Default)]
+pub struct Own {
+    /// Longest time before a change is stored; the usual one where not given.
+    pub flush: Option<Duration>,
+    /// Parts are taken over from agents that are still alive.
+    pub take_over: bool,
+    /// The job that the process is there for, if it is for one.
+    pub watched: Option<Watched>,
+}
+
+/// The one job that a process is there for.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    /// Its id.
+    pub job: String,
+    /// Which failures of its agent end the process. Others are told to who hands out work.
+    pub fatal: fn(&Error) -> bool,
+    /// Where the progress of each agent that is started for it can be followed.
+    pub started: UnboundedSender<watch::Receiver<Progress>>,
 }
 
 /// A job being served.
@@ -102,7 +128,7 @@ impl Fleet {
     /// Serves until `shutdown`, then lets every agent end its work and says goodbye.
     ///
     /// # Errors
-    /// Denied: the server does not know this agent's key.
+    /// Denied: the server does not know this agent's key. A failure of the watched job that is fatal ([`Watched`]).
     pub async fn run(&self, shutdown: &CancellationToken) -> Result<()> {
         let agent = format!("{:016x}", self.rng.next_u64());
         let mut served: HashMap<String, Served> = HashMap::new();
@@ -112,7 +138,9 @@ impl Fleet {
             match self.conf.conf(&self.call(&agent, &served, false)).await {
                 Ok(work) => {
                     reached = true;
-                    self.follow(work, &mut served, &mut tasks);
+                    if let Err(error) = self.follow(&agent, work, &mut served, &mut tasks) {
+                        break Err(error);
+                    }
                 }
                 Err(e) if e.kind() == ErrorKind::Denied && !reached => break Err(e),
                 Err(error) => tracing::warn!(%error, "the server hands out no work for now"),
@@ -122,7 +150,11 @@ impl Fleet {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break Ok(()),
-                Some(Ok(ended)) = tasks.join_next() => self.note(ended, &mut served),
+                Some(Ok(ended)) = tasks.join_next() => {
+                    if let Err(error) = self.note(ended, &mut served) {
+                        break Err(error);
+                    }
+                }
                 () = self.clock.sleep(wait) => {}
             }
         };
@@ -156,10 +188,11 @@ impl Fleet {
     /// Brings what is served in line with what is to be.
     fn follow(
         &self,
+        agent: &str,
         wanted: Vec<Work>,
         served: &mut HashMap<String, Served>,
         tasks: &mut JoinSet<Ended>,
-    ) {
+    ) -> Result<()> {
         let wanted: HashMap<String, Work> =
             wanted.into_iter().map(|work| (work.job.clone(), work)).collect();
         served.retain(|job, one| {
@@ -176,35 +209,47 @@ impl Fleet {
                 Some(one) if one.cell.stop.is_cancelled() => {}
                 Some(one) => {
                     if one.ended.is_some_and(|at| at <= now) {
-                        *one = self.start(work, tasks);
-                    } else {
-                        resync(one, &work);
+                        *one = self.start(agent, work, tasks);
+                    } else if let Err(error) = resync(one, &work) {
+                        one.cell.found().1 = Some(error.to_string());
+                        self.unless_fatal(&work.job, error)?;
                     }
                 }
                 None => {
-                    served.insert(job, self.start(work, tasks));
+                    served.insert(job, self.start(agent, work, tasks));
                 }
             }
         }
+        Ok(())
     }
 
-    fn start(&self, work: Work, tasks: &mut JoinSet<Ended>) -> Served {
+    fn watched(&self, job: &str) -> Option<&Watched> {
+        self.own.watched.as_ref().filter(|watched| watched.job == job)
+    }
+
+    fn unless_fatal(&self, job: &str, error: Error) -> Result<()> {
+        let fatal = self.watched(job).is_some_and(|watched| (watched.fatal)(&error));
+        if fatal { Err(error) } else { Ok(()) }
+    }
+
+    fn start(&self, agent: &str, work: Work, tasks: &mut JoinSet<Ended>) -> Served {
         let cell = Arc::new(Cell::default());
         let (fleet, shared, wanted) = (self.clone(), Arc::clone(&cell), work.clone());
+        let agent = agent.to_owned();
         tasks.spawn(async move {
-            let ended = fleet.serve(&wanted, &shared).await;
+            let ended = fleet.serve(agent, &wanted, &shared).await;
             (wanted.job, shared, ended)
         });
         Served { resync: work.resync_done, reason: work.reason.clone(), work, cell, ended: None }
     }
 
-    fn note(&self, (job, cell, ended): Ended, served: &mut HashMap<String, Served>) {
+    fn note(&self, (job, cell, ended): Ended, served: &mut HashMap<String, Served>) -> Result<()> {
         let Some(one) = served.get_mut(&job).filter(|one| Arc::ptr_eq(&one.cell, &cell)) else {
-            return;
+            return Ok(());
         };
         if one.cell.stop.is_cancelled() {
             served.remove(&job);
-            return;
+            return Ok(());
         }
         let known = one.work.set.is_some();
         one.ended = Some(self.clock.monotonic() + if known { AGAIN } else { SOON });
@@ -213,12 +258,14 @@ impl Fleet {
             let hint = error.hint_text().map(|hint| format!("; {hint}")).unwrap_or_default();
             cell.found().1 = Some(format!("{error}{hint}"));
             one.ended = Some(self.clock.monotonic() + AGAIN);
+            self.unless_fatal(&job, error)?;
         }
+        Ok(())
     }
 
     /// Serves one job until it is stopped or fails.
-    async fn serve(&self, work: &Work, cell: &Cell) -> Result<()> {
-        let options = options(work)?;
+    async fn serve(&self, agent: String, work: &Work, cell: &Cell) -> Result<()> {
+        let options = AgentOptions { id: Some(agent), ..self.options(work)? };
         let source = self.sources.open(&work.uri.0).await?;
         let set = set_name(&*source).await?;
         cell.found().0 = Some(set.as_str().to_owned());
@@ -231,10 +278,29 @@ impl Fleet {
         }
         let (agent, progress) =
             Agent::new(source, self.uplink.clone(), self.clock.clone(), self.rng.clone(), options);
+        if let Some(watched) = self.watched(&work.job) {
+            // Nobody needs to look.
+            let _ = watched.started.send(progress);
+        }
         let agent = cell.agent.get_or_init(|| Arc::new(agent));
-        let ended = agent.run(&cell.stop).await;
-        drop(progress);
-        ended.map(|_| ())
+        agent.run(&cell.stop).await.map(|_| ())
+    }
+
+    fn options(&self, work: &Work) -> Result<AgentOptions> {
+        let mut options = AgentOptions::new(work.name.parse()?);
+        options.filter = Filter::of(&work.include, &work.exclude)?;
+        options.workers = usize::try_from(work.workers).unwrap_or(2).clamp(1, 64);
+        options.throttle = work.throttle.map(ByteSize);
+        options.take_over = self.own.take_over;
+        if let Some(flush) = self.own.flush {
+            options.flush = flush;
+        }
+        options.member.wanted = match (&work.member, &work.member_tag) {
+            (Some(host), _) => Some(Wanted::Host(host.clone())),
+            (None, Some(tag)) => Some(Wanted::tag(tag)?),
+            (None, None) => None,
+        };
+        Ok(options)
     }
 }
 
@@ -245,33 +311,15 @@ fn same(new: &Work, old: &Work) -> bool {
 }
 
 /// Hands a wish for a new initial sync on, once.
-fn resync(one: &mut Served, work: &Work) {
+fn resync(one: &mut Served, work: &Work) -> Result<()> {
     let asked = work.resync > one.resync;
     let needed = work.reason.is_some() && work.reason != one.reason;
-    let Some(agent) = one.cell.agent.get() else { return };
-    if asked || needed {
-        let reason = work.reason.as_deref().filter(|_| needed).unwrap_or("it was asked for");
-        if let Err(error) = agent.request_resync(reason) {
-            one.cell.found().1 = Some(error.to_string());
-        }
-    }
+    let Some(agent) = one.cell.agent.get() else { return Ok(()) };
     one.resync = work.resync;
     one.reason.clone_from(&work.reason);
-}
-
-fn options(work: &Work) -> Result<AgentOptions> {
-    let mut options = AgentOptions::new(work.name.parse()?);
-    options.filter = match (&work.include[..], &work.exclude[..]) {
-        ([], []) => Filter::all(),
-        ([], exclude) => Filter::new(Mode::Deny, exclude.to_vec())?,
-        (include, _) => Filter::new(Mode::Allow, include.to_vec())?,
-    };
-    options.workers = usize::try_from(work.workers).unwrap_or(2).clamp(1, 64);
-    options.throttle = work.throttle.map(ByteSize);
-    options.member.wanted = match (&work.member, &work.member_tag) {
-        (Some(host), _) => Some(Wanted::Host(host.clone())),
-        (None, Some(tag)) => Some(Wanted::tag(tag)?),
-        (None, None) => None,
-    };
-    Ok(options)
+    if asked || needed {
+        let reason = work.reason.as_deref().filter(|_| needed).unwrap_or("it was asked for");
+        agent.request_resync(reason)?;
+    }
+    Ok(())
 }

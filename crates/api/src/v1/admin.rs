@@ -359,15 +359,12 @@ async fn add(call: &Call, wanted: Wanted, shelf: Shelf) -> Result<StoreConfig, F
     let place = if shelf.scheme == "file" { "storePath" } else { "s3BucketName" };
     let id = wanted.id.ok_or_else(need("id"))?;
     let new = NewStore {
-        id: id.clone(),
-        url: wanted.url.ok_or_else(need(place))?,
         purposes: shelf.purposes(),
-        key_file: None,
-        passphrase: None,
         assignment_enabled: wanted.assignment_enabled.unwrap_or(true),
         labels: wanted.labels.unwrap_or_default(),
         load_factor: wanted.load_factor.unwrap_or(1),
         max_bytes: wanted.max_gb.map(|gb| gb.saturating_mul(GB)),
+        ..NewStore::new(id.clone(), wanted.url.ok_or_else(need(place))?)
     };
     let added = call.control.add_store(new, &call.by()).await;
     added.map_err(|e| Failure::from(e).conflict_is("STORE_EXISTS"))?;

@@ -31,7 +31,7 @@ pub(crate) struct JobBody {
     stores: StoresBody,
     schedule: Schedule,
     drill: Option<DrillBody>,
-    /// What of a change is still to be done.
+    /// Why it cannot be served, by its agent or by this server.
     message: Option<String>,
     /// What may be asked of it now.
     actions: Vec<ActionWord>,
@@ -225,7 +225,7 @@ impl From<Live> for LiveBody {
 
 impl From<JobView> for JobBody {
     fn from(view: JobView) -> Self {
-        let JobView { job, status_name, live, newest, next_snapshot } = view;
+        let JobView { job, status_name, problem, live, newest, next_snapshot } = view;
         let Job { id, project, name, cluster, set, state, since, created, .. } = job;
         let JobStores { snapshot, oplog, sync } = job.stores;
         JobBody {
@@ -242,7 +242,7 @@ impl From<JobView> for JobBody {
             stores: StoresBody { snapshot, oplog, sync },
             schedule: job.schedule.into(),
             drill: job.drill.map(DrillBody::from),
-            message: job.message,
+            message: problem,
             actions: plan::possible(state).into_iter().map(ActionWord::from).collect(),
             live: live.map(LiveBody::from),
             newest: newest.map(Moment::from),

@@ -20,9 +20,7 @@ use bygone_api::digest;
 use bygone_base::{Clock, SystemRng, UnixMillis};
 use bygone_catalog::{
     Catalog, Id, Seal, Sqlite,
-    record::{
-        Actor, Delivery, Form, Grant, Names, Progress, Purpose, RestoreJob, RestoreStatus, Role,
-    },
+    record::{Actor, Delivery, Form, Grant, Names, Progress, RestoreJob, RestoreStatus, Role},
 };
 use bygone_control::{By, Control, NewStore};
 use serde_json::{Value, json};
@@ -119,17 +117,7 @@ impl World {
         let access = Arc::new(Access::new(control.clone()));
         let app = bygone_api::router(control.clone(), access.clone());
         let dir = tempfile::tempdir().unwrap();
-        let store = NewStore {
-            id: "main".to_owned(),
-            url: format!("file://{}/store", dir.path().display()),
-            purposes: vec![Purpose::Snapshot, Purpose::Oplog, Purpose::Sync],
-            key_file: None,
-            passphrase: None,
-            assignment_enabled: true,
-            labels: Vec::new(),
-            load_factor: 1,
-            max_bytes: None,
-        };
+        let store = NewStore::new("main", format!("file://{}/store", dir.path().display()));
         control.add_store(store, &By::system()).await.unwrap();
         World { clock, control, access, app, _dir: dir }
     }

@@ -104,6 +104,19 @@ impl Default for ScheduleSpec {
     }
 }
 
+/// What a job keeps by rules of its own, beside what its schedule says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keeping {
+    /// The newest so many snapshots.
+    pub last: Option<u32>,
+    /// Those younger than this.
+    pub within_secs: Option<u64>,
+    /// Whether each snapshot is given the time that the schedule's retention says.
+    pub tiers: bool,
+    /// Packs go when nothing has needed them for so long.
+    pub groom_delay_secs: u64,
+}
+
 impl ScheduleSpec {
     /// The schedule, checked.
     ///
@@ -137,6 +150,9 @@ pub struct Requests {
     pub resync_done: u64,
     /// Snapshots outside the schedule.
     pub snapshot: u64,
+    /// How many of them the newest one that was taken for them serves.
+    #[serde(default)]
+    pub snapshot_done: u64,
 }
 
 /// A restore that is done again and again, to know that it can be.
@@ -177,6 +193,9 @@ pub struct Job {
     pub stores: JobStores,
     /// Schedule and retention.
     pub schedule: ScheduleSpec,
+    /// What it keeps by rules of its own; the schedule alone says it where not given.
+    #[serde(default)]
+    pub keep: Option<Keeping>,
     /// Requests.
     pub requests: Requests,
     /// Regular restores.

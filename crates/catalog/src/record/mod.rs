@@ -13,7 +13,7 @@ mod user;
 pub use agent::{Agent, AgentKey};
 pub use alert::{Alert, AlertKind, AlertStatus, Settings, Smtp, Thresholds};
 pub use event::{Actor, Event};
-pub use job::{Drill, Job, JobState, JobStores, Requests, ScheduleSpec, Source};
+pub use job::{Drill, Job, JobState, JobStores, Keeping, Requests, ScheduleSpec, Source};
 pub use project::Project;
 pub use report::{Integrity, UsageSample};
 pub use restore::{Delivery, Form, Names, Progress, RestoreJob, RestoreStatus};

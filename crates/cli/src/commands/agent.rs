@@ -32,6 +32,7 @@ pub async fn run(args: AgentArgs, output: &Output) -> Result<ExitCode> {
         clock,
         rng: Arc::new(SystemRng),
         host: host(),
+        own: bygone_agent::fleet::Own::default(),
     };
     let mut signals = JoinSet::new();
     let shutdown = super::on_signal(&mut signals);

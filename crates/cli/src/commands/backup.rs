@@ -5,23 +5,25 @@ use std::process::ExitCode;
 use bygone_base::{ByteSize, ErrorKind, Result};
 use bygone_daemon::{Job, resynced_lately};
 use bygone_ingest::compact::CompactOptions;
+use bygone_snapshot::Parts;
 use serde_json::json;
-use tokio::task::JoinSet;
+use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
+    report::report,
     source::{Wired, job_options, wire},
-    up::{cancelled, spawn_report, taken_over},
+    up::taken_over,
 };
-use crate::{access::Part, args::BackupArgs, output::Output};
+use crate::{args::BackupArgs, output::Output};
 
 /// Copies what is new since the last backup, takes a snapshot, keeps what the policy says.
 pub async fn run(args: BackupArgs, output: &Output) -> Result<ExitCode> {
     let options = job_options(&args.keep, None)?;
     let Wired { agent, progress, ingest, key, part, clock } =
-        wire(&args.source, &args.store, &options.policy, None).await?;
+        wire(&args.source, &args.store, &options.policy).await?;
     let mut tasks = JoinSet::new();
     let shutdown = super::on_signal(&mut tasks);
-    let Part { snapshots, oplog } = part;
+    let Parts { snapshots, oplog } = part;
     let (job, status) = Job::new(
         ingest.clone(),
         key.clone(),
@@ -30,16 +32,19 @@ pub async fn run(args: BackupArgs, output: &Output) -> Result<ExitCode> {
         clock.clone(),
         options,
     );
-    spawn_report(&mut tasks, *output, clock.clone(), progress, status);
+    let (started, agents) = mpsc::unbounded_channel();
+    let _ = started.send(progress);
+    let (out, told) = (*output, clock.clone());
+    tasks.spawn(async move { report(out, told, agents, status).await });
     let started = clock.monotonic();
     let backup = async || {
         agent.run_until_now(&shutdown).await.map_err(|e| taken_over(e, &key))?;
         if shutdown.is_cancelled() {
-            return Err(cancelled());
+            return Err(super::cancelled());
         }
         tokio::select! {
             done = job.once() => done,
-            () = shutdown.cancelled() => Err(cancelled()),
+            () = shutdown.cancelled() => Err(super::cancelled()),
         }
     };
     let manifest = match backup().await {

@@ -21,8 +21,8 @@ pub async fn run(args: ExportArgs, output: &Output) -> Result<ExitCode> {
     let when: When = args.at.parse()?;
     let options = options(&args)?;
     let clock = access::clock();
-    let stores = access::Repositories::open(&args.store, clock.clone(), false).await?;
-    let part = stores.only_part(args.job.job.as_deref()).await?;
+    let stores = access::open(&args.store, clock.clone(), false).await?;
+    let part = access::only_part(&stores, args.job.job.as_deref()).await?;
     let lease = lease::hold(&stores.blocks, clock.clone(), "an export").await?;
     let mut tasks = JoinSet::new();
     let shutdown = super::on_signal(&mut tasks);
@@ -42,7 +42,7 @@ pub async fn run(args: ExportArgs, output: &Output) -> Result<ExitCode> {
     };
     let exported = tokio::select! {
         done = exported => done,
-        () = shutdown.cancelled() => Err(super::up::cancelled().hint("what was written is a part only")),
+        () = shutdown.cancelled() => Err(super::cancelled().hint("what was written is a part only")),
     };
     if let Some(lease) = lease {
         lease.release().await;

@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use bygone_base::Result;
-use bygone_groom::{GroomOptions, Stores, groom_in};
+use bygone_groom::{GroomOptions, groom_in};
 use serde_json::json;
 
 use crate::{access, args::GroomArgs, output::Output};
@@ -14,7 +14,7 @@ const SAFE: Duration = Duration::from_secs(3600);
 /// Frees what nothing needs, or says what it would free.
 pub async fn run(args: GroomArgs, output: &Output) -> Result<ExitCode> {
     let clock = access::clock();
-    let stores = access::Repositories::open(&args.store, clock.clone(), false).await?;
+    let stores = access::open(&args.store, clock.clone(), false).await?;
     if args.delay < SAFE && !args.dry_run {
         output.event(
             "warning",
@@ -26,8 +26,7 @@ pub async fn run(args: GroomArgs, output: &Output) -> Result<ExitCode> {
         delay_ms: i64::try_from(args.delay.as_millis()).unwrap_or(i64::MAX),
         dry_run: args.dry_run.then(|| clock.now()),
     };
-    let access::Repositories { blocks, oplog, sync } = stores;
-    let done = groom_in(&Stores { blocks, oplog, sync }, &[], options).await?;
+    let done = groom_in(&stores, &[], options).await?;
     output.result(
         &done,
         &json!({

@@ -16,8 +16,8 @@ use crate::{
 /// Writes it to the store, where every retention reads it.
 pub async fn run(args: SnapshotKeepArgs, output: &Output) -> Result<ExitCode> {
     let id: SnapshotId = args.snapshot.parse()?;
-    let stores = access::Repositories::open(&args.store, access::clock(), false).await?;
-    let part = stores.only_part(args.job.job.as_deref()).await?.snapshots;
+    let stores = access::open(&args.store, access::clock(), false).await?;
+    let part = access::only_part(&stores, args.job.job.as_deref()).await?.snapshots;
     let taken = moment(&part, &id).await?;
     let until = until(&args.until, taken)?;
     let due = part.keeps().await?.get(&id).and_then(|keep| keep.due);

@@ -30,13 +30,9 @@ pub async fn run(command: KeyCommand, output: &Output) -> Result<ExitCode> {
                 (None, Some(file)) => access::passphrase(&file)?,
                 (None, None) => current.clone(),
             };
-            let stores = access::Repositories::open(&store, access::clock(), false).await?;
-            keys::rotate(&stores.blocks, &current, &next).await?;
-            if stores.oplog.id() != stores.blocks.id() {
-                keys::rotate(&stores.oplog, &current, &next).await?;
-            }
-            if ![stores.blocks.id(), stores.oplog.id()].contains(&stores.sync.id()) {
-                keys::rotate(&stores.sync, &current, &next).await?;
+            let stores = access::open(&store, access::clock(), false).await?;
+            for repository in stores.distinct() {
+                keys::rotate(repository, &current, &next).await?;
             }
             output.result(
                 "a new data key is in force; restart what has the store open to use it",

@@ -8,6 +8,7 @@ mod groom;
 mod keep;
 mod key;
 pub mod remote;
+mod report;
 mod restore;
 mod server;
 mod shown;
@@ -19,7 +20,7 @@ mod verify;
 
 use std::process::ExitCode;
 
-use bygone_base::{Error, Result};
+use bygone_base::{Error, ErrorKind, Result};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -65,6 +66,12 @@ pub fn on_signal(tasks: &mut tokio::task::JoinSet<()>) -> CancellationToken {
         std::process::exit(130);
     });
     token
+}
+
+/// The failure of a cancelled command.
+pub fn cancelled() -> Error {
+    Error::new(ErrorKind::Cancelled, "stopped before the end")
+        .hint("the next run goes on from what is stored")
 }
 
 async fn signal() {

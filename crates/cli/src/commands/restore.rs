@@ -26,8 +26,8 @@ pub async fn run(args: RestoreArgs, output: &Output) -> Result<ExitCode> {
         args.password_file.as_deref(),
     )?;
     let clock = access::clock();
-    let stores = access::Repositories::open(&args.store, clock.clone(), false).await?;
-    let part = stores.only_part(args.job.job.as_deref()).await?;
+    let stores = access::open(&args.store, clock.clone(), false).await?;
+    let part = access::only_part(&stores, args.job.job.as_deref()).await?;
     let lease = lease::hold(&stores.blocks, clock.clone(), "a restore").await?;
     let mut tasks = JoinSet::new();
     let shutdown = super::on_signal(&mut tasks);
@@ -56,7 +56,7 @@ pub async fn run(args: RestoreArgs, output: &Output) -> Result<ExitCode> {
     };
     let restored = tokio::select! {
         done = restored => done,
-        () = shutdown.cancelled() => Err(super::up::cancelled()
+        () = shutdown.cancelled() => Err(super::cancelled()
             .hint("the target holds a part of the data: restore again with --drop")),
     };
     if let Some(lease) = lease {

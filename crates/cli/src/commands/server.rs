@@ -2,78 +2,63 @@
 
 mod certificate;
 pub mod config;
+pub mod site;
 
-use std::{path::Path, process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc};
 
 use bygone_access::Access;
-use bygone_agent::fleet::{Fleet, MongoSources};
-use bygone_base::{Error, Result, SystemRng};
-use bygone_catalog::{Catalog, Seal, Sqlite, record::Store};
-use bygone_control::{AgentGate, By, Control, Local, NewStore, Supervisor};
-use bygone_ingest::http::{ServeOptions, Server};
+use bygone_agent::fleet::{MongoSources, Own};
+use bygone_base::Result;
+use bygone_catalog::Lease;
+use bygone_control::{By, Control, Supervisor};
+use bygone_ingest::http::Server;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use self::config::Config;
+use self::{
+    config::Config,
+    site::{Agents, Alone},
+};
 use super::shown::Board;
-use crate::{access, args::ServerArgs, output::Output};
+use crate::{args::ServerArgs, output::Output};
 
 /// Runs until Ctrl-C.
 pub async fn run(args: ServerArgs, output: &Output) -> Result<ExitCode> {
     let config = Config::read(&args.config)?;
     let control = open(&config).await?;
+    let _alone = Alone::in_folder(&config.data)?;
+    // Whoever ran before does no more; agents elsewhere may.
+    let daemons = |lease: &Lease| ["daemon/", "restore/"].iter().any(|p| lease.name.starts_with(p));
+    control.end_leases(daemons).await?;
     let who = Arc::new(Access::new(control.clone()));
     let mut signals = JoinSet::new();
     let shutdown = super::on_signal(&mut signals);
     let server = listen(&config, &control, &who, output).await?;
-    greet(&config, &control, &who, &server, output).await?;
-    let supervisor = Supervisor::new(control.clone());
-    let local = local_agents(&control, config.agent).await?;
-    let agents = async {
-        match local {
-            Some(fleet) => fleet.run(&shutdown).await,
-            None => Ok(()),
-        }
-    };
-    let (served, ran, captured) =
-        tokio::join!(server.run(shutdown.cancelled()), supervisor.run(&shutdown), agents);
-    served?;
-    ran?;
-    captured?;
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{}", server.local_addr());
+    output.event("server", format!("bygone serves {url}; Ctrl-C stops"), json!({"url": url}));
+    first_project(&control).await?;
+    welcome(&who, &url, output).await?;
+    let agents = config.agent.then(|| Agents {
+        control: control.clone(),
+        sources: Arc::new(MongoSources { clock: control.clock().clone() }),
+        own: Own::default(),
+    });
+    let supervisor = Supervisor::new(control);
+    // What still fails is shown with its job, and tried again at the next start.
+    site::run(supervisor, agents, Some(server), &shutdown, async || ()).await?;
     output.event("stopped", "stopped; the next start goes on", json!({}));
     Ok(ExitCode::SUCCESS)
 }
 
 /// The control plane of a configuration, with its stores.
 pub async fn open(config: &Config) -> Result<Arc<Control>> {
-    let control = Arc::new(in_folder(&config.data)?);
+    let control = Arc::new(site::in_folder(&config.data)?);
     for store in &config.store {
-        ensure_store(&control, store.wanted()).await?;
+        let given = control.given_store(store.wanted()).await;
+        given.map_err(|e| e.within(format!("store {} of the configuration", store.id)))?;
     }
     Ok(control)
-}
-
-fn in_folder(data: &Path) -> Result<Control> {
-    let io = |e| Error::io(format!("make {}", data.display()), e);
-    std::fs::create_dir_all(data).map_err(io)?;
-    let clock = access::clock();
-    let rng = Arc::new(SystemRng);
-    let catalog = Catalog::new(Arc::new(Sqlite::open(&data.join("catalog.db"))?));
-    let seal = Seal::in_file(&data.join("catalog.key"), &SystemRng)?;
-    Ok(Control::new(catalog, seal, clock, rng).with_downloads(data.join("downloads")))
-}
-
-/// Registers a store, or brings it in line with what the configuration says.
-async fn ensure_store(control: &Control, wanted: NewStore) -> Result<()> {
-    let id = wanted.id.clone();
-    let stored = match control.catalog().find::<Store>(&id).await? {
-        None => control.add_store(wanted, &By::system()).await,
-        Some(row) if row.value.url == wanted.url && row.value.key_file == wanted.key_file => {
-            return Ok(());
-        }
-        Some(_) => control.edit_store(wanted, &By::system()).await,
-    };
-    stored.map(|_| ()).map_err(|e| e.within(format!("store {id} of the configuration")))
 }
 
 async fn listen(
@@ -82,10 +67,6 @@ async fn listen(
     who: &Arc<Access>,
     output: &Output,
 ) -> Result<Server> {
-    let address = config
-        .listen
-        .parse()
-        .map_err(|_| Error::usage(format!("listen = {:?} is not ADDRESS:PORT", config.listen)))?;
     let host = super::agent::host();
     let made = config.tls.as_ref().map(|tls| certificate::files(tls, &config.data, &host));
     let (tls, fingerprint) = made.transpose()?.unzip();
@@ -96,26 +77,19 @@ async fn listen(
             json!({"sha256": print}),
         );
     }
-    let shown = Arc::new(Board::new(control.clone()));
-    let api = bygone_api::router(control.clone(), who.clone());
-    let also = bygone_web::router(control.clone(), who.clone()).merge(api);
-    let options = ServeOptions { tls, shown: Some(shown), also, ..ServeOptions::default() };
-    Server::bind(address, AgentGate::new(control.clone()), control.clock().clone(), options).await
+    site::listen(&config.listen, tls, control, who, Board::new(control.clone())).await
 }
 
-async fn greet(
-    config: &Config,
-    control: &Control,
-    who: &Access,
-    server: &Server,
-    output: &Output,
-) -> Result<()> {
-    let scheme = if config.tls.is_some() { "https" } else { "http" };
-    let url = format!("{scheme}://{}", server.local_addr());
-    output.event("server", format!("bygone serves {url}; Ctrl-C stops"), json!({"url": url}));
-    if control.projects().await?.is_empty() {
-        control.create_project("Default", &By::system()).await?;
+/// Every catalog has a project to begin with.
+pub async fn first_project(control: &Control) -> Result<bygone_catalog::Id> {
+    match control.projects().await?.into_iter().next() {
+        Some(project) => Ok(project.id),
+        None => Ok(control.create_project("Default", &By::system()).await?.id),
     }
+}
+
+/// Says how the first user gets in, while there is none.
+pub async fn welcome(who: &Access, url: &str, output: &Output) -> Result<()> {
     if let Some(secret) = who.owner_link().await? {
         let link = format!("{url}/welcome/{secret}");
         output.event(
@@ -125,21 +99,4 @@ async fn greet(
         );
     }
     Ok(())
-}
-
-/// Agents in this process, for every project: a small site needs no others.
-async fn local_agents(control: &Arc<Control>, wanted: bool) -> Result<Option<Fleet>> {
-    let Some(project) = control.projects().await?.into_iter().next().filter(|_| wanted) else {
-        return Ok(None);
-    };
-    let clock = control.clock().clone();
-    let local = Local::new(control.clone(), project.id);
-    Ok(Some(Fleet {
-        conf: local.clone(),
-        uplink: local,
-        sources: Arc::new(MongoSources { clock: clock.clone() }),
-        clock,
-        rng: control.rng().clone(),
-        host: super::agent::host(),
-    }))
 }

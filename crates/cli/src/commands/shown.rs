@@ -1,70 +1,38 @@
-//! What a running `up` shows of itself: as JSON to `status --server`, as metrics to Prometheus, as readiness to probes.
+//! What a running process shows of its jobs: as JSON to `status --server`, as metrics to Prometheus, as readiness to probes.
 
 use std::sync::Arc;
 
 use bygone_agent::{Phase, Progress};
-use bygone_base::Ts;
 use bygone_catalog::record::Job;
-use bygone_control::{Control, views::Live};
+use bygone_control::{
+    Control,
+    views::{AgentLive, Live},
+};
 use bygone_daemon::{JobPhase, JobStatus};
 use bygone_ingest::http::Shown;
-use bygone_oplog::uplink::PartKey;
 use serde_json::json;
-use tokio::sync::watch;
 
 /// An agent further behind than this is not ready. (Ops Manager alerts after 75 minutes; nobody restores to a second
 /// from a backup that is an hour old.)
-const BEHIND_SECS: u32 = 300;
+const BEHIND_SECS: u64 = 300;
 
-/// One part's agent and job in this process.
-#[derive(Debug)]
-pub struct Process {
-    key: PartKey,
-    agent: watch::Receiver<Progress>,
-    job: watch::Receiver<JobStatus>,
-}
-
-impl Process {
-    pub fn new(
-        key: PartKey,
-        agent: watch::Receiver<Progress>,
-        job: watch::Receiver<JobStatus>,
-    ) -> Process {
-        Process { key, agent, job }
-    }
-}
-
-impl Shown for Process {
-    fn status(&self) -> String {
-        let mut value = agent_json(&self.agent.borrow());
-        if let Some(object) = value.as_object_mut() {
-            object.insert("job".into(), self.key.job.as_str().into());
-            object.insert("part".into(), self.key.part.as_str().into());
-            object.insert("backup".into(), job_json(&self.job.borrow()));
-        }
-        value.to_string()
-    }
-
-    fn metrics(&self) -> String {
-        metrics(&self.key, &self.agent.borrow(), &self.job.borrow())
-    }
-
-    fn ready(&self) -> bool {
-        let (agent, job) = (self.agent.borrow(), self.job.borrow());
-        let follows = agent.phase == Phase::Tailing && agent.lag_secs() <= BEHIND_SECS;
-        follows && job.phase == JobPhase::Complete && job.failure.is_none()
-    }
-}
-
-/// All jobs of a server.
+/// All jobs of a process.
 #[derive(Debug)]
 pub struct Board {
     control: Arc<Control>,
+    /// The process is there for its jobs: it is ready while they follow their sources.
+    strict: bool,
 }
 
 impl Board {
+    /// Of a server: ready as soon as it answers.
     pub fn new(control: Arc<Control>) -> Board {
-        Board { control }
+        Board { control, strict: false }
+    }
+
+    /// Of `up`: ready while every job follows its source.
+    pub fn of_jobs(control: Arc<Control>) -> Board {
+        Board { control, strict: true }
     }
 }
 
@@ -74,8 +42,7 @@ impl Shown for Board {
         let job = |(record, live): &(Job, Live)| {
             json!({
                 "job": record.name, "part": record.set, "phase": live.phase, "percent": live.percent,
-                "lag_secs": live.agent.as_ref().map(|agent| agent.lag_secs),
-                "backup": job_json(&live.backup),
+                "agent": live.agent.as_ref().map(live_json), "backup": job_json(&live.backup),
             })
         };
         json!({"jobs": jobs.iter().map(job).collect::<Vec<_>>()}).to_string()
@@ -87,8 +54,7 @@ impl Shown for Board {
         for (record, live) in self.control.live() {
             let labels = labels(&record.name, record.set.as_deref().unwrap_or_default());
             if let Some(agent) = &live.agent {
-                agent_metrics(&mut m, &labels, &agent.phase, agent.lag_secs, agent.stored);
-                m.gauge(&labels, "sync_bytes", agent.bytes.0, SYNC_BYTES);
+                agent_metrics(&mut m, &labels, agent);
             }
             backup_metrics(&mut m, &labels, &live.backup);
         }
@@ -96,8 +62,25 @@ impl Shown for Board {
     }
 
     fn ready(&self) -> bool {
-        true
+        let jobs = self.control.live();
+        !self.strict || !jobs.is_empty() && jobs.iter().all(|(_, live)| follows(live))
     }
+}
+
+fn follows(live: &Live) -> bool {
+    let current = live.agent.as_ref().is_some_and(|agent| {
+        agent.phase == Phase::Tailing.as_str() && agent.lag_secs <= BEHIND_SECS
+    });
+    current && live.backup.phase == JobPhase::Complete && live.backup.failure.is_none()
+}
+
+fn live_json(a: &AgentLive) -> serde_json::Value {
+    json!({
+        "phase": a.phase, "member": a.member, "message": a.message,
+        "collections_done": a.collections.0, "collections": a.collections.1, "documents": a.documents,
+        "bytes": a.bytes.0, "bytes_total": a.bytes.1, "bytes_per_second": a.bytes_per_second,
+        "chain": a.stored.to_string(), "lag_secs": a.lag_secs,
+    })
 }
 
 pub fn agent_json(p: &Progress) -> serde_json::Value {
@@ -118,32 +101,19 @@ fn job_json(s: &JobStatus) -> serde_json::Value {
     })
 }
 
-const SYNC_BYTES: &str = "Bytes of documents copied by this process's initial sync.";
-
 /// Names and units as Prometheus wants them: seconds, bytes, `_total` for what only grows.
-fn metrics(key: &PartKey, agent: &Progress, job: &JobStatus) -> String {
-    let mut m = Metrics::default();
-    let labels = labels(key.job.as_str(), key.part.as_str());
-    m.labelled(&labels, "info", "version", env!("CARGO_PKG_VERSION"), "Version of bygone.");
-    agent_metrics(&mut m, &labels, agent.phase.as_str(), agent.lag_secs().into(), agent.chain.ts);
-    m.counter(
-        &labels,
-        "oplog_entries_total",
-        agent.entries,
-        "Oplog entries stored by this process.",
-    );
-    m.counter(&labels, "sent_bytes_total", agent.sent, "Compressed bytes stored by this process.");
-    m.gauge(&labels, "sync_bytes", agent.bytes, SYNC_BYTES);
-    backup_metrics(&mut m, &labels, job);
-    m.text()
-}
-
-fn agent_metrics(m: &mut Metrics, labels: &str, phase: &str, lag: u64, stored: Ts) {
-    m.labelled(labels, "agent_phase", "phase", phase, "What the agent does.");
+fn agent_metrics(m: &mut Metrics, labels: &str, agent: &AgentLive) {
+    m.labelled(labels, "agent_phase", "phase", &agent.phase, "What the agent does.");
     let help = "How far what is stored is behind the source, in cluster time.";
-    m.gauge(labels, "lag_seconds", lag, help);
+    m.gauge(labels, "lag_seconds", agent.lag_secs, help);
     let help = "Cluster time of the newest stored oplog entry.";
-    m.gauge(labels, "stored_timestamp_seconds", stored.secs().into(), help);
+    m.gauge(labels, "stored_timestamp_seconds", agent.stored.secs().into(), help);
+    let help = "Oplog entries stored by this agent.";
+    m.counter(labels, "oplog_entries_total", agent.entries, help);
+    let help = "Compressed bytes stored by this agent.";
+    m.counter(labels, "sent_bytes_total", agent.sent, help);
+    let help = "Bytes of documents copied by this agent's initial sync.";
+    m.gauge(labels, "sync_bytes", agent.bytes.0, help);
 }
 
 fn backup_metrics(m: &mut Metrics, labels: &str, job: &JobStatus) {

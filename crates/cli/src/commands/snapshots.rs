@@ -4,7 +4,7 @@ use std::{fmt::Write as _, process::ExitCode};
 
 use bygone_base::{ByteSize, Result, UnixMillis};
 use bygone_head::{Overview, describe, overview};
-use bygone_snapshot::{Keep, Manifest};
+use bygone_snapshot::{Keep, Manifest, Parts};
 use serde_json::json;
 
 use crate::{access, args::SnapshotsArgs, output::Output};
@@ -12,8 +12,10 @@ use crate::{access, args::SnapshotsArgs, output::Output};
 /// Lists snapshots and ranges.
 pub async fn run(args: SnapshotsArgs, output: &Output) -> Result<ExitCode> {
     let clock = access::clock();
-    let stores = access::Repositories::open(&args.store, clock, false).await?;
-    for access::Part { snapshots: part, oplog } in stores.parts(args.job.job.as_deref()).await? {
+    let stores = access::open(&args.store, clock, false).await?;
+    for Parts { snapshots: part, oplog } in
+        access::parts_of(&stores, args.job.job.as_deref()).await?
+    {
         let Overview { snapshots, ranges, .. } = overview(&part, &oplog).await?;
         let manifests = snapshots.manifests;
         let keeps = part.keeps().await?;

@@ -1,61 +1,66 @@
-//! What `up` and `backup` share: the source, the stores, agent and ingest in one process.
+//! What `up` and `backup` share: the source, and what the arguments ask for.
 
 use std::{sync::Arc, time::Duration};
 
-use bygone_agent::{Agent, AgentOptions, MongoSource, Progress, Wanted, source::set_name};
-use bygone_base::{Clock, Error, JobName, Result, SystemRng};
-use bygone_daemon::JobOptions;
-use bygone_ingest::{Ingest, Options, Stores};
-use bygone_oplog::{
-    filter::{Filter, Mode},
-    uplink::PartKey,
+use bygone_agent::{
+    Agent, AgentOptions, MongoSource, Progress, SourceUri, Wanted, source::set_name,
 };
+use bygone_base::{ByteSize, Clock, Error, JobName, PartName, Result, SystemRng};
+use bygone_daemon::JobOptions;
+use bygone_ingest::{Ingest, Options};
+use bygone_oplog::{filter::Filter, uplink::PartKey};
 use bygone_schedule::{Reference, Retention, Schedule, zone};
-use bygone_snapshot::{Policy, histories, timeline::includes};
+use bygone_snapshot::{Parts, Policy, histories, timeline::includes};
 use tokio::sync::watch;
 
 use crate::{
-    access::{self, Part, Repositories},
+    access,
     args::{KeepArgs, SourceArgs, StoreArgs},
 };
 
-/// Everything of one part, wired.
+/// A source that answered.
+pub struct Connected {
+    pub uri: SourceUri,
+    pub mongo: Arc<MongoSource>,
+    pub set: PartName,
+}
+
+/// Connects to the source.
+pub async fn connect(args: &SourceArgs, clock: &Arc<dyn Clock>) -> Result<Connected> {
+    let uri = access::uri(
+        "source",
+        args.source.as_deref(),
+        "BYGONE_SOURCE",
+        args.source_file.as_deref(),
+        args.password_file.as_deref(),
+    )?;
+    let mongo = Arc::new(MongoSource::new(uri.clone(), clock.clone()).await?);
+    let set = set_name(&*mongo).await?;
+    Ok(Connected { uri, mongo, set })
+}
+
+/// Everything of one part, wired for one backup.
 pub struct Wired {
     pub agent: Agent,
     pub progress: watch::Receiver<Progress>,
     pub ingest: Arc<Ingest>,
     pub key: PartKey,
-    pub part: Part,
+    pub part: Parts,
     pub clock: Arc<dyn Clock>,
 }
 
 /// Connects to the source and opens the stores.
-pub async fn wire(
-    source: &SourceArgs,
-    store: &StoreArgs,
-    keep: &Policy,
-    flush: Option<Duration>,
-) -> Result<Wired> {
-    let options = agent_options(source, flush)?;
+pub async fn wire(source: &SourceArgs, store: &StoreArgs, keep: &Policy) -> Result<Wired> {
+    let options = agent_options(source)?;
     let clock = access::clock();
-    let uri = access::uri(
-        "source",
-        source.source.as_deref(),
-        "BYGONE_SOURCE",
-        source.source_file.as_deref(),
-        source.password_file.as_deref(),
-    )?;
-    let mongo = Arc::new(MongoSource::new(uri, clock.clone()).await?);
-    let set = set_name(&*mongo).await?;
-    let repositories = Repositories::open(store, clock.clone(), true).await?;
-    let part = repositories.part(options.job.clone(), set.clone());
+    let Connected { mongo, set, .. } = connect(source, &clock).await?;
+    let stores = access::open(store, clock.clone(), true).await?;
+    let part = stores.part(options.job.clone(), set.clone());
     check_stores(&part).await?;
-    if !repositories.are_one() {
+    if !stores.are_one() {
         // A groom of the snapshots' store learns from it that the job has more elsewhere.
         part.snapshots.set_policy(keep).await?;
     }
-    let Repositories { blocks, oplog, sync } = repositories;
-    let stores = Stores { blocks, oplog, sync };
     let rng = Arc::new(SystemRng);
     let ingest = Arc::new(Ingest::new(stores, clock.clone(), rng.clone(), Options::default()));
     let key = PartKey { job: options.job.clone(), part: set };
@@ -64,7 +69,7 @@ pub async fn wire(
 }
 
 /// A job that is kept in other stores than those given must not begin anew in these.
-async fn check_stores(part: &Part) -> Result<()> {
+pub async fn check_stores(part: &Parts) -> Result<()> {
     let Some(newest) = part.snapshots.find_manifests().await?.manifests.pop() else {
         return Ok(());
     };
@@ -89,16 +94,17 @@ async fn check_stores(part: &Part) -> Result<()> {
     Ok(())
 }
 
-fn agent_options(args: &SourceArgs, flush: Option<Duration>) -> Result<AgentOptions> {
+/// What the arguments ask of an agent.
+///
+/// # Errors
+/// Usage: something of it is wrong.
+pub fn agent_options(args: &SourceArgs) -> Result<AgentOptions> {
     let job: JobName = args.name.parse()?;
     let mut options = AgentOptions::new(job);
-    options.filter = filter(args)?;
+    options.filter = Filter::of(&args.include, &args.exclude)?;
     options.workers = args.workers.clamp(1, 64);
     options.take_over = args.take_over;
-    options.throttle = args.throttle.map(|mb| bygone_base::ByteSize((mb * 1e6).max(1.0) as u64));
-    if let Some(flush) = flush {
-        options.flush = flush;
-    }
+    options.throttle = throttle(args).map(ByteSize);
     options.member.wanted = match (&args.member, &args.member_tag) {
         (Some(host), _) => Some(Wanted::Host(host.clone())),
         (None, Some(tag)) => Some(Wanted::tag(tag)?),
@@ -107,14 +113,9 @@ fn agent_options(args: &SourceArgs, flush: Option<Duration>) -> Result<AgentOpti
     Ok(options)
 }
 
-fn filter(args: &SourceArgs) -> Result<Filter> {
-    if !args.include.is_empty() {
-        return Filter::new(Mode::Allow, args.include.clone());
-    }
-    if !args.exclude.is_empty() {
-        return Filter::new(Mode::Deny, args.exclude.clone());
-    }
-    Ok(Filter::all())
+/// Bytes per second of an initial sync.
+pub fn throttle(args: &SourceArgs) -> Option<u64> {
+    args.throttle.map(|mb| (mb * 1e6).max(1.0) as u64)
 }
 
 /// How a job runs and what it keeps, as it is asked for: seven days and one day of any second by default.

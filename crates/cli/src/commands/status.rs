@@ -5,20 +5,13 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use bygone_agent::uplink::{HttpUplinkOptions, server_status};
 use bygone_base::{Clock, Error, ErrorKind, Result, When};
 use bygone_head::{Overview, choose, describe, overview};
-use bygone_ingest::{
-    Ingest,
-    http::{Fixed, ServeOptions, Server, Shown, TlsFiles, Tokens},
-};
+use bygone_snapshot::Parts;
 use serde_json::json;
 
-use crate::{
-    access::{self, Part, Repositories},
-    args::StatusArgs,
-    output::Output,
-};
+use crate::{access, args::StatusArgs, output::Output};
 
 /// Where the token of agents, and of who asks them, stands.
-const TOKEN: &str = "BYGONE_AGENT_TOKEN";
+pub const TOKEN: &str = "BYGONE_AGENT_TOKEN";
 
 /// How often a waiting status looks again.
 const POLL: Duration = Duration::from_millis(500);
@@ -36,8 +29,8 @@ pub async fn run(args: StatusArgs, output: &Output) -> Result<ExitCode> {
     if let Some(when) = &wait_for {
         wait(&args, &url, when, clock.clone()).await?;
     }
-    let stores = Repositories::at(&url, &args.access, clock.clone(), false).await?;
-    for part in stores.parts(args.job.job.as_deref()).await? {
+    let stores = access::open_at(&url, &args.access, clock.clone(), false).await?;
+    for part in access::parts_of(&stores, args.job.job.as_deref()).await? {
         show(&part, clock.as_ref(), output).await?;
     }
     Ok(ExitCode::SUCCESS)
@@ -49,15 +42,14 @@ async fn wait(args: &StatusArgs, store: &str, when: &When, clock: Arc<dyn Clock>
     // A wrong URL will not get better by waiting; a folder that is not there yet may.
     bygone_blockstore::open_store(store, clock.clone()).await?;
     // Opened once it is there: deriving a key from a passphrase is slow on purpose.
-    let mut opened: Option<Part> = None;
+    let mut opened: Option<Parts> = None;
     loop {
         let looked = async {
             let part = match opened.take() {
                 Some(part) => part,
                 None => {
-                    let stores =
-                        Repositories::at(store, &args.access, clock.clone(), false).await?;
-                    stores.only_part(args.job.job.as_deref()).await?
+                    let stores = access::open_at(store, &args.access, clock.clone(), false).await?;
+                    access::only_part(&stores, args.job.job.as_deref()).await?
                 }
             };
             let part = opened.insert(part);
@@ -79,8 +71,8 @@ async fn wait(args: &StatusArgs, store: &str, when: &When, clock: Arc<dyn Clock>
     }
 }
 
-async fn show(part: &Part, clock: &dyn Clock, output: &Output) -> Result<()> {
-    let Part { snapshots: part, oplog } = part;
+async fn show(part: &Parts, clock: &dyn Clock, output: &Output) -> Result<()> {
+    let Parts { snapshots: part, oplog } = part;
     let Overview { snapshots, timelines, ranges } = overview(part, oplog).await?;
     let damaged = snapshots.damaged.len();
     let manifests = snapshots.manifests;
@@ -138,35 +130,19 @@ async fn ask(server: &str, args: &StatusArgs, output: &Output) -> Result<ExitCod
     let text = server_status(&options).await?;
     let value: serde_json::Value = serde_json::from_str(&text)
         .map_err(|e| Error::damaged(format!("{server} answers no JSON")).source(e))?;
-    let lines: Vec<String> = value
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(name, value)| match value.as_str() {
-            Some(text) => format!("{name}: {text}"),
-            None => format!("{name}: {value}"),
-        })
-        .collect();
-    output.result(lines.join("\n"), &value);
+    let jobs = value["jobs"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let texts: Vec<String> = jobs.iter().map(|job| lines(job, "").join("\n")).collect();
+    let text = if texts.is_empty() { "no job runs".to_owned() } else { texts.join("\n\n") };
+    output.result(text, &value);
     Ok(ExitCode::SUCCESS)
 }
 
-/// The service of `up --listen`: its status, and agents of other hosts with the token in
-/// `BYGONE_AGENT_TOKEN`.
-pub async fn serve(
-    address: &str,
-    tls: Option<TlsFiles>,
-    ingest: Arc<Ingest>,
-    clock: Arc<dyn Clock>,
-    shown: Arc<dyn Shown>,
-) -> Result<Server> {
-    let address = address
-        .parse()
-        .map_err(|_| Error::usage(format!("--listen {address:?} is not ADDRESS:PORT")))?;
-    let mut tokens = Tokens::new();
-    if let Ok(token) = std::env::var(TOKEN) {
-        tokens.add("agent", &token.into())?;
-    }
-    let options = ServeOptions { tls, shown: Some(shown), ..ServeOptions::default() };
-    Server::bind(address, Fixed::new(tokens, ingest), clock, options).await
+/// `name: value` for everything in an object, also within objects.
+fn lines(value: &serde_json::Value, within: &str) -> Vec<String> {
+    let line = |(name, value): (&String, &serde_json::Value)| match value {
+        serde_json::Value::Object(_) => lines(value, &format!("{within}{name} ")),
+        serde_json::Value::String(text) => vec![format!("{within}{name}: {text}")],
+        _ => vec![format!("{within}{name}: {value}")],
+    };
+    value.as_object().into_iter().flatten().flat_map(line).collect()
 }

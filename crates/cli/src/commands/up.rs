@@ -1,83 +1,271 @@
-//! `bygone up`: everything in one process.
+//! `bygone up`: everything in one process: what `bygone server` runs, for the one job that the arguments describe.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{process::ExitCode, sync::Arc};
 
-use bygone_agent::{Agent, Phase, Progress};
-use bygone_base::{ByteSize, Error, ErrorKind, Result};
-use bygone_daemon::{Job, JobStatus};
-use bygone_ingest::http::TlsFiles;
+use async_trait::async_trait;
+use bygone_access::Access;
+use bygone_agent::{
+    MongoSource, Source,
+    fleet::{MongoSources, Own, Sources, Watched},
+};
+use bygone_base::{Error, ErrorKind, Result, Ts};
+use bygone_catalog::{
+    Id,
+    record::{Job, JobStores, Keeping, ScheduleSpec},
+};
+use bygone_control::{Control, Given, NewSource, NewStore, Supervisor};
+use bygone_daemon::JobStatus;
+use bygone_ingest::http::{Server, TlsFiles};
 use bygone_oplog::uplink::PartKey;
+use bygone_snapshot::Stores;
 use serde_json::json;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 use super::{
-    shown::{Process, agent_json},
-    source::{Wired, job_options, wire},
+    report::{Reported, report},
+    server::{
+        first_project,
+        site::{self, Agents, Alone},
+        welcome,
+    },
+    shown::Board,
+    source::{Connected, agent_options, check_stores, connect, job_options, throttle},
+    status::TOKEN,
 };
-use crate::{access::Part, args::UpArgs, output::Output};
+use crate::{
+    access,
+    args::{SourceArgs, StoreArgs, UpArgs},
+    output::Output,
+};
 
-/// A line of progress at least this often while something goes on.
-const SAY_EVERY: Duration = Duration::from_secs(10);
+/// Shorter tokens can be guessed.
+const MIN_TOKEN: usize = 16;
 
 /// Runs until Ctrl-C.
 pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
-    let options = job_options(&args.keep, Some(args.interval))?;
-    let Wired { agent, progress, ingest, key, part, clock } =
-        wire(&args.source, &args.store, &options.policy, Some(args.flush)).await?;
+    let (schedule, keep) = kept(&args)?;
+    // What is wrong by itself is said before anything is touched.
+    agent_options(&args.source)?;
+    let control = Arc::new(match &args.data {
+        Some(folder) => site::in_folder(folder)?,
+        None => site::in_memory()?,
+    });
+    let _alone = args.data.as_deref().map(Alone::in_folder).transpose()?;
+    // All that ran on this catalog before were this command.
+    control.end_leases(|_| true).await?;
+    let clock = control.clock().clone();
+    let Connected { uri, mongo, set } = connect(&args.source, &clock).await?;
+    let key = PartKey { job: args.source.name.parse()?, part: set.clone() };
+    let project = first_project(&control).await?;
+    let (ids, stores) = stores(&control, &args.store).await?;
+    check_stores(&stores.part(key.job.clone(), set.clone())).await?;
+    let source = source(&args.source, uri.expose());
+    let name = args.source.name.clone();
+    let given = Given { name, set, source, stores: ids, schedule, keep: Some(keep) };
+    let job = control.given_job(&project, given).await?;
     let mut signals = JoinSet::new();
     let shutdown = super::on_signal(&mut signals);
     warn_of_delay(&args, output);
-    let Part { snapshots, oplog } = part;
-    let location = snapshots.repository().store().location();
-    greet(output, &key, &location);
-    let (job, status) =
-        Job::new(ingest.clone(), key.clone(), snapshots, oplog, clock.clone(), options);
-    let shown = Arc::new(Process::new(key.clone(), progress.clone(), status.clone()));
-    let server = match &args.listen {
-        Some(address) => {
-            let tls = args.tls_cert.zip(args.tls_key);
-            let tls = tls.map(|(certificate, key)| TlsFiles { certificate, key });
-            Some(super::status::serve(address, tls, ingest, clock.clone(), shown).await?)
-        }
-        None => None,
-    };
+    greet(output, &key, &stores.blocks.store().location());
+    let server = listen(&args, &control, &project, output).await?;
+    let mut supervisor = Supervisor::new(control.clone());
+    supervisor.step().await?;
+    let shown = Shown { control: control.clone(), project, job: job.id.clone() };
+    if let Some(problem) = shown.problem().await {
+        return Err(Error::new(ErrorKind::Unavailable, problem));
+    }
+    let (started, agents) = mpsc::unbounded_channel();
     let mut reporting = JoinSet::new();
-    let out = *output;
-    let asked = status.clone();
-    reporting.spawn(async move { report(out, clock, progress, status).await });
-    let agent_run = async {
-        let ended = agent.run(&shutdown).await;
-        shutdown.cancel();
-        ended
+    let (out, watching) = (*output, shown.clone());
+    reporting.spawn(async move { report(out, clock, agents, watching).await });
+    let agents = Agents {
+        sources: Arc::new(Known { uri: uri.expose().to_owned(), mongo, others: others(&control) }),
+        own: own(&args, &job, started),
+        control,
     };
-    let resyncs = async {
-        tokio::select! {
-            refused = resync_when_asked(&agent, asked) => {
-                shutdown.cancel();
-                Err(refused)
-            }
-            () = shutdown.cancelled() => Ok(()),
-        }
-    };
-    let serving = async {
-        match server {
-            Some(server) => server.run(shutdown.cancelled()).await,
-            None => Ok(()),
-        }
-    };
-    let (agent_end, resync_end, job_end, serve_end) =
-        tokio::join!(agent_run, resyncs, job.run(&shutdown), serving);
+    let ran = site::run(supervisor, Some(agents), server, &shutdown, async || shown.stored().await);
+    let ended = ran.await;
     reporting.abort_all();
-    let chain = agent_end.map_err(|e| taken_over(e, &key))?;
-    resync_end?;
-    serve_end?;
-    job_end?;
+    let (failures, chain) = ended.map_err(|e| taken_over(e, &key))?;
+    if let Some(error) = failures.into_iter().next() {
+        return Err(error);
+    }
     output.event(
         "stopped",
         format!("stopped; stored up to {chain}"),
-        json!({"chain": chain.ts.to_string()}),
+        json!({"chain": chain.to_string()}),
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the arguments say of snapshots and how long they are kept.
+fn kept(args: &UpArgs) -> Result<(ScheduleSpec, Keeping)> {
+    let options = job_options(&args.keep, Some(args.interval))?;
+    let (schedule, policy) = (options.schedule, options.policy);
+    let retention = schedule.retention;
+    let base = match policy.keep_within_secs {
+        Some(within) if !options.tiers => within,
+        _ => retention.base.as_secs(),
+    };
+    let spec = ScheduleSpec {
+        interval_secs: schedule.interval.as_secs(),
+        base_secs: base,
+        days: retention.days,
+        weeks: retention.weeks,
+        months: retention.months,
+        years: retention.years,
+        hour: schedule.reference.hour,
+        minute: schedule.reference.minute,
+        zone: args.keep.zone.clone(),
+        window_secs: policy.window_secs,
+    };
+    let keep = Keeping {
+        last: policy.keep_last,
+        within_secs: policy.keep_within_secs,
+        tiers: options.tiers,
+        groom_delay_secs: options.groom_delay.as_secs(),
+    };
+    Ok((spec, keep))
+}
+
+/// Registers the stores, which makes those that are not there; gives their ids, and them.
+async fn stores(control: &Control, args: &StoreArgs) -> Result<(JobStores, Stores)> {
+    let access = &args.access;
+    let passphrase = access::passphrase_text(access)?;
+    let given = async |id: &str, url: &str| {
+        let key_file = access.key_file.clone();
+        let passphrase = passphrase.clone().filter(|_| key_file.is_none());
+        let store = NewStore { key_file, passphrase, ..NewStore::new(id, url) };
+        control.given_store(store).await.map(|()| id.to_owned())
+    };
+    let snapshot = given("main", &args.store).await?;
+    let other = async |url: &Option<String>, id: &str| match url {
+        Some(url) if *url != args.store => {
+            given(id, url).await.map_err(|e| e.within(format!("--{id}-store")))
+        }
+        _ => Ok(snapshot.clone()),
+    };
+    let oplog = other(&access.oplog_store, "oplog").await?;
+    let sync = other(&access.sync_store, "sync").await?;
+    let stores = Stores {
+        blocks: control.repository(&snapshot).await?,
+        oplog: control.repository(&oplog).await?,
+        sync: control.repository(&sync).await?,
+    };
+    Ok((JobStores { snapshot, oplog, sync }, stores))
+}
+
+fn source(args: &SourceArgs, uri: &str) -> NewSource {
+    NewSource {
+        uri: uri.to_owned(),
+        include: args.include.clone(),
+        exclude: args.exclude.clone(),
+        member: args.member.clone(),
+        member_tag: args.member_tag.clone(),
+        throttle: throttle(args),
+        workers: u32::try_from(args.workers.clamp(1, 64)).unwrap_or(2),
+    }
+}
+
+/// The service of `--listen`, for agents that have the token in `BYGONE_AGENT_TOKEN` too.
+async fn listen(
+    args: &UpArgs,
+    control: &Arc<Control>,
+    project: &Id,
+    output: &Output,
+) -> Result<Option<Server>> {
+    let Some(address) = &args.listen else { return Ok(None) };
+    if let Ok(token) = std::env::var(TOKEN) {
+        let token = token.trim();
+        if token.len() < MIN_TOKEN {
+            let short = format!("{TOKEN} is shorter than {MIN_TOKEN} characters");
+            return Err(Error::usage(short).hint("use a random one, for example 32 hex digits"));
+        }
+        control.given_agent_key(project, token.as_bytes()).await?;
+    }
+    let tls = args.tls_cert.clone().zip(args.tls_key.clone());
+    let tls = tls.map(|(certificate, key)| TlsFiles { certificate, key });
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let who = Arc::new(Access::new(control.clone()));
+    let server = site::listen(address, tls, control, &who, Board::of_jobs(control.clone())).await?;
+    let url = format!("{scheme}://{}", server.local_addr());
+    output.event("server", format!("bygone serves {url}"), json!({"url": url}));
+    if args.data.is_none() {
+        output.event(
+            "warning",
+            "users and keys are forgotten when this process ends: --data DIR keeps them",
+            json!({"warning": "no data folder"}),
+        );
+    }
+    welcome(&who, &url, output).await?;
+    Ok(Some(server))
+}
+
+fn own(
+    args: &UpArgs,
+    job: &Job,
+    started: mpsc::UnboundedSender<watch::Receiver<bygone_agent::Progress>>,
+) -> Own {
+    // Room and networks come back; what else is wrong needs a person, who looks at what ended.
+    let fatal = |e: &Error| !matches!(e.kind(), ErrorKind::Unavailable | ErrorKind::Full);
+    Own {
+        flush: Some(args.flush),
+        take_over: args.source.take_over,
+        watched: Some(Watched { job: job.id.to_string(), fatal, started }),
+    }
+}
+
+/// The source that has answered already, and others by their URIs.
+#[derive(Debug)]
+struct Known {
+    uri: String,
+    mongo: Arc<MongoSource>,
+    others: MongoSources,
+}
+
+fn others(control: &Control) -> MongoSources {
+    MongoSources { clock: control.clock().clone() }
+}
+
+#[async_trait]
+impl Sources for Known {
+    async fn open(&self, uri: &str) -> Result<Arc<dyn Source>> {
+        if uri == self.uri {
+            return Ok(Arc::<MongoSource>::clone(&self.mongo));
+        }
+        self.others.open(uri).await
+    }
+}
+
+/// The job as the control plane sees it.
+#[derive(Clone)]
+struct Shown {
+    control: Arc<Control>,
+    project: Id,
+    job: Id,
+}
+
+impl Shown {
+    /// The end of what is stored.
+    async fn stored(&self) -> Ts {
+        let view = self.control.job(&self.project, &self.job).await.ok();
+        let agent = view.and_then(|view| view.live).and_then(|live| live.agent);
+        agent.map(|agent| agent.stored).unwrap_or_default()
+    }
+}
+
+#[async_trait]
+impl Reported for Shown {
+    fn job(&self) -> Option<watch::Receiver<JobStatus>> {
+        self.control.follow(&self.job)
+    }
+
+    async fn problem(&self) -> Option<String> {
+        self.control.job(&self.project, &self.job).await.ok()?.problem
+    }
 }
 
 fn greet(output: &Output, key: &PartKey, location: &str) {
@@ -102,25 +290,6 @@ fn warn_of_delay(args: &UpArgs, output: &Output) {
     }
 }
 
-/// Hands the job's wish for a resync to the agent; gives the error when that refuses.
-async fn resync_when_asked(agent: &Agent, mut job: watch::Receiver<JobStatus>) -> Error {
-    let mut asked = None;
-    loop {
-        let wanted = job.borrow_and_update().resync.clone();
-        if wanted != asked
-            && let Some(reason) = &wanted
-            && let Err(refused) = agent.request_resync(reason)
-        {
-            return refused;
-        }
-        asked = wanted;
-        if job.changed().await.is_err() {
-            // The job has ended, and with it the wishes.
-            return std::future::pending().await;
-        }
-    }
-}
-
 /// A conflict of the agent means one thing to people, however it shows.
 pub fn taken_over(error: Error, key: &PartKey) -> Error {
     if error.kind() != ErrorKind::Conflict {
@@ -132,106 +301,4 @@ pub fn taken_over(error: Error, key: &PartKey) -> Error {
         .hint(
             "run only one `bygone up` or `bygone backup` for a job, or give them names with --name",
         )
-}
-
-/// Says what changes, one line per event.
-async fn report(
-    output: Output,
-    clock: Arc<dyn bygone_base::Clock>,
-    mut agent: watch::Receiver<Progress>,
-    mut job: watch::Receiver<JobStatus>,
-) {
-    let mut said = Said::default();
-    loop {
-        tokio::select! {
-            Ok(()) = agent.changed() => {}
-            Ok(()) = job.changed() => {}
-            () = clock.sleep(SAY_EVERY) => {}
-            else => return,
-        }
-        said.agent(&output, &agent.borrow().clone(), clock.monotonic());
-        said.job(&output, &job.borrow().clone());
-    }
-}
-
-#[derive(Default)]
-struct Said {
-    phase: Option<Phase>,
-    transfer: Duration,
-    agent_message: Option<String>,
-    noticed: u64,
-    job: JobStatus,
-}
-
-impl Said {
-    fn agent(&mut self, output: &Output, now: &Progress, at: Duration) {
-        for notice in now.notices_after(self.noticed) {
-            output.event("notice", format!("agent: {notice}"), json!({"notice": notice}));
-        }
-        self.noticed = now.noticed;
-        let changed = self.phase != Some(now.phase);
-        let due = at.saturating_sub(self.transfer) >= SAY_EVERY;
-        if changed || (now.phase == Phase::Transferring && due) {
-            self.phase = Some(now.phase);
-            self.transfer = at;
-            output.event("agent", agent_line(now), agent_json(now));
-        }
-        if now.message != self.agent_message {
-            self.agent_message.clone_from(&now.message);
-            if let Some(message) = &now.message {
-                output.event("agent", format!("agent: {message}"), json!({"message": message}));
-            }
-        }
-    }
-
-    fn job(&mut self, output: &Output, now: &JobStatus) {
-        if now.phase != self.job.phase {
-            let word = now.phase.as_str();
-            output.event("job", format!("backup: {word}"), json!({"phase": word}));
-        }
-        if now.message != self.job.message && !now.message.is_empty() {
-            let value = json!({"message": now.message, "failed": now.failure.is_some()});
-            output.event("job", format!("backup: {}", now.message), value);
-        }
-        self.job = now.clone();
-    }
-}
-
-fn agent_line(p: &Progress) -> String {
-    match p.phase {
-        Phase::Transferring => {
-            let left = p.bytes_total.saturating_sub(p.bytes);
-            let eta = left.checked_div(p.bytes_per_second).map(|s| format!(", {s} s left"));
-            format!(
-                "initial sync: transferring, {} of {} collections, {} of {} documents, {} of {}, {}{}",
-                p.collections_done,
-                p.collections,
-                p.documents,
-                p.documents_total,
-                ByteSize(p.bytes),
-                ByteSize(p.bytes_total),
-                crate::output::rate(p.bytes_per_second as f64),
-                eta.unwrap_or_default()
-            )
-        }
-        Phase::Starting => format!("agent: starting {}", p.member),
-        phase => format!("agent: {} {}, stored up to {}", phase.as_str(), p.member, p.chain.ts),
-    }
-}
-
-/// For `backup`: the same lines.
-pub fn spawn_report(
-    tasks: &mut JoinSet<()>,
-    output: Output,
-    clock: Arc<dyn bygone_base::Clock>,
-    agent: watch::Receiver<Progress>,
-    job: watch::Receiver<JobStatus>,
-) {
-    tasks.spawn(async move { report(output, clock, agent, job).await });
-}
-
-/// The failure of a cancelled command.
-pub fn cancelled() -> Error {
-    Error::new(ErrorKind::Cancelled, "stopped before the end")
-        .hint("the next run goes on from what is stored")
 }

@@ -7,6 +7,7 @@ use bygone_groom::{
     Report, lease,
     verify::{Depth, verify},
 };
+use bygone_snapshot::{Parts, Stores};
 use serde_json::json;
 
 use crate::{access, args::VerifyArgs, output::Output};
@@ -14,7 +15,7 @@ use crate::{access, args::VerifyArgs, output::Output};
 /// Reads everything and says what is wrong; fails when something is.
 pub async fn run(args: VerifyArgs, output: &Output) -> Result<ExitCode> {
     let clock = access::clock();
-    let stores = access::Repositories::open(&args.store, clock.clone(), false).await?;
+    let stores = access::open(&args.store, clock.clone(), false).await?;
     // What is looked at must not be taken away meanwhile.
     let lease = lease::hold(&stores.blocks, clock.clone(), "a verification").await?;
     let verified = verify_parts(&args, &stores, &clock, output).await;
@@ -26,13 +27,13 @@ pub async fn run(args: VerifyArgs, output: &Output) -> Result<ExitCode> {
 
 async fn verify_parts(
     args: &VerifyArgs,
-    stores: &access::Repositories,
+    stores: &Stores,
     clock: &Arc<dyn Clock>,
     output: &Output,
 ) -> Result<ExitCode> {
     let depth = if args.quick { Depth::Quick } else { Depth::Full };
     let mut clean = true;
-    for access::Part { snapshots, oplog } in stores.parts(args.job.job.as_deref()).await? {
+    for Parts { snapshots, oplog } in access::parts_of(stores, args.job.job.as_deref()).await? {
         let bar = output.bar();
         let report = verify(&snapshots, &oplog, depth, clock.clone(), |what, done, total| {
             bar.set_message(format!("verifying {what}"));

@@ -370,8 +370,8 @@ impl Args {
         }
         let (when, clock) = (self.moment.at.parse()?, super::clock());
         let store = StoreArgs { store: store.clone(), access: self.moment.access.clone() };
-        let stores = access::Repositories::open(&store, clock.clone(), false).await?;
-        let part = stores.only_part(self.moment.job.as_deref()).await?;
+        let stores = access::open(&store, clock.clone(), false).await?;
+        let part = access::only_part(&stores, self.moment.job.as_deref()).await?;
         let lease = lease::hold(&stores.blocks, clock.clone(), "a mongorestore").await?;
         let restored = async {
             let options_of_view = ViewOptions::default();

@@ -87,6 +87,9 @@ fn of_job(control: &Control, job: &Job, read: &Read) -> JobFacts {
 /// What the newest check or the newest drill found.
 fn damage(job: &Job, read: &Read) -> Option<String> {
     let check = read.checks.iter().find(|check| check.job == job.id);
+    if let Some(why) = check.and_then(|check| check.failure.as_ref()) {
+        return Some(format!("what is stored could not be checked: {why}"));
+    }
     if let Some(first) = check.and_then(|check| check.damage.first()) {
         let more = check.map_or(0, |check| check.damage.len() - 1);
         return Some(match more {

@@ -12,7 +12,7 @@ pub use plan::{Condition, Facts, JobFacts, StoreFacts, conditions};
 use crate::Control;
 use plan::{Change, reconcile};
 
-/// Looks for what is wrong, notes it, and tells whom it concerns.
+/// Looks for what is wrong, and notes it.
 pub(crate) async fn look(control: &Control, jobs: &[Job]) -> Result<()> {
     let settings = control.settings().await?;
     let now = control.now();
@@ -22,9 +22,15 @@ pub(crate) async fn look(control: &Control, jobs: &[Job]) -> Result<()> {
     for change in reconcile(&known, &wrong, now) {
         make(control, change, now).await?;
     }
+    Ok(())
+}
+
+/// Tells whom it concerns what was not told yet.
+pub(crate) async fn tell(control: &Control) -> Result<()> {
+    let settings = control.settings().await?;
     for alert in control.catalog().all::<Alert>(None).await? {
         if alert.notified.is_none() {
-            tell(control, &settings, alert, now).await?;
+            tell_one(control, &settings, alert).await?;
         }
     }
     Ok(())
@@ -77,11 +83,12 @@ async fn make(control: &Control, change: Change, now: UnixMillis) -> Result<()> 
 }
 
 /// Tells it once; what fails is tried again at the next look.
-async fn tell(control: &Control, settings: &Settings, alert: Alert, now: UnixMillis) -> Result<()> {
+async fn tell_one(control: &Control, settings: &Settings, alert: Alert) -> Result<()> {
     if let Err(error) = notify::tell(control, settings, &alert).await {
         tracing::warn!(alert = %alert.id, %error, "an alert could not be told");
         return Ok(());
     }
+    let now = control.now();
     let noted = control.catalog().change::<Alert>(alert.id.as_str(), |kept| {
         if kept.status == alert.status {
             kept.notified = Some(now);

@@ -125,6 +125,12 @@ fn of_job(job: &JobFacts, limits: &Thresholds, now: UnixMillis) -> Vec<Condition
         let message =
             format!("no agent serves {name} since {since}: start one, or look at its log");
         say(AlertKind::BackupAgentDown, message);
+    } else if let Some(why) = &job.agent_problem
+        && !job.synced
+        && past(now, job.since, limits.agent_down_secs)
+    {
+        // Once there is something stored, how far that is behind says it better.
+        say(AlertKind::BackupAgentDown, format!("the agent of {name} cannot serve it: {why}"));
     }
     let ran = job.daemon_until.unwrap_or(job.since).max(job.since);
     if past(now, ran, limits.daemon_down_secs) {

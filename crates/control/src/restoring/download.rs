@@ -24,7 +24,9 @@ use sha1::{Digest as _, Sha1};
 use tokio::sync::watch;
 
 use super::{Outcome, moment};
-use crate::{Control, restores::rules, stores::Parts};
+use bygone_snapshot::Parts;
+
+use crate::{Control, restores::rules};
 
 /// A file that a link leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]

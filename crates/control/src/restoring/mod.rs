@@ -12,13 +12,14 @@ use bygone_catalog::{
 use bygone_groom::lease;
 use bygone_head::{View, ViewOptions, choose};
 use bygone_restore::{Documents as _, PlanOptions, RunOptions, Target, ViewDocuments, plan};
+use bygone_snapshot::Parts;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use download::clear_links;
 pub use download::{Download, download_path};
 
-use crate::{By, Control, restores::rules, stores::Parts};
+use crate::{By, Control, restores::rules};
 
 /// How far it is, is noted so often.
 const NOTE: Duration = Duration::from_secs(1);

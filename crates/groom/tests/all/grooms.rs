@@ -6,7 +6,8 @@ use bygone_base::{Clock as _, PackId};
 use bygone_blockstore::{
     BlockReader, BlockRef, BlockWriter, Store as _, WriterOptions, names, relocation::Relocation,
 };
-use bygone_groom::{Stores, groom_in, lease};
+use bygone_groom::{groom_in, lease};
+use bygone_snapshot::Stores;
 use bygone_snapshot::{Manifest, catalogue};
 use bygone_tree::{KeyRange, Tree, TreeBuilder};
 

@@ -21,7 +21,9 @@ use bygone_oplog::{
 };
 use bytes::Bytes;
 
-use crate::{Ingest, Options, Stores};
+use bygone_snapshot::Stores;
+
+use crate::{Ingest, Options};
 
 /// Time that passes only when told to.
 #[derive(Debug, Default)]

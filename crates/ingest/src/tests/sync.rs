@@ -137,7 +137,7 @@ impl Sync {
     }
 
     async fn record(&self, range: u32, seq: u32) -> SyncSliceRecord {
-        let files = Files::new(&crate::Stores::one(self.w.repo.clone()), &self.w.key);
+        let files = Files::new(&bygone_snapshot::Stores::one(self.w.repo.clone()), &self.w.key);
         files.sync_record(self.id, SliceKey { coll: COLL, range, seq }).await.unwrap().unwrap()
     }
 }

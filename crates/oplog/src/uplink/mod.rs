@@ -236,6 +236,12 @@ pub struct AgentReport {
     pub bytes: u64,
     /// Bytes to scan, estimated.
     pub bytes_total: u64,
+    /// Bytes per second of the scan so far.
+    pub bytes_per_second: u64,
+    /// Oplog entries stored by this agent.
+    pub entries: u64,
+    /// Compressed bytes sent by this agent.
+    pub sent: u64,
     /// The end of the chain that is acknowledged.
     pub chain: OpTime,
     /// The source's majority commit point.

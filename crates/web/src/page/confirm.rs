@@ -80,7 +80,7 @@ async fn ask(
 ) -> Answer {
     let scope = visitor.within(&site, &project, Right::Backup).await?;
     let view = site.control.job(scope.id(), &id(&job, "job")?).await?;
-    let path = scope.path(&format!("/j/{job}"));
+    let path = scope.job(&job);
     let cluster = &view.job.cluster;
     let question = match what.as_str() {
         "stop" => {
@@ -160,7 +160,7 @@ async fn resync(
     let job = id(&job, "job")?;
     site.control.request_resync(scope.id(), &job, &visitor.by()).await?;
     let notice = Notice::of("A resync was asked for.");
-    visitor.go(&site, &scope.path(&format!("/j/{job}")), &notice)
+    visitor.go(&site, &scope.job(&job), &notice)
 }
 
 async fn remove(

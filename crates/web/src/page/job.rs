@@ -55,7 +55,7 @@ async fn show(
 ) -> Answer {
     let scope = visitor.within(&site, &project, Right::Look).await?;
     let view = site.control.job(scope.id(), &id(&job, "job")?).await?;
-    let path = scope.path(&format!("/j/{job}"));
+    let path = scope.job(&job);
     let may = May::of(&scope);
     let span = wanted(&query);
     let live_history = match span {
@@ -83,7 +83,7 @@ async fn live(
 ) -> Result<Response, Failure> {
     let scope = visitor.within(&site, &project, Right::Look).await?;
     let view = site.control.job(scope.id(), &id(&job, "job")?).await?;
-    let path = scope.path(&format!("/j/{job}"));
+    let path = scope.job(&job);
     let now = site.control.now();
     Ok(status(&view, &path, visitor.csrf(), May::of(&scope), now).into_response())
 }
@@ -101,7 +101,7 @@ async fn history(
 
 /// Timeline and snapshots. A store that cannot be read leaves the rest of the page as it is.
 async fn stored(site: &Site, scope: &Scope<'_>, view: &JobView, span: Option<u64>) -> Markup {
-    let page = scope.path(&format!("/j/{}", view.job.id));
+    let page = scope.job(&view.job.id);
     let restore = scope.may(Right::Restore).then(|| format!("{page}/restore"));
     match site.control.history(scope.id(), &view.job.id).await {
         Ok(history) => {
@@ -165,7 +165,7 @@ fn status(view: &JobView, path: &str, csrf: &str, may: May, now: UnixMillis) -> 
         @if let Some(complaint) = state::complaint(view) {
             p.error role="alert" { (complaint) }
         }
-        @if let Some(message) = &view.job.message { p.quiet { (message) } }
+        @if let Some(problem) = &view.problem { p.error { (problem) } }
         @match &view.live {
             Some(live) => (running(live, view, now)),
             None if active => p.quiet { "It is about to run: the supervisor has not started it here yet." },
@@ -316,7 +316,7 @@ async fn act(
         Action::Terminate => "is being terminated",
     };
     let notice = Notice::of(format!("{} {said}.", job.cluster));
-    visitor.go(&site, &scope.path(&format!("/j/{job_id}")), &notice)
+    visitor.go(&site, &scope.job(&job_id), &notice)
 }
 
 async fn snapshot_now(
@@ -328,7 +328,7 @@ async fn snapshot_now(
     let job = id(&job, "job")?;
     site.control.request_snapshot(scope.id(), &job, &visitor.by()).await?;
     let notice = Notice::of("A snapshot was asked for; it appears below when it is complete.");
-    visitor.go(&site, &scope.path(&format!("/j/{job}")), &notice)
+    visitor.go(&site, &scope.job(&job), &notice)
 }
 
 #[cfg(test)]

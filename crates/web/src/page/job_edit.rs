@@ -33,7 +33,7 @@ async fn edit_source(
 ) -> Answer {
     let scope = visitor.within(&site, &project, Right::Backup).await?;
     let view = site.control.job(scope.id(), &id(&job, "job")?).await?;
-    let main = source_page(&view.job, &scope.path(&format!("/j/{job}")), visitor.csrf());
+    let main = source_page(&view.job, &scope.job(&job), visitor.csrf());
     scope.page(&site, "Source", "Overview", main).await
 }
 
@@ -78,7 +78,7 @@ async fn save_source(
     let edit = JobEdit { source: Some(new), resync: form.ticked("resync"), ..JobEdit::default() };
     site.control.edit_job(scope.id(), &job, edit, &visitor.by()).await?;
     let notice = Notice::of("The source was changed.");
-    visitor.go(&site, &scope.path(&format!("/j/{job}")), &notice)
+    visitor.go(&site, &scope.job(&job), &notice)
 }
 
 async fn edit_drill(
@@ -88,7 +88,7 @@ async fn edit_drill(
 ) -> Answer {
     let scope = visitor.within(&site, &project, Right::Backup).await?;
     let view = site.control.job(scope.id(), &id(&job, "job")?).await?;
-    let main = drill_page(&view.job, &scope.path(&format!("/j/{job}")), visitor.csrf());
+    let main = drill_page(&view.job, &scope.job(&job), visitor.csrf());
     scope.page(&site, "Restore drill", "Overview", main).await
 }
 
@@ -129,7 +129,7 @@ async fn save_drill(
     let said = if drill.is_some() { "The drill was set." } else { "There are no drills any more." };
     let edit = JobEdit { drill: Some(drill), ..JobEdit::default() };
     site.control.edit_job(scope.id(), &job, edit, &visitor.by()).await?;
-    visitor.go(&site, &scope.path(&format!("/j/{job}")), &Notice::of(said))
+    visitor.go(&site, &scope.job(&job), &Notice::of(said))
 }
 
 #[cfg(test)]

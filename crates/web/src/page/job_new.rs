@@ -198,7 +198,7 @@ async fn make(
     }
     let said = if start { "will be backed up" } else { "can be started" };
     let notice = Notice::of(format!("{} {said}.", job.cluster));
-    visitor.go(&site, &scope.path(&format!("/j/{}", job.id)), &notice)
+    visitor.go(&site, &scope.job(&job.id), &notice)
 }
 
 #[cfg(test)]

@@ -140,7 +140,7 @@ fn row(view: &JobView, project: &str, csrf: &str, may: May, now: UnixMillis) -> 
                 (badge(mood, word))
                 @if let Some(live) = syncing { " " (live.phase) " " (bar::progress(live)) }
                 @if let Some(complaint) = state::complaint(view) { p.error { (complaint) } }
-                @if let Some(message) = &view.job.message { p.quiet { (message) } }
+                @if let Some(problem) = &view.problem { p.error { (problem) } }
             }
             td data-label="Backed up to (UTC)" {
                 @if let Some(ts) = stored { (cluster_moment(ts)) } @else { span.quiet { "–" } }
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn rows_escape_names_and_offer_what_is_possible() {
         let mut view = following(EVIL, 3);
-        view.job.message = Some(EVIL.into());
+        view.problem = Some(EVIL.into());
         let now = UnixMillis(1_795_170_600_000);
         let page = text(&draw(&[view.clone()], "/p/1", "token", ALL, now));
         sample::harmless(&page);

@@ -48,7 +48,7 @@ async fn choose(
     error: Option<&Error>,
 ) -> Answer {
     let history = site.control.history(scope.id(), &view.job.id).await?;
-    let job = scope.path(&format!("/j/{}", view.job.id));
+    let job = scope.job(&view.job.id);
     let path = format!("{job}/restore");
     let now = site.control.now();
     let timeline =
@@ -160,7 +160,7 @@ async fn confirm(
             div.actions {
                 button type="submit" name="step" value="restore" { "Restore" }
                 button.plain type="submit" name="step" value="back" { "Change it" }
-                a.button.plain href=(scope.path(&format!("/j/{}", view.job.id))) { "Cancel" }
+                a.button.plain href=(scope.job(&view.job.id)) { "Cancel" }
             }
         }
     };

@@ -118,7 +118,7 @@ async fn show(
     let scope = visitor.within(&site, &project, Right::Look).await?;
     let found = site.control.restore_job(scope.id(), &id(&restore, "restore")?).await?;
     let path = scope.path(&format!("/restores/{}", found.id));
-    let job = scope.path(&format!("/j/{}", found.job));
+    let job = scope.job(&found.job);
     let main = html! {
         p { a href=(scope.path("/restores")) { "← all restores" } " · " a href=(job) { "the job" } }
         div data-live={ (path) "/live" } data-every="2" { (of(&site, &scope, &found)) }

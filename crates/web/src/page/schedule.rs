@@ -146,7 +146,7 @@ async fn page(
     let newest = view.newest.map(millis);
     let preview = shown(&spec, newest, site.control.now());
     let spec = spec.unwrap_or_else(|_| view.job.schedule.clone());
-    let path = scope.path(&format!("/j/{}", view.job.id));
+    let path = scope.job(&view.job.id);
     let main = html! {
         h1 { "Schedule of " (view.job.cluster) }
         (form_of(&spec, &path, scope.visitor.csrf()))
@@ -187,7 +187,7 @@ async fn save(
     let edit = JobEdit { schedule: Some(read(&form)?), ..JobEdit::default() };
     site.control.edit_job(scope.id(), &job, edit, &visitor.by()).await?;
     let notice = Notice::of("The schedule was changed.");
-    visitor.go(&site, &scope.path(&format!("/j/{job}")), &notice)
+    visitor.go(&site, &scope.job(&job), &notice)
 }
 
 #[cfg(test)]

@@ -123,7 +123,7 @@ async fn show(
 ) -> Answer {
     let scope = visitor.within(&site, &project, Right::Look).await?;
     let view = find(&site, scope.id(), &job, &snapshot).await?;
-    let page = scope.path(&format!("/j/{job}"));
+    let page = scope.job(&job);
     let main = one(&view, &page, visitor.csrf(), May::of(&scope), site.control.now());
     scope.page(&site, "Snapshot", "Overview", main).await
 }
@@ -224,7 +224,7 @@ async fn delete(
     let snapshot = snapshot_id(&snapshot)?;
     site.control.delete_snapshot(scope.id(), &job, &snapshot, &visitor.by()).await?;
     let notice = Notice::of(format!("Snapshot {snapshot} was deleted."));
-    visitor.go(&site, &scope.path(&format!("/j/{job}")), &notice)
+    visitor.go(&site, &scope.job(&job), &notice)
 }
 
 fn snapshot_id(text: &str) -> Result<SnapshotId> {

@@ -10,7 +10,7 @@ use bygone_agent::{Agent, AgentOptions, MongoSource, SourceUri};
 use bygone_base::{CollectionId, OpTime, Result, SyncId, SystemClock, SystemRng, TimelineId};
 use bygone_blockstore::{MemoryStore, Repository};
 use bygone_document::id_key;
-use bygone_ingest::{Ingest, Options, Stores};
+use bygone_ingest::{Ingest, Options};
 use bygone_oplog::{
     slice::Slice,
     uplink::{
@@ -18,6 +18,7 @@ use bygone_oplog::{
         TimelineReason, Uplink,
     },
 };
+use bygone_snapshot::Stores;
 use bygone_tree::{Leaf, run::RunLeaf};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;

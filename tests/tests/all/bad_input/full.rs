@@ -81,9 +81,12 @@ async fn in_the_initial_sync() {
         let verified = small.run("verify").await;
         assert!(!verified.stdout.contains("DAMAGED"), "{}", verified.stdout);
     }
-    let up = small.up();
-    says(&told(&up.wait(PATIENCE).await, 1), &FULL);
+    let mut up = small.up();
+    let said = up.line(PATIENCE, |line| line.contains(FULL[0])).await;
+    says(&said, &FULL);
     small.disk.free();
+    complete(&mut up).await;
+    interrupted(up).await;
     let _ = small.backup().await.expect_code(0);
     small.holds_the_source().await;
 }
@@ -99,13 +102,9 @@ async fn while_the_oplog_is_followed() {
     fill(&small.client, "a", "later", 2000, 1000).await;
     let said = up.line(PATIENCE, |line| line.contains(FULL[0])).await;
     says(&said, &FULL);
-    let ended = up.wait(PATIENCE).await;
-    says(&told(&ended, 1), &FULL);
     let status = small.run("status").await.expect_code(0);
     assert!(status.stdout.contains("backed up"), "{}", status.stdout);
     small.disk.free();
-    let mut up = small.up();
-    complete(&mut up).await;
     let at = oracle::now(&small.client).await;
     let wait = small.backup.command("status").arg("--wait-for").arg(at.to_string());
     let _ = small.disk.inside(wait.arg("--timeout").arg("60s")).run().await.expect_code(0);

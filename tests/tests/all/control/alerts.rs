@@ -126,15 +126,44 @@ async fn tell_of_agents_that_are_not_there() {
     let down = alert(&site, &job, AlertKind::BackupAgentDown, AlertStatus::Open).await;
     assert!(down.message.contains("no agent serves Shop"), "{}", down.message);
     stop.cancel();
-    task.await.unwrap().unwrap();
-    // With an agent, whose source is not there.
+    task.await.unwrap();
+    // With an agent, whose source is not there: the job and its alert say why.
     let running = site.run();
-    alert(&site, &job, AlertKind::BackupAgentDown, AlertStatus::Closed).await;
+    let view = site.until(&job, "the agent's problem", |v| v.problem.is_some()).await;
+    assert!(view.problem.as_ref().is_some_and(|p| p.contains("127.0.0.1:1")), "{view:?}");
     let look = async || {
-        let agents = site.control.agents(&site.project).await.unwrap();
-        agents.into_iter().find(|agent| !agent.problems.is_empty())
+        let open = alert(&site, &job, AlertKind::BackupAgentDown, AlertStatus::Open).await;
+        Some(open).filter(|open| open.message.contains("cannot serve"))
     };
-    let agent = wait::until("the agent's problem", LIMIT, look).await;
-    assert!(agent.problems[0].1.contains("127.0.0.1:1"), "{agent:?}");
+    let down = wait::until("an alert that names the problem", LIMIT, look).await;
+    assert!(down.message.contains("127.0.0.1:1"), "{}", down.message);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_that_never_answers_stops_nothing() {
+    let set = ReplicaSet::single(Version::V8_2).await;
+    orders(&set.client().await, 0, 10).await;
+    let site = Site::new().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let job = site.job("Shop", &set.uri()).await;
+    let by = By::system();
+    site.control.act(&site.project, &job, Action::Start, &by).await.unwrap();
+    let running = site.run();
+    let first = site.until(&job, "the first snapshot", |v| v.status_name == "STARTED").await;
+    settings(&site, |s| {
+        s.webhooks = vec![url.clone()];
+        s.thresholds.late_snapshot_percent = 0;
+    })
+    .await;
+    let (told, _) = listener.accept().await.unwrap();
+    // Half a minute of waiting for an answer lies ahead of who told it.
+    site.control.request_snapshot(&site.project, &job, &by).await.unwrap();
+    site.until(&job, "another snapshot", |v| v.newest > first.newest).await;
+    let mut heard = vec![0; 64 << 10];
+    while let Ok(n) = told.try_read(&mut heard) {
+        assert!(n > 0, "nothing was done before the telling was given up");
+    }
     running.stop().await;
 }

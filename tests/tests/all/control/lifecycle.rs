@@ -129,12 +129,14 @@ async fn goes_on_after_a_restart(site: Site, job: &bygone_catalog::Id, client: &
     orders(client, 5000, 100).await;
     // Asked for while nobody serves it: done by who does so next, and only once.
     control.request_resync(&project, job, &by).await.unwrap();
+    control.request_snapshot(&project, job, &by).await.unwrap();
     let running = site.run();
     site.until(job, "the resync to begin", |v| v.job.requests.resync_done == 1).await;
     let timelines = || {
         let folder = site.store().join("jobs/Orders/rs0/timelines");
         std::fs::read_dir(folder).unwrap().count()
     };
+    site.until(job, "the snapshot asked for", |v| v.job.requests.snapshot_done == 2).await;
     let view = site
         .until(job, "the job to be synced again", |v| {
             v.status_name == "STARTED"

@@ -8,11 +8,11 @@ mod rebuilt;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use bygone_agent::fleet::{Fleet, MongoSources};
+use bygone_agent::fleet::{Fleet, MongoSources, Own};
 use bygone_base::{Result, SystemClock, SystemRng};
 use bygone_catalog::{
     Catalog, Id, Seal, Sqlite,
-    record::{Purpose, RestoreJob, RestoreStatus},
+    record::{RestoreJob, RestoreStatus},
 };
 use bygone_control::{By, Control, Local, NewJob, NewSource, NewStore, Supervisor, views::JobView};
 use bygone_tests::wait;
@@ -41,17 +41,8 @@ impl Site {
     pub async fn new() -> Site {
         let folder = tempfile::tempdir().unwrap();
         let control = open(&folder);
-        let store = NewStore {
-            id: "main".into(),
-            url: format!("file://{}", folder.path().join("store").display()),
-            purposes: vec![Purpose::Snapshot, Purpose::Oplog, Purpose::Sync],
-            key_file: None,
-            passphrase: None,
-            assignment_enabled: true,
-            labels: Vec::new(),
-            load_factor: 1,
-            max_bytes: None,
-        };
+        let store =
+            NewStore::new("main", format!("file://{}", folder.path().join("store").display()));
         control.add_store(store, &By::system()).await.unwrap();
         let project = control.create_project("shop", &By::system()).await.unwrap().id;
         Site { folder, control, project }
@@ -80,7 +71,9 @@ impl Site {
         let supervisor = Supervisor::new(self.control.clone());
         let token = stop.clone();
         let runtime = tokio::runtime::Handle::current();
-        tasks.spawn_blocking(move || runtime.block_on(supervisor.run(&token)));
+        tasks.spawn_blocking(move || {
+            runtime.block_on(supervisor.run(&token)).into_iter().next().map_or(Ok(()), Err)
+        });
         let local = Local::new(self.control.clone(), self.project.clone());
         let clock = Arc::new(SystemClock::new());
         let fleet = Fleet {
@@ -90,6 +83,7 @@ impl Site {
             clock,
             rng: Arc::new(SystemRng),
             host: "here".into(),
+            own: Own::default(),
         };
         let token = stop.clone();
         tasks.spawn(async move { fleet.run(&token).await });

@@ -156,10 +156,16 @@ async fn a_wrong_key_and_a_wrong_configuration_are_refused() {
     assert!(!line.contains("0123456789abcdef"), "{line}");
     let line = told(&Bygone::new(["agent", "--server", &processes.url()]).run().await, 2);
     says(&line, &["no agent key", "--key-file"]);
-    // A second server at the same address.
+    // A second server in the same folder, and one at the same address.
     let config = processes.site.folder.path().join("bygone.toml");
     let line = told(&Bygone::new(["server", "--config"]).arg(&config).run().await, 1);
-    says(&line, &[&processes.port.address()]);
+    says(&line, &["another bygone runs on"]);
+    let (other, address) = (processes.site.folder.path().join("other"), processes.port.address());
+    let text = format!("listen = {address:?}\ndata = {other:?}\n");
+    let second = processes.site.folder.path().join("second.toml");
+    fs::write(&second, text).unwrap();
+    let line = told(&Bygone::new(["server", "--config"]).arg(&second).run().await, 1);
+    says(&line, &[&address]);
     interrupted(server).await;
     fs::write(&config, "data = \"/tmp/x\"\nlisten_on = \"x\"\n").unwrap();
     let line = told(&Bygone::new(["server", "--config"]).arg(&config).run().await, 2);

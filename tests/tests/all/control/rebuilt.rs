@@ -1,6 +1,6 @@
 //! The catalog is lost: stores alone bring the jobs back.
 
-use bygone_catalog::record::{JobState, Names, Purpose};
+use bygone_catalog::record::{JobState, Names};
 use bygone_control::{Action, By, JobEdit, NewDelivery, NewRestore, NewSource, NewStore};
 use bygone_tests::{ReplicaSet, Version};
 
@@ -23,17 +23,7 @@ async fn from_the_stores() {
     running.stop().await;
     // A new catalog, which is told of the old store only.
     let site = Site::new().await;
-    let old = NewStore {
-        id: "old".into(),
-        url: format!("file://{}", lost.store().display()),
-        purposes: vec![Purpose::Snapshot, Purpose::Oplog, Purpose::Sync],
-        key_file: None,
-        passphrase: None,
-        assignment_enabled: true,
-        labels: Vec::new(),
-        load_factor: 1,
-        max_bytes: None,
-    };
+    let old = NewStore::new("old", format!("file://{}", lost.store().display()));
     site.control.add_store(old, &by).await.unwrap();
     let rebuilt = site.control.rebuild(&site.project, &by).await.unwrap();
     assert_eq!(rebuilt.len(), 1, "{rebuilt:?}");

@@ -1,4 +1,4 @@
-//! `up --listen`: its status over HTTP and HTTPS, and an agent of another host that stores through it.
+//! `up --listen`: its status, dashboard and agents' door over HTTP and HTTPS.
 
 use std::{fs, path::PathBuf, sync::Arc};
 
@@ -6,14 +6,16 @@ use bygone_agent::{
     Agent, AgentOptions, MongoSource, SourceUri,
     uplink::{HttpUplink, HttpUplinkOptions},
 };
-use bygone_base::{SystemClock, SystemRng};
-use bygone_tests::{ReplicaSet, Version, ports::Port, process::Bygone, server::Pki};
+use bygone_base::{ErrorKind, SystemClock, SystemRng};
+use bygone_tests::{
+    ReplicaSet, Version, ports::Port, process::Bygone, server::Pki, wait::PATIENCE,
+};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     bad_input::{orders, says, told},
-    spine::{Backup, complete, interrupted, mark},
+    spine::{Backup, complete, interrupted},
 };
 
 /// What agents and those who ask must know.
@@ -24,58 +26,62 @@ fn status(server: &str) -> Bygone {
 }
 
 #[tokio::test]
-async fn an_agent_stores_through_it() {
-    let version = Version::V8_2;
-    let (near, far) = tokio::join!(ReplicaSet::single(version), ReplicaSet::single(version));
-    let (client, there) = (near.client().await, far.client().await);
-    orders(&client, 0, 100).await;
-    orders(&there, 5000, 300).await;
+async fn it_is_shown_and_lets_agents_in() {
+    let set = ReplicaSet::single(Version::V8_2).await;
+    orders(&set.client().await, 0, 100).await;
     let backup = Backup::new();
     let port = Port::reserve();
     let server = format!("http://{}", port.address());
-    let up = backup.up(&near.uri()).env("BYGONE_AGENT_TOKEN", TOKEN);
+    let up = backup.up(&set.uri()).env("BYGONE_AGENT_TOKEN", TOKEN);
     let mut up = up.arg("--listen").arg(port.address()).start();
     complete(&mut up).await;
     let told_status = status(&server).arg("--json").run().await.expect_code(0);
     let value: Value = serde_json::from_str(&told_status.stdout).unwrap();
-    assert_eq!((value["job"].as_str(), value["part"].as_str()), (Some("default"), Some("rs0")));
-    assert_eq!(value["phase"], "tailing", "{value}");
+    let job = &value["jobs"][0];
+    assert_eq!((job["job"].as_str(), job["part"].as_str()), (Some("default"), Some("rs0")));
+    assert_eq!(job["agent"]["phase"], "tailing", "{value}");
+    let shown = status(&server).run().await.expect_code(0);
+    assert!(shown.stdout.contains("agent phase: tailing"), "{}", shown.stdout);
     scrapes(&server).await;
-    // On this machine anybody may ask; agents must know the token.
-    let uplink = |token: &str| {
-        let options = HttpUplinkOptions::new(&server, token.to_owned().into());
-        Arc::new(HttpUplink::new(&options).unwrap())
-    };
+    // On this machine anybody may ask; agents must know the token, and find what is theirs only.
     let run = async |token: &str| {
+        let options = HttpUplinkOptions::new(&server, token.to_owned().into());
+        let uplink = Arc::new(HttpUplink::new(&options).unwrap());
         let clock = Arc::new(SystemClock::new());
-        let uri = SourceUri::parse(&far.uri()).unwrap();
+        let uri = SourceUri::parse(&set.uri()).unwrap();
         let source = Arc::new(MongoSource::new(uri, clock.clone()).await.unwrap());
-        let mut options = AgentOptions::new("remote".parse().unwrap());
-        // The one before has only just gone.
-        options.take_over = true;
-        let (agent, _) = Agent::new(source, uplink(token), clock, Arc::new(SystemRng), options);
-        agent.run_until_now(&CancellationToken::new()).await
+        let options = AgentOptions::new("remote".parse().unwrap());
+        let (agent, _) = Agent::new(source, uplink, clock, Arc::new(SystemRng), options);
+        agent.run_until_now(&CancellationToken::new()).await.unwrap_err()
     };
-    let refused = run("another").await.unwrap_err();
-    assert_eq!(refused.kind(), bygone_base::ErrorKind::Denied, "{refused}");
-    run(TOKEN).await.unwrap();
-    orders(&there, 9000, 300).await;
-    let expected = mark(&there, version).await;
-    run(TOKEN).await.unwrap();
+    let refused = run("another").await;
+    assert_eq!(refused.kind(), ErrorKind::Denied, "{refused}");
     interrupted(up).await;
-    // What it stored is a backup like any other: here its first snapshot is taken.
-    let done = backup.backup(&far.uri()).arg("--name").arg("remote").run().await.expect_code(0);
-    assert!(!done.stderr.contains("transferring"), "copied again: {}", done.stderr);
-    let job = |command: Bygone| command.arg("--job").arg("remote");
-    let _ = job(backup.command("verify")).run().await.expect_code(0);
-    let target = ReplicaSet::single(version).await;
-    let restore = job(backup.restore(&target.uri(), "latest")).arg("--verify");
-    let output = restore.run().await.expect_code(0);
-    let restored = crate::spine::Restored { target, output };
-    restored.equals((&there, version), &expected).await;
-    // Two jobs: which one is meant must be said.
-    let line = told(&backup.command("status").run().await, 2);
-    says(&line, &["holds several jobs: default, remote", "--job"]);
+}
+
+/// With a folder, users stay; one process at a time has it, and one that was killed leaves nothing that the next waits for.
+#[tokio::test]
+async fn its_folder_is_kept() {
+    let set = ReplicaSet::single(Version::V8_2).await;
+    orders(&set.client().await, 0, 100).await;
+    let backup = Backup::new();
+    let folder = backup.path("data");
+    let up = || backup.up(&set.uri()).arg("--data").arg(&folder).arg("--listen").arg("127.0.0.1:0");
+    let mut first = up().start();
+    let line = first.line(PATIENCE, |line| line.starts_with("nobody can log in yet")).await;
+    let link = line.rsplit_once(' ').unwrap().1.to_owned();
+    complete(&mut first).await;
+    let welcome = reqwest::get(&link).await.unwrap();
+    assert_eq!(welcome.status().as_u16(), 200, "{link}");
+    let line = told(&up().run().await, 1);
+    says(&line, &["another bygone runs on", "data"]);
+    first.kill().await;
+    // The same job goes on: no other initial sync, and no wait for what the killed one held.
+    let mut second = up().start();
+    complete(&mut second).await;
+    let ended = interrupted(second).await;
+    assert!(!ended.stderr.contains("transferring"), "copied again: {}", ended.stderr);
+    backup.verify().await;
 }
 
 #[tokio::test]
@@ -126,7 +132,8 @@ async fn scrapes(server: &str) {
     let value = |name: &str| {
         let line = metrics.lines().find(|line| line.starts_with(&format!("bygone_{name}{{")));
         let line = line.unwrap_or_else(|| panic!("no {name} in {metrics}"));
-        assert!(line.contains("job=\"default\",part=\"rs0\""), "{line}");
+        let labelled = name == "info" || line.contains("job=\"default\",part=\"rs0\"");
+        assert!(labelled, "{line}");
         line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()
     };
     assert!(value("stored_timestamp_seconds") > 1_700_000_000 && value("lag_seconds") < 60);

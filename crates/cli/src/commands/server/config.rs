@@ -95,15 +95,10 @@ impl StoreConfig {
     /// As the control plane takes it.
     pub fn wanted(&self) -> NewStore {
         NewStore {
-            id: self.id.clone(),
-            url: self.url.clone(),
             purposes: self.purposes.clone(),
             key_file: self.key_file.clone(),
-            passphrase: None,
-            assignment_enabled: true,
-            labels: Vec::new(),
-            load_factor: 1,
             max_bytes: self.max_gb.map(|gb| gb.saturating_mul(1_000_000_000)),
+            ..NewStore::new(self.id.clone(), self.url.clone())
         }
     }
 }

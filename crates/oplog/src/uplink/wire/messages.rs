@@ -279,6 +279,9 @@ impl Report {
         doc.append(cstr!("documents"), r.documents as i64);
         doc.append(cstr!("bytes"), r.bytes as i64);
         doc.append(cstr!("bytes_total"), r.bytes_total as i64);
+        doc.append(cstr!("bytes_per_second"), r.bytes_per_second as i64);
+        doc.append(cstr!("entries"), r.entries as i64);
+        doc.append(cstr!("sent"), r.sent as i64);
         doc.append(cstr!("chain"), op_time(r.chain));
         doc.append(cstr!("source"), op_time(r.source));
         doc.append(cstr!("at"), r.at.0);
@@ -297,6 +300,9 @@ impl Report {
             documents: doc.u64("documents")?,
             bytes: doc.u64("bytes")?,
             bytes_total: doc.u64("bytes_total")?,
+            bytes_per_second: doc.u64("bytes_per_second")?,
+            entries: doc.u64("entries")?,
+            sent: doc.u64("sent")?,
             chain: read_op_time(&doc, "chain")?,
             source: read_op_time(&doc, "source")?,
             at: UnixMillis(doc.i64("at")?),

@@ -1,0 +1,175 @@
+//! A control plane in this process: its folder, its agents, and the order in which they stop.
+
+use std::{collections::HashSet, fs, path::Path, sync::Arc, time::Duration};
+
+use bygone_access::Access;
+use bygone_agent::fleet::{Fleet, Own, Sources};
+use bygone_base::{Error, ErrorKind, Result, SystemRng};
+use bygone_catalog::{Catalog, Id, Seal, Sqlite};
+use bygone_control::{AgentGate, Control, Local, Supervisor};
+use bygone_ingest::http::{ServeOptions, Server, TlsFiles};
+use rustix::fs::{FlockOperation, flock};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::super::{agent::host, shown::Board};
+use crate::access;
+
+/// New projects get their agents within this time.
+const PROJECTS: Duration = Duration::from_secs(5);
+
+/// The control plane over a folder.
+pub fn in_folder(data: &Path) -> Result<Control> {
+    let io = |e| Error::io(format!("make {}", data.display()), e);
+    fs::create_dir_all(data).map_err(io)?;
+    let catalog = Catalog::new(Arc::new(Sqlite::open(&data.join("catalog.db"))?));
+    let seal = Seal::in_file(&data.join("catalog.key"), &SystemRng)?;
+    let control = Control::new(catalog, seal, access::clock(), Arc::new(SystemRng));
+    Ok(control.with_downloads(data.join("downloads")))
+}
+
+/// One that ends with the process.
+pub fn in_memory() -> Result<Control> {
+    let catalog = Catalog::new(Arc::new(Sqlite::in_memory()?));
+    let mut key = [0; 32];
+    bygone_base::Rng::fill(&SystemRng, &mut key);
+    Ok(Control::new(catalog, Seal::new(&key)?, access::clock(), Arc::new(SystemRng)))
+}
+
+/// Held by the one process that runs the jobs of a folder.
+#[derive(Debug)]
+pub struct Alone {
+    _file: fs::File,
+}
+
+impl Alone {
+    /// # Errors
+    /// Conflict: another process has it.
+    pub fn in_folder(data: &Path) -> Result<Alone> {
+        let path = data.join("lock");
+        let io = |e| Error::io(format!("open {}", path.display()), e);
+        let file = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(io)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+            let text = format!("another bygone runs on {}", data.display());
+            Error::new(ErrorKind::Conflict, text).hint("stop it first, or give another folder")
+        })?;
+        Ok(Alone { _file: file })
+    }
+}
+
+/// Binds the service of a control plane: agents, API, dashboard, and what is shown of it.
+pub async fn listen(
+    address: &str,
+    tls: Option<TlsFiles>,
+    control: &Arc<Control>,
+    who: &Arc<Access>,
+    shown: Board,
+) -> Result<Server> {
+    let address = address
+        .parse()
+        .map_err(|_| Error::usage(format!("{address:?} is not ADDRESS:PORT to listen on")))?;
+    let api = bygone_api::router(control.clone(), who.clone());
+    let also = bygone_web::router(control.clone(), who.clone()).merge(api);
+    let shown = Some(Arc::new(shown) as _);
+    let options = ServeOptions { tls, shown, also, ..ServeOptions::default() };
+    Server::bind(address, AgentGate::new(control.clone()), control.clock().clone(), options).await
+}
+
+/// Agents in this process.
+pub struct Agents {
+    pub control: Arc<Control>,
+    pub sources: Arc<dyn Sources>,
+    pub own: Own,
+}
+
+impl Agents {
+    /// Serves every project until `shutdown`.
+    ///
+    /// # Errors
+    /// A failure that ends the process ([`Own`]).
+    async fn run(&self, shutdown: &CancellationToken) -> Result<()> {
+        let mut fleets = JoinSet::new();
+        let mut known = HashSet::new();
+        let clock = self.control.clock();
+        let mut ended = Ok(());
+        while ended.is_ok() && !shutdown.is_cancelled() {
+            match self.control.projects().await {
+                Ok(projects) => {
+                    for project in projects {
+                        if known.insert(project.id.clone()) {
+                            let (fleet, stop) = (self.fleet(project.id), shutdown.clone());
+                            fleets.spawn(async move { fleet.run(&stop).await });
+                        }
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "the projects could not be read"),
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                Some(Ok(failed)) = fleets.join_next() => ended = failed,
+                () = clock.sleep(PROJECTS) => {}
+            }
+        }
+        shutdown.cancel();
+        while let Some(joined) = fleets.join_next().await {
+            if let Ok(other) = joined {
+                ended = ended.and(other);
+            }
+        }
+        ended
+    }
+
+    fn fleet(&self, project: Id) -> Fleet {
+        let local = Local::new(self.control.clone(), project);
+        Fleet {
+            conf: local.clone(),
+            uplink: local,
+            sources: self.sources.clone(),
+            clock: self.control.clock().clone(),
+            rng: self.control.rng().clone(),
+            host: host(),
+            own: self.own.clone(),
+        }
+    }
+}
+
+/// Runs everything until `shutdown`. The agents of this process stop first: what they hold is stored before the jobs
+/// end. Gives the failures of jobs that still lasted, and what `last` saw just before the jobs ended.
+///
+/// # Errors
+/// The service could not go on; an agent's failure that ends the process.
+pub async fn run<T>(
+    supervisor: Supervisor,
+    agents: Option<Agents>,
+    server: Option<Server>,
+    shutdown: &CancellationToken,
+    last: impl AsyncFnOnce() -> T,
+) -> Result<(Vec<Error>, T)> {
+    let jobs_end = CancellationToken::new();
+    let capturing = async {
+        let captured = match agents {
+            Some(agents) => agents.run(shutdown).await,
+            None => {
+                shutdown.cancelled().await;
+                Ok(())
+            }
+        };
+        let seen = last().await;
+        jobs_end.cancel();
+        captured.map(|()| seen)
+    };
+    let serving = async {
+        let served = match server {
+            Some(server) => server.run(shutdown.cancelled()).await,
+            None => Ok(()),
+        };
+        if served.is_err() {
+            shutdown.cancel();
+        }
+        served
+    };
+    let (captured, failures, served) = tokio::join!(capturing, supervisor.run(&jobs_end), serving);
+    let seen = captured?;
+    served?;
+    Ok((failures, seen))
+}
