@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use bygone_base::{Error, ErrorKind, JobName, Result, UnixMillis};
 use bygone_catalog::{
     Id, Lease,
-    record::{Job as Record, JobState, Keeping},
+    record::{Job as Record, JobState},
 };
 use bygone_daemon::{Job, JobOptions};
 use bygone_ingest::{Ingest, Options};
@@ -14,7 +14,7 @@ use bygone_snapshot::{Parts, Policy};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{By, Control, housekeeping::Housekeeping, running::Running, terminate};
+use crate::{By, Control, grooms, housekeeping::Housekeeping, running::Running, terminate};
 
 /// From one look to the next.
 const EVERY: Duration = Duration::from_secs(1);
@@ -235,6 +235,7 @@ impl Supervisor {
         self.control
             .event(&By::system(), Some(&job.project), Some(&changed), kind, message)
             .await?;
+        grooms::soon(&self.control, &changed).await?;
         self.control.catalog().release(&lease, now).await
     }
 
@@ -257,23 +258,17 @@ impl Supervisor {
 
 /// How a job's daemon runs.
 fn options(job: &Record) -> Result<JobOptions> {
-    let default = JobOptions::default();
-    let keep = job.keep.unwrap_or(Keeping {
-        last: None,
-        within_secs: None,
-        tiers: true,
-        groom_delay_secs: default.groom_delay.as_secs(),
-    });
     Ok(JobOptions {
         schedule: job.schedule.schedule()?,
-        tiers: keep.tiers,
+        tiers: job.keep.is_none_or(|keep| keep.tiers),
         policy: Policy {
             window_secs: job.schedule.window_secs,
-            keep_last: keep.last,
-            keep_within_secs: keep.within_secs,
+            keep_last: job.keep.and_then(|keep| keep.last),
+            keep_within_secs: job.keep.and_then(|keep| keep.within_secs),
         },
-        groom_delay: Duration::from_secs(keep.groom_delay_secs),
-        ..default
+        // A store that many jobs share is groomed once for all of them.
+        groom_delay: job.keep.map(|keep| Duration::from_secs(keep.groom_delay_secs)),
+        ..JobOptions::default()
     })
 }
 
