@@ -85,6 +85,10 @@ impl Lanes {
         if options.server_api.is_some() || options.load_balanced == Some(true) {
             return None;
         }
+        // Compressing is the driver's; a copy more does not show beside it.
+        if options.compressors.as_ref().is_some_and(|all| !all.is_empty()) {
+            return None;
+        }
         let login = match &options.credential {
             Some(credential) => Some(Login::new(credential)?),
             None => None,
