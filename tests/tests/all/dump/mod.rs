@@ -18,6 +18,7 @@ macro_rules! on_both {
     };
 }
 
+mod acceptance;
 mod behaviour;
 mod compressed;
 mod cut;
@@ -25,6 +26,7 @@ mod documents;
 mod exported;
 mod faults;
 mod flags;
+mod halts;
 mod keys;
 mod oplog;
 mod progress;
