@@ -192,6 +192,12 @@ impl Follower {
                     out.push(self.operation(&entry, true)?);
                 }
             }
+            (b"renameCollection", coll) if !self.preserve_uuid => {
+                follow(b"renameCollection", coll, o, db, catalogue);
+                let entry = Build::new().str("op", "c").str("ns", &format!("{db}.$cmd"));
+                let entry = entry.doc("o", &without_target_id(o)?).finish();
+                out.push(self.operation(&entry, true)?);
+            }
             (what, coll) => {
                 follow(what, coll, o, db, catalogue);
                 out.push(self.operation(entry, true)?);
@@ -305,6 +311,18 @@ fn modify_index(o: &[u8], coll: &Namespace, catalogue: &mut Catalogue) -> Result
     Ok(())
 }
 
+/// A rename that drops whatever has the new name. The entry says the dropped collection's UUID, and where another one is
+/// found, which it is without --preserveUUID, servers keep that under a temporary name.
+fn without_target_id(o: &[u8]) -> Result<Vec<u8>> {
+    let mut out = Build::new();
+    for field in raw::fields(o) {
+        let field = field?;
+        let id = field.name == b"dropTarget" && field.kind != kind::BOOL;
+        out = if id { out.bool("dropTarget", true) } else { out.field(&field) };
+    }
+    Ok(out.finish())
+}
+
 /// Keeps the catalogue of indexes with its collections.
 fn follow(what: &[u8], coll: Option<Namespace>, o: &[u8], db: &str, catalogue: &mut Catalogue) {
     match (what, coll) {
@@ -325,9 +343,9 @@ fn follow(what: &[u8], coll: Option<Namespace>, o: &[u8], db: &str, catalogue: &
         (b"renameCollection", _) => {
             let name = |field| raw::text(o, field).and_then(|n| n.parse::<Namespace>().ok());
             let (Some(from), Some(to)) = (name("renameCollection"), name("to")) else { return };
-            if let Some(indexes) = catalogue.by_collection.remove(&from) {
-                catalogue.by_collection.insert(to.clone(), indexes);
-            }
+            // What had the new name is gone, with its indexes.
+            let indexes = catalogue.by_collection.remove(&from).unwrap_or_default();
+            catalogue.by_collection.insert(to.clone(), indexes);
             if let Some(collated) = catalogue.collated.remove(&from) {
                 catalogue.collated.insert(to, collated);
             }
@@ -403,5 +421,20 @@ mod tests {
         assert!(Follower::new(false).next(&odd, &mut catalogue).is_err());
         let noop = bytes(doc! {"op": "n", "ns": "", "o": {}});
         assert!(Follower::new(false).next(&noop, &mut catalogue).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_rename_drops_what_is_there_whatever_its_id_is() {
+        let id = bson::Uuid::from_bytes([7; 16]);
+        let rename =
+            doc! {"renameCollection": "a.b", "to": "a.c", "stayTemp": false, "dropTarget": id};
+        let entry = bytes(doc! {"op": "c", "ns": "a.$cmd", "o": rename});
+        let dropped = |keep: bool| {
+            let mut catalogue = Catalogue::default();
+            let found = Follower::new(keep).next(&entry, &mut catalogue).unwrap();
+            let o = raw::get(&found[0].bytes, "o").and_then(|o| o.doc()).unwrap().to_vec();
+            raw::get(&o, "dropTarget").unwrap().kind
+        };
+        assert_eq!((dropped(false), dropped(true)), (0x08, 0x05));
     }
 }

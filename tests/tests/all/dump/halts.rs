@@ -161,19 +161,20 @@ async fn a_server_without_room(version: Version) {
     let dumped = Dumped::new(version).await;
     let target = ReplicaSet::single(version).await;
     let (uri, client) = (target.uri(), target.client().await);
-    for (command, skip) in [("insert", 50), ("createIndexes", 0)] {
+    let fast = ["--batchSize", "500"];
+    for (command, skip) in [("insert", 10), ("createIndexes", 0)] {
         let refuse = doc! {
             "configureFailPoint": "failCommand", "mode": {"skip": skip},
             "data": {"failCommands": [command], "errorCode": 14031, "appName": "bygone"},
         };
         client.database("admin").run_command(refuse).await.unwrap();
-        let (ended, ()) = dumped.restored(&uri, &[], async {}).await;
+        let (ended, ()) = dumped.restored(&uri, &fast, async {}).await;
         let line = failed(ended);
         assert!(line.contains("one.a") && line.contains("(code 14031)"), "{line}");
     }
     let off = doc! {"configureFailPoint": "failCommand", "mode": "off"};
     client.database("admin").run_command(off).await.unwrap();
-    let (ended, ()) = dumped.restored(&uri, &[], async {}).await;
+    let (ended, ()) = dumped.restored(&uri, &fast, async {}).await;
     whole(ended, &client).await;
 }
 
