@@ -42,6 +42,12 @@ impl Operation {
         Some([&[id.kind], id.value].concat())
     }
 
+    /// Whether it drops a collection.
+    pub(super) fn is_drop(&self) -> bool {
+        let o = raw::get(&self.bytes, "o").and_then(|o| o.doc());
+        self.command && o.and_then(first).is_some_and(|f| f.name == b"drop")
+    }
+
     /// What is gone behind it: a collection by its name, or all of a database by its name and a dot.
     pub(super) fn removes(&self) -> Option<String> {
         let o = raw::get(&self.bytes, "o")?.doc()?;
@@ -192,11 +198,18 @@ impl Follower {
                     out.push(self.operation(&entry, true)?);
                 }
             }
-            (b"renameCollection", coll) if !self.preserve_uuid => {
+            (b"renameCollection", coll) if !self.preserve_uuid && replaces(o).is_some() => {
                 follow(b"renameCollection", coll, o, db, catalogue);
-                let entry = Build::new().str("op", "c").str("ns", &format!("{db}.$cmd"));
-                let entry = entry.doc("o", &without_target_id(o)?).finish();
-                out.push(self.operation(&entry, true)?);
+                let command = |db: &str, o: &[u8]| {
+                    let ns = format!("{db}.$cmd");
+                    Build::new().str("op", "c").str("ns", &ns).doc("o", o).finish()
+                };
+                if let Some(to) = replaces(o) {
+                    let drop = Build::new().str("drop", &to.coll).finish();
+                    out.push(self.operation(&command(&to.db, &drop), true)?);
+                }
+                let rename = command(db, &raw::without(o, &["dropTarget"])?);
+                out.push(self.operation(&rename, true)?);
             }
             (what, coll) => {
                 follow(what, coll, o, db, catalogue);
@@ -311,16 +324,12 @@ fn modify_index(o: &[u8], coll: &Namespace, catalogue: &mut Catalogue) -> Result
     Ok(())
 }
 
-/// A rename that drops whatever has the new name. The entry says the dropped collection's UUID, and where another one is
-/// found, which it is without --preserveUUID, servers keep that under a temporary name.
-fn without_target_id(o: &[u8]) -> Result<Vec<u8>> {
-    let mut out = Build::new();
-    for field in raw::fields(o) {
-        let field = field?;
-        let id = field.name == b"dropTarget" && field.kind != kind::BOOL;
-        out = if id { out.bool("dropTarget", true) } else { out.field(&field) };
-    }
-    Ok(out.finish())
+/// What a rename drops. Its entry says that by the dropped collection's UUID, and where another one is found, which it is
+/// without --preserveUUID, servers keep that under a temporary name: so it is dropped first.
+fn replaces(o: &[u8]) -> Option<Namespace> {
+    let drops = raw::get(o, "dropTarget")?;
+    let drops = drops.kind != kind::BOOL || drops.is_true();
+    raw::text(o, "to").filter(|_| drops)?.parse().ok()
 }
 
 /// Keeps the catalogue of indexes with its collections.
@@ -426,15 +435,24 @@ mod tests {
     #[test]
     fn a_rename_drops_what_is_there_whatever_its_id_is() {
         let id = bson::Uuid::from_bytes([7; 16]);
-        let rename =
-            doc! {"renameCollection": "a.b", "to": "a.c", "stayTemp": false, "dropTarget": id};
-        let entry = bytes(doc! {"op": "c", "ns": "a.$cmd", "o": rename});
-        let dropped = |keep: bool| {
-            let mut catalogue = Catalogue::default();
-            let found = Follower::new(keep).next(&entry, &mut catalogue).unwrap();
-            let o = raw::get(&found[0].bytes, "o").and_then(|o| o.doc()).unwrap().to_vec();
-            raw::get(&o, "dropTarget").unwrap().kind
+        let rename = |drop: bson::Bson| {
+            let rename = doc! {"renameCollection": "a.b", "to": "a.c", "dropTarget": drop};
+            bytes(doc! {"op": "c", "ns": "a.$cmd", "o": rename})
         };
-        assert_eq!((dropped(false), dropped(true)), (0x08, 0x05));
+        let applied = |keep: bool, entry: &[u8]| {
+            let mut catalogue = Catalogue::default();
+            let found = Follower::new(keep).next(entry, &mut catalogue).unwrap();
+            let o = |operation: &Operation| {
+                let o = raw::get(&operation.bytes, "o").and_then(|o| o.doc()).unwrap().to_vec();
+                let names =
+                    raw::fields(&o).map(|f| String::from_utf8_lossy(f.unwrap().name).into());
+                names.collect::<Vec<String>>()
+            };
+            found.iter().map(o).collect::<Vec<_>>()
+        };
+        let first = applied(false, &rename(id.into()));
+        assert_eq!(first, [vec!["drop"], vec!["renameCollection", "to"]]);
+        assert_eq!(applied(true, &rename(id.into())).len(), 1);
+        assert_eq!(applied(false, &rename(false.into())).len(), 1);
     }
 }
