@@ -69,7 +69,7 @@ impl std::fmt::Debug for ConnectOptions {
 }
 
 /// A server that answers.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Connection {
     /// The driver's client.
     pub client: Client,
@@ -93,6 +93,13 @@ pub struct Connection {
     pub set: Option<String>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The driver's own Debug shows the password of the client's key.
+        f.debug_struct("Connection").field("shown", &self.shown).finish_non_exhaustive()
+    }
 }
 
 /// Connects, and asks what the server is.

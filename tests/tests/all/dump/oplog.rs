@@ -7,6 +7,7 @@ use super::{Folder, Tools, empty};
 
 on_both! {
     a_whole_history_is_replayed
+    nothing_happened_to_a_part
 }
 
 /// Operations of a workload that a dump with oplog allows: no collection changes its name.
@@ -96,6 +97,25 @@ async fn a_whole_history_is_replayed(version: Version) {
     let _ = Tools::Ours.restore(&target.uri(), &replay).await.expect(0);
     let (found, mark) = (state_at(&to, version, None).await, state_at(&from, version, None).await);
     assert_eq!(diff(&mark, &found), Vec::<String>::new());
+}
+
+async fn nothing_happened_to_a_part(version: Version) {
+    let set = ReplicaSet::single(version).await;
+    let (client, uri) = (set.client().await, set.uri());
+    for db in ["quiet", "busy"] {
+        client.database(db).collection("a").insert_one(doc! {"_id": 1}).await.unwrap();
+    }
+    let folder = Folder::new();
+    let (out, archive) = (folder.path("d"), format!("--archive={}", folder.path("a")));
+    let _ = Tools::Ours.dump(&uri, &["--oplog", "-d", "quiet", "-o", &out]).await.expect(0);
+    let _ = Tools::Ours.dump(&uri, &["--oplog", "-d", "quiet", &archive]).await.expect(0);
+    for tools in [Tools::Ours, Tools::Stock] {
+        for place in [&out, &archive] {
+            empty(&client).await;
+            let ended = tools.restore(&uri, &["--oplogReplay", place]).await.expect(0);
+            let _ = ended.saying("1 document(s) restored successfully. 0 document(s) failed");
+        }
+    }
 }
 
 /// Transactions across databases; what is dumped of them is at one moment.
