@@ -166,6 +166,28 @@ impl Supervisor {
     async fn start(&mut self, job: &Record) -> Result<()> {
         let Some(set) = &job.set else { return Ok(()) };
         let Some(lease) = self.lease(job).await? else { return Ok(()) };
+        let (running, daemon) = match self.prepare(job, set).await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                // Another server may reach what this one cannot; and nobody says that it runs.
+                self.control.catalog().release(&lease, self.control.now()).await?;
+                return Err(error);
+            }
+        };
+        self.control.all_running().insert(job.id.clone(), running);
+        let token = CancellationToken::new();
+        self.stops.insert(job.id.clone(), Stop { token: token.clone(), lease });
+        self.again.remove(&job.id);
+        let id = job.id.clone();
+        self.jobs.spawn(async move { (id, daemon.run(&token).await) });
+        if job.message.is_some() {
+            self.say(job, None).await?;
+        }
+        tracing::info!(job = job.name, "runs here");
+        Ok(())
+    }
+
+    async fn prepare(&self, job: &Record, set: &str) -> Result<(Arc<Running>, Arc<Job>)> {
         let control = &self.control;
         let key = PartKey { job: job.name.parse()?, part: set.parse()? };
         let stores = control.stores_of(job).await?;
@@ -178,18 +200,8 @@ impl Supervisor {
         let (daemon, status) =
             Job::new(ingest.clone(), key.clone(), snapshots, oplog, clock, options);
         let daemon = Arc::new(daemon);
-        let running = Arc::new(Running::new(job.clone(), key, ingest, daemon.clone(), status));
-        control.all_running().insert(job.id.clone(), running);
-        let token = CancellationToken::new();
-        self.stops.insert(job.id.clone(), Stop { token: token.clone(), lease });
-        self.again.remove(&job.id);
-        let id = job.id.clone();
-        self.jobs.spawn(async move { (id, daemon.run(&token).await) });
-        if job.message.is_some() {
-            self.say(job, None).await?;
-        }
-        tracing::info!(job = job.name, "runs here");
-        Ok(())
+        let running = Running::new(job.clone(), key, ingest, daemon.clone(), status);
+        Ok((Arc::new(running), daemon))
     }
 
     /// No more data is taken at once; the daemon ends what it is at.

@@ -321,6 +321,7 @@ mod tests {
             labels: vec![EVIL.into(), "b".into()],
             load_factor: 2,
             max_bytes: Some(5 << 30),
+            repository: None,
             created: UnixMillis(0),
         };
         StoreView { store, usage: None, jobs: Vec::new(), groomed: None }
