@@ -3,6 +3,7 @@
 mod alerts;
 mod commands;
 mod lifecycle;
+mod ops_manager;
 mod processes;
 mod rebuilt;
 
