@@ -141,7 +141,7 @@ pub fn job(dice: &Dice, shape: Shape) -> JobOptions {
             keep_within_secs: dice.hits(300).then(|| dice.below(1200)),
             window_secs: dice.below(1800),
         },
-        groom_delay: delay,
+        groom_delay: Some(delay),
         head: HeadOptions {
             memory: if dice.hits(500) { 16 << 10 } else { 64 << 20 },
             cache: 256 << 10,

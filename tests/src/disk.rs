@@ -96,7 +96,8 @@ impl SmallDisk {
         assert!(status.success(), "{option} of {}", self.path().display());
     }
 
-    fn enter(&self) -> Vec<OsString> {
+    /// What starts a process inside, in front of it.
+    pub(crate) fn enter(&self) -> Vec<OsString> {
         let pid = self.holder.id().to_string();
         ["nsenter", "-t", &pid, "-U", "-m", "--preserve-credentials"].map(OsString::from).to_vec()
     }

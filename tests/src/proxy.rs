@@ -24,11 +24,15 @@ enum State {
     Cut,
 }
 
-/// What happens now, and how often connections were cut: one that heals is another one.
+/// What happens now, how often connections were cut - one that heals is another one - and which are stranded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Now {
     state: State,
     cuts: u64,
+    /// Connections older than this stay open and carry nothing any more.
+    stranded: u64,
+    /// Connections so far.
+    made: u64,
 }
 
 /// Forwards connections of a port of 127.0.0.1 to an address, until it is dropped.
@@ -44,9 +48,10 @@ impl Proxy {
     pub async fn start(upstream: String) -> Proxy {
         let port = Port::reserve();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port.number())).await;
-        let (now, watched) = watch::channel(Now { state: State::Flowing, cuts: 0 });
+        let (now, watched) =
+            watch::channel(Now { state: State::Flowing, cuts: 0, stranded: 0, made: 0 });
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener.expect("listen"), upstream, watched));
+        tasks.spawn(accept(listener.expect("listen"), upstream, now.clone(), watched));
         Proxy { port, now, _tasks: tasks }
     }
 
@@ -57,12 +62,17 @@ impl Proxy {
 
     /// Closes all connections, and new ones as soon as they are made.
     pub fn cut(&self) {
-        self.now.send_modify(|now| *now = Now { state: State::Cut, cuts: now.cuts + 1 });
+        self.now.send_modify(|now| *now = Now { state: State::Cut, cuts: now.cuts + 1, ..*now });
     }
 
     /// Lets nothing pass in either direction; connections stay open.
     pub fn stall(&self) {
         self.now.send_modify(|now| now.state = State::Stalled);
+    }
+
+    /// Lets nothing pass any more over the connections that there are; they stay open, and new ones work.
+    pub fn strand(&self) {
+        self.now.send_modify(|now| now.stranded = now.made);
     }
 
     /// Ends `cut` and `stall`.
@@ -71,13 +81,20 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, upstream: String, now: watch::Receiver<Now>) {
+async fn accept(
+    listener: TcpListener,
+    upstream: String,
+    count: watch::Sender<Now>,
+    now: watch::Receiver<Now>,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 if let Ok((near, _)) = accepted {
-                    connections.spawn(forward(near, upstream.clone(), now.clone()));
+                    count.send_modify(|now| now.made += 1);
+                    let number = count.borrow().made;
+                    connections.spawn(forward(near, number, upstream.clone(), now.clone()));
                 }
             }
             Some(_) = connections.join_next() => {}
@@ -85,8 +102,8 @@ async fn accept(listener: TcpListener, upstream: String, now: watch::Receiver<No
     }
 }
 
-async fn forward(near: TcpStream, upstream: String, mut now: watch::Receiver<Now>) {
-    let Now { state, cuts } = *now.borrow();
+async fn forward(near: TcpStream, number: u64, upstream: String, mut now: watch::Receiver<Now>) {
+    let Now { state, cuts, .. } = *now.borrow();
     if state == State::Cut {
         return;
     }
@@ -94,25 +111,31 @@ async fn forward(near: TcpStream, upstream: String, mut now: watch::Receiver<Now
     let (near_read, near_write) = near.into_split();
     let (far_read, far_write) = far.into_split();
     tokio::select! {
-        () = pump(near_read, far_write, now.clone()) => {}
-        () = pump(far_read, near_write, now.clone()) => {}
+        () = pump(near_read, far_write, now.clone(), number) => {}
+        () = pump(far_read, near_write, now.clone(), number) => {}
         // Also where a pump waits for a reader that does not read.
         _ = now.wait_for(|now| now.cuts != cuts) => {}
     }
 }
 
-/// Copies until one end closes, and not while it is stalled.
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut now: watch::Receiver<Now>) {
+/// Copies for connection `number` until one end closes, and not while it is stalled.
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut now: watch::Receiver<Now>,
+    number: u64,
+) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let state = now.borrow_and_update().state;
+        let Now { state, stranded, .. } = *now.borrow_and_update();
+        let flowing = state == State::Flowing && number > stranded;
         tokio::select! {
             changed = now.changed() => {
                 if changed.is_err() {
                     return;
                 }
             }
-            read = from.read(&mut buffer), if state == State::Flowing => {
+            read = from.read(&mut buffer), if flowing => {
                 let Ok(n @ 1..) = read else { return };
                 if to.write_all(&buffer[..n]).await.is_err() {
                     return;
@@ -127,11 +150,14 @@ mod tests {
     use super::*;
 
     async fn echo(listener: TcpListener) {
+        let mut all = JoinSet::new();
         while let Ok((mut stream, _)) = listener.accept().await {
-            let mut byte = [0];
-            while let Ok(1) = stream.read(&mut byte).await {
-                stream.write_all(&byte).await.unwrap();
-            }
+            all.spawn(async move {
+                let mut byte = [0];
+                while let Ok(1) = stream.read(&mut byte).await {
+                    stream.write_all(&byte).await.unwrap();
+                }
+            });
         }
     }
 
@@ -156,5 +182,13 @@ mod tests {
         stream.write_all(b"y").await.unwrap();
         stream.read_exact(&mut byte).await.unwrap();
         assert_eq!(&byte, b"y");
+        proxy.strand();
+        let mut other = TcpStream::connect(proxy.address()).await.unwrap();
+        for stream in [&mut stream, &mut other] {
+            stream.write_all(b"z").await.unwrap();
+        }
+        other.read_exact(&mut byte).await.unwrap();
+        assert_eq!(&byte, b"z");
+        assert!(stream.try_read(&mut byte).is_err());
     }
 }

@@ -131,6 +131,7 @@ impl Error {
             | Io::BrokenPipe
             | Io::NotConnected
             | Io::UnexpectedEof => ErrorKind::Unavailable,
+            Io::InvalidInput | Io::InvalidFilename => ErrorKind::Usage,
             _ => ErrorKind::Internal,
         };
         Error::new(kind, what.to_string()).source(error)

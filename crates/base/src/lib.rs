@@ -8,6 +8,7 @@
 //! clock   Clock: the only way to read the time or to wait
 //! rng     Rng: the only source of randomness
 //! work    CPU work off the async threads
+//! key     private keys behind a password
 //! disk    crash-safe file rules: write, fsync, rename, fsync the folder
 //! error   Error {kind, message, hint, source}; the kind says what the caller does next
 //! ```
@@ -22,6 +23,7 @@ pub mod clock;
 pub mod disk;
 pub mod error;
 pub mod id;
+pub mod key;
 pub mod rng;
 pub mod size;
 pub mod time;

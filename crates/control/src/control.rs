@@ -35,7 +35,7 @@ pub struct Control {
     pub(crate) repositories: tokio::sync::Mutex<HashMap<String, Repository>>,
     /// Where files to be fetched lie.
     downloads: Option<PathBuf>,
-    /// A restore was asked for, or cancelled.
+    /// A restore, a groom or a check was asked for.
     nudged: AtomicBool,
     /// Jobs that run in this process.
     running: Mutex<HashMap<Id, Arc<Running>>>,
@@ -99,7 +99,7 @@ impl Control {
         Id::new(self.now(), &*self.rng)
     }
 
-    /// Restores are to be looked at soon.
+    /// What was asked for is to be looked at soon.
     pub(crate) fn nudge(&self) {
         self.nudged.store(true, Ordering::Relaxed);
     }

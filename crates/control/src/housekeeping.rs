@@ -10,7 +10,7 @@ use bygone_catalog::{
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Control, alerts, apart, integrity, restoring, usage};
+use crate::{Control, alerts, apart, grooms, integrity, restoring, usage};
 
 /// Restores at once.
 const RESTORES: usize = 2;
@@ -32,6 +32,7 @@ pub(crate) struct Housekeeping {
     telling: JoinSet<()>,
     chores: JoinSet<()>,
     checks: JoinSet<()>,
+    grooms: JoinSet<()>,
     next_restores: Duration,
     next_alerts: Duration,
     next_seldom: Duration,
@@ -48,6 +49,7 @@ impl Housekeeping {
             telling: JoinSet::new(),
             chores: JoinSet::new(),
             checks: JoinSet::new(),
+            grooms: JoinSet::new(),
             next_restores: Duration::ZERO,
             next_alerts: Duration::ZERO,
             next_seldom: Duration::ZERO,
@@ -63,7 +65,8 @@ impl Housekeeping {
             }
         }
         let now = self.control.clock().monotonic();
-        if self.control.nudged() || now >= self.next_restores {
+        let nudged = self.control.nudged();
+        if nudged || now >= self.next_restores {
             self.next_restores = now + RESTORES_EVERY;
             self.restores(jobs).await?;
         }
@@ -80,6 +83,8 @@ impl Housekeeping {
             self.next_seldom = now + SELDOM;
             restoring::drills(&self.control, jobs).await?;
             self.seldom(jobs);
+        } else if nudged {
+            self.seldom(jobs);
         }
         Ok(())
     }
@@ -89,6 +94,10 @@ impl Housekeeping {
         let (control, own) = (self.control.clone(), jobs.to_vec());
         beside(&mut self.chores, &self.stop, "housekeeping", move || async move {
             chores(&control, &own).await
+        });
+        let (control, own) = (self.control.clone(), jobs.to_vec());
+        beside(&mut self.grooms, &self.stop, "grooming", move || async move {
+            grooms::groom(&control, &own).await
         });
         let (control, own) = (self.control.clone(), jobs.to_vec());
         beside(&mut self.checks, &self.stop, "the check of what is stored", move || async move {
@@ -140,7 +149,7 @@ impl Housekeeping {
     pub(crate) async fn stop(&mut self) {
         self.stop.cancel();
         while self.restores.join_next().await.is_some() {}
-        for tasks in [&mut self.telling, &mut self.chores, &mut self.checks] {
+        for tasks in [&mut self.telling, &mut self.chores, &mut self.checks, &mut self.grooms] {
             while tasks.join_next().await.is_some() {}
         }
     }

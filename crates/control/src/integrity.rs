@@ -12,36 +12,29 @@ use bygone_groom::{
 
 use bygone_snapshot::Parts;
 
-use crate::Control;
+use crate::{By, Control};
 
 /// From one check of a job to the next: seven days, as Ops Manager has it.
 const EVERY_MS: i64 = 7 * 86_400_000;
-/// One that began and never ended was cut off.
-const LOST_MS: i64 = 86_400_000;
-
-/// Checks the job whose check is longest overdue, if one is.
+/// Does a check that was asked for, or was cut off; else that which is longest overdue, if one is.
 pub(crate) async fn check(control: &Control, jobs: &[Job]) -> Result<()> {
     let now = control.now();
     let mut overdue = Vec::new();
-    for job in jobs.iter().filter(|job| job.state == JobState::Active && job.set.is_some()) {
+    for job in jobs.iter().filter(|job| job.set.is_some()) {
         let since = match newest(control, job).await? {
-            Some(Integrity { finished: None, started, .. }) if now.since(started) < LOST_MS => {
-                continue;
-            }
-            // Cut off: a check that did not end says nothing.
-            Some(Integrity { finished: None, .. }) => UnixMillis(0),
+            Some(begun) if begun.finished.is_none() => return check_job(control, job, begun).await,
             Some(last) => last.started,
             None => job.created,
         };
-        if now.since(since) >= EVERY_MS {
+        if job.state == JobState::Active && now.since(since) >= EVERY_MS {
             overdue.push((since, job));
         }
     }
     overdue.sort_by_key(|(since, _)| *since);
-    match overdue.first() {
-        Some((_, job)) => check_job(control, job).await.map(|_| ()),
-        None => Ok(()),
-    }
+    let Some((_, job)) = overdue.first() else { return Ok(()) };
+    let check = new(control, job);
+    control.catalog().insert(&check).await?;
+    check_job(control, job, check).await
 }
 
 impl Control {
@@ -52,6 +45,24 @@ impl Control {
     pub async fn newest_check(&self, project: &Id, job: &Id) -> Result<Option<Integrity>> {
         let job: Job = self.within(project, job.as_str()).await?;
         newest(self, &job).await
+    }
+
+    /// Asks for a check of everything that a job stores, now.
+    ///
+    /// # Errors
+    /// `NotFound`, also where the job is another project's. `NotCovered`: it stores nothing yet.
+    pub async fn request_check(&self, project: &Id, job: &Id, by: &By) -> Result<Integrity> {
+        let job: Job = self.within(project, job.as_str()).await?;
+        self.stored_parts(&job).await?;
+        if let Some(begun) = newest(self, &job).await?.filter(|check| check.finished.is_none()) {
+            return Ok(begun);
+        }
+        let check = new(self, &job);
+        self.catalog().insert(&check).await?;
+        let kind = "INTEGRITY_CHECK_REQUESTED_AUDIT";
+        self.event(by, Some(project), Some(&job), kind, "integrity check asked for").await?;
+        self.nudge();
+        Ok(check)
     }
 }
 
@@ -66,9 +77,8 @@ async fn newest(control: &Control, job: &Job) -> Result<Option<Integrity>> {
     Ok(all.into_iter().find(|check| check.job == job.id))
 }
 
-/// Checks one job now.
-async fn check_job(control: &Control, job: &Job) -> Result<Integrity> {
-    let mut check = Integrity {
+fn new(control: &Control, job: &Job) -> Integrity {
+    Integrity {
         id: control.new_id(),
         project: job.project.clone(),
         job: job.id.clone(),
@@ -79,8 +89,11 @@ async fn check_job(control: &Control, job: &Job) -> Result<Integrity> {
         percent: 100,
         damage: Vec::new(),
         failure: None,
-    };
-    control.catalog().insert(&check).await?;
+    }
+}
+
+/// Checks one job now.
+async fn check_job(control: &Control, job: &Job, mut check: Integrity) -> Result<()> {
     let Parts { snapshots, oplog } = control.stored_parts(job).await?;
     let clock = control.clock().clone();
     let held = lease::hold(snapshots.repository(), clock.clone(), "an integrity check").await?;
@@ -99,11 +112,9 @@ async fn check_job(control: &Control, job: &Job) -> Result<Integrity> {
     }
     check.finished = Some(UnixMillis(control.now().0));
     let ended = check.clone();
-    control
-        .catalog()
-        .change::<Integrity>(check.id.as_str(), |kept| {
-            kept.clone_from(&ended);
-            Ok(())
-        })
-        .await
+    let noted = control.catalog().change::<Integrity>(check.id.as_str(), |kept| {
+        kept.clone_from(&ended);
+        Ok(())
+    });
+    noted.await.map(|_| ())
 }

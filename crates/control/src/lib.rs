@@ -24,6 +24,7 @@ mod by;
 mod control;
 mod disk;
 mod given;
+mod grooms;
 mod housekeeping;
 mod integrity;
 mod jobs;

@@ -32,7 +32,14 @@ impl Control {
         };
         let Overview { snapshots, ranges, .. } = overview(&part, &oplog).await?;
         let keeps = part.keeps().await?;
-        let view = |m: &Manifest| view(m, keeps.get(&m.id));
+        let shares = self.shares(&job.stores.snapshot).await?;
+        let unique = |m: &Manifest| {
+            let own =
+                |(of, id, _): &&(String, String, u64)| *of == job.name && *id == m.id.as_str();
+            shares.as_ref()?.snapshots.iter().find(own).map(|(_, _, bytes)| *bytes)
+        };
+        let view =
+            |m: &Manifest| SnapshotView { unique_bytes: unique(m), ..view(m, keeps.get(&m.id)) };
         let first = |from| snapshots.manifests.iter().find(|m| m.at.ts == from);
         let mut ranges: Vec<RangeView> = ranges
             .iter()
@@ -130,6 +137,7 @@ fn view(m: &Manifest, keep: Option<&Keep>) -> SnapshotView {
         documents: m.stats.documents,
         bytes: m.stats.bytes,
         new_bytes: m.stats.new_bytes,
+        unique_bytes: None,
         pending_ops: m.runs.iter().map(|run| run.ops).sum(),
         set: m.source.set.clone(),
         version: m.source.version.clone(),

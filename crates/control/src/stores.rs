@@ -106,7 +106,8 @@ impl Control {
             return Err(Error::new(ErrorKind::Conflict, format!("there is a store {id} already")));
         }
         let store = self.store(new)?;
-        let opened = self.open_new(&store).await?;
+        let opened = self.open(&store, true).await?;
+        let store = Store { repository: Some(opened.id().to_string()), ..store };
         self.catalog().insert(&store).await?;
         self.repositories.lock().await.insert(id.clone(), opened);
         let message = format!("store {id} at {} added", store.url);
@@ -123,7 +124,12 @@ impl Control {
         if store.passphrase.is_none() {
             store.passphrase = old.passphrase;
         }
-        let opened = self.open_new(&store).await?;
+        if old.url == store.url {
+            store.repository = old.repository;
+        }
+        // A place that is new may be empty; the old one must not be.
+        let opened = self.open(&store, old.url != store.url).await?;
+        store.repository = Some(opened.id().to_string());
         let changed = self.catalog().change::<Store>(&id, |kept| {
             kept.clone_from(&store);
             Ok(())
@@ -166,14 +172,22 @@ impl Control {
             labels: new.labels,
             load_factor: new.load_factor.max(1),
             max_bytes: new.max_bytes,
+            repository: None,
             created: self.now(),
         })
     }
 
-    async fn open_new(&self, store: &Store) -> Result<Repository> {
+    /// Opens a store; `create` makes the repository where there is none, which for a store that is known would hide that
+    /// its disk is not mounted.
+    async fn open(&self, store: &Store, create: bool) -> Result<Repository> {
         let secret = self.secret(store)?;
-        let opened = repository(&store.url, secret.as_ref(), self.clock().clone(), true).await;
-        opened.map_err(|e| e.within(format!("store {}", store.id)))
+        let opened = repository(&store.url, secret.as_ref(), self.clock().clone(), create).await;
+        let within = |e: Error| e.within(format!("store {}", store.id));
+        let opened = opened.map_err(within)?;
+        if let Some(id) = &store.repository {
+            opened.expect_id(id.parse()?).map_err(within)?;
+        }
+        Ok(opened)
     }
 
     fn secret(&self, store: &Store) -> Result<Option<Secret>> {
@@ -194,7 +208,7 @@ impl Control {
             return Ok(repository.clone());
         }
         let store = self.catalog().get::<Store>(id).await?.value;
-        let repository = self.open_new(&store).await?;
+        let repository = self.open(&store, false).await?;
         opened.insert(id.to_owned(), repository.clone());
         Ok(repository)
     }

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use bygone_base::{Error, ErrorKind, JobName, Result, UnixMillis};
 use bygone_catalog::{
     Id, Lease,
-    record::{Job as Record, JobState, Keeping},
+    record::{Job as Record, JobState},
 };
 use bygone_daemon::{Job, JobOptions};
 use bygone_ingest::{Ingest, Options};
@@ -14,7 +14,7 @@ use bygone_snapshot::{Parts, Policy};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{By, Control, housekeeping::Housekeeping, running::Running, terminate};
+use crate::{By, Control, grooms, housekeeping::Housekeeping, running::Running, terminate};
 
 /// From one look to the next.
 const EVERY: Duration = Duration::from_secs(1);
@@ -166,6 +166,28 @@ impl Supervisor {
     async fn start(&mut self, job: &Record) -> Result<()> {
         let Some(set) = &job.set else { return Ok(()) };
         let Some(lease) = self.lease(job).await? else { return Ok(()) };
+        let (running, daemon) = match self.prepare(job, set).await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                // Another server may reach what this one cannot; and nobody says that it runs.
+                self.control.catalog().release(&lease, self.control.now()).await?;
+                return Err(error);
+            }
+        };
+        self.control.all_running().insert(job.id.clone(), running);
+        let token = CancellationToken::new();
+        self.stops.insert(job.id.clone(), Stop { token: token.clone(), lease });
+        self.again.remove(&job.id);
+        let id = job.id.clone();
+        self.jobs.spawn(async move { (id, daemon.run(&token).await) });
+        if job.message.is_some() {
+            self.say(job, None).await?;
+        }
+        tracing::info!(job = job.name, "runs here");
+        Ok(())
+    }
+
+    async fn prepare(&self, job: &Record, set: &str) -> Result<(Arc<Running>, Arc<Job>)> {
         let control = &self.control;
         let key = PartKey { job: job.name.parse()?, part: set.parse()? };
         let stores = control.stores_of(job).await?;
@@ -178,18 +200,8 @@ impl Supervisor {
         let (daemon, status) =
             Job::new(ingest.clone(), key.clone(), snapshots, oplog, clock, options);
         let daemon = Arc::new(daemon);
-        let running = Arc::new(Running::new(job.clone(), key, ingest, daemon.clone(), status));
-        control.all_running().insert(job.id.clone(), running);
-        let token = CancellationToken::new();
-        self.stops.insert(job.id.clone(), Stop { token: token.clone(), lease });
-        self.again.remove(&job.id);
-        let id = job.id.clone();
-        self.jobs.spawn(async move { (id, daemon.run(&token).await) });
-        if job.message.is_some() {
-            self.say(job, None).await?;
-        }
-        tracing::info!(job = job.name, "runs here");
-        Ok(())
+        let running = Running::new(job.clone(), key, ingest, daemon.clone(), status);
+        Ok((Arc::new(running), daemon))
     }
 
     /// No more data is taken at once; the daemon ends what it is at.
@@ -235,6 +247,7 @@ impl Supervisor {
         self.control
             .event(&By::system(), Some(&job.project), Some(&changed), kind, message)
             .await?;
+        grooms::soon(&self.control, &changed).await?;
         self.control.catalog().release(&lease, now).await
     }
 
@@ -257,23 +270,17 @@ impl Supervisor {
 
 /// How a job's daemon runs.
 fn options(job: &Record) -> Result<JobOptions> {
-    let default = JobOptions::default();
-    let keep = job.keep.unwrap_or(Keeping {
-        last: None,
-        within_secs: None,
-        tiers: true,
-        groom_delay_secs: default.groom_delay.as_secs(),
-    });
     Ok(JobOptions {
         schedule: job.schedule.schedule()?,
-        tiers: keep.tiers,
+        tiers: job.keep.is_none_or(|keep| keep.tiers),
         policy: Policy {
             window_secs: job.schedule.window_secs,
-            keep_last: keep.last,
-            keep_within_secs: keep.within_secs,
+            keep_last: job.keep.and_then(|keep| keep.last),
+            keep_within_secs: job.keep.and_then(|keep| keep.within_secs),
         },
-        groom_delay: Duration::from_secs(keep.groom_delay_secs),
-        ..default
+        // A store that many jobs share is groomed once for all of them.
+        groom_delay: job.keep.map(|keep| Duration::from_secs(keep.groom_delay_secs)),
+        ..JobOptions::default()
     })
 }
 

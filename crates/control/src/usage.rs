@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use bygone_base::Result;
+use bygone_base::{Result, UnixMillis};
 use bygone_catalog::{
     Page,
     record::{Job, UsageSample},
 };
+use bygone_daemon::Grooming;
 
 use crate::{Control, stores::groom_mark};
 
@@ -15,7 +16,15 @@ const EVERY_MS: i64 = 600_000;
 /// ... and so many are kept of each.
 const KEPT: usize = 2_000;
 
-/// Notes what the newest groom of each store found.
+/// What a groom saw.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    pub(crate) at: UnixMillis,
+    pub(crate) bytes: u64,
+    pub(crate) living: u64,
+}
+
+/// Notes what grooms behind snapshots found.
 pub(crate) async fn sample(control: &Control, jobs: &[Job]) -> Result<()> {
     let mut newest = BTreeMap::new();
     for job in jobs {
@@ -28,32 +37,38 @@ pub(crate) async fn sample(control: &Control, jobs: &[Job]) -> Result<()> {
         }
     }
     for (store, groomed) in newest {
-        let mark = groom_mark(&store);
-        let known = control.settings().await?.marks.get(&mark).copied();
-        if known.is_some_and(|known| groomed.at.0 <= known) {
-            continue;
-        }
-        let set = |settings: &mut bygone_catalog::record::Settings| {
-            settings.marks.insert(mark.clone(), groomed.at.0);
-            Ok(())
-        };
-        control.change_settings(set).await?;
-        let last = control.usage(&store, 1).await?.pop();
-        if last.is_some_and(|last| groomed.at.since(last.at) < EVERY_MS) {
-            continue;
-        }
-        let sample = UsageSample {
-            id: control.new_id(),
-            store: store.clone(),
-            at: groomed.at,
-            bytes: groomed.bytes,
-            living: groomed.living,
-            jobs: of_jobs(control, jobs, &store).await?,
-        };
-        control.catalog().insert(&sample).await?;
-        thin(control, &store).await?;
+        let Grooming { at, bytes, living } = groomed;
+        note(control, jobs, &store, Seen { at, bytes, living }).await?;
     }
     Ok(())
+}
+
+/// Notes when a store was groomed, and what it holds.
+pub(crate) async fn note(control: &Control, jobs: &[Job], store: &str, seen: Seen) -> Result<()> {
+    let mark = groom_mark(store);
+    let known = control.settings().await?.marks.get(&mark).copied();
+    if known.is_some_and(|known| seen.at.0 <= known) {
+        return Ok(());
+    }
+    let set = |settings: &mut bygone_catalog::record::Settings| {
+        settings.marks.insert(mark.clone(), seen.at.0);
+        Ok(())
+    };
+    control.change_settings(set).await?;
+    let last = control.usage(store, 1).await?.pop();
+    if last.is_some_and(|last| seen.at.since(last.at) < EVERY_MS) {
+        return Ok(());
+    }
+    let sample = UsageSample {
+        id: control.new_id(),
+        store: store.to_owned(),
+        at: seen.at,
+        bytes: seen.bytes,
+        living: seen.living,
+        jobs: of_jobs(control, jobs, store).await?,
+    };
+    control.catalog().insert(&sample).await?;
+    thin(control, store).await
 }
 
 /// Bytes of the objects that are one job's alone: manifests, slices, records. Blocks are shared by all.

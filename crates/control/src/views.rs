@@ -89,6 +89,8 @@ pub struct SnapshotView {
     pub bytes: u64,
     /// Stored bytes that it added.
     pub new_bytes: u64,
+    /// Stored bytes that it alone holds, as of the last groom of its store; what its end frees.
+    pub unique_bytes: Option<u64>,
     /// Operations in runs not yet folded.
     pub pending_ops: u64,
     /// Replica set.

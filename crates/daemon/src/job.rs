@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -19,6 +19,7 @@ use bygone_oplog::{
 };
 use bygone_schedule::{Next, Schedule, due, expiry};
 use bygone_snapshot::{Keep, Manifest, PartStore, Parts, Policy, Timeline, oplog::Portion};
+use bygone_tree::RunRoot;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +33,8 @@ use crate::{
 const RESYNC_AGAIN: Duration = Duration::from_secs(3600);
 /// ... and after one that did: what went wrong then is something else.
 const RESYNC_ANEW: Duration = Duration::from_secs(600);
+/// How long what nothing needs stays: whoever opened a snapshot before it expired can finish.
+pub const GROOM_DELAY: Duration = Duration::from_secs(24 * 3600);
 /// How often due work is looked for.
 const TICK: Duration = Duration::from_secs(1);
 /// How often small slices are compacted.
@@ -50,8 +53,9 @@ pub struct JobOptions {
     pub tiers: bool,
     /// What else is kept.
     pub policy: Policy,
-    /// Packs go when unreachable for so long.
-    pub groom_delay: Duration,
+    /// Packs go when unreachable for so long: the job grooms its store behind each snapshot. Where not given, somebody
+    /// else does, who knows of what is not published yet by [`Job::unpublished`].
+    pub groom_delay: Option<Duration>,
     /// The head.
     pub head: HeadOptions,
     /// Compaction of small slices.
@@ -64,7 +68,7 @@ impl Default for JobOptions {
             schedule: Schedule::default(),
             tiers: false,
             policy: Policy::default(),
-            groom_delay: Duration::from_secs(24 * 3600),
+            groom_delay: Some(GROOM_DELAY),
             head: HeadOptions::default(),
             compact: CompactOptions::default(),
         }
@@ -83,6 +87,8 @@ pub struct Job {
     status: watch::Sender<JobStatus>,
     /// Requests for snapshots.
     asked: AtomicU64,
+    /// Runs that the head has written and no manifest names yet.
+    unpublished: Mutex<Vec<RunRoot>>,
 }
 
 /// What a running job has in hand.
@@ -108,7 +114,11 @@ impl Job {
     ) -> (Job, watch::Receiver<JobStatus>) {
         let (status, receiver) = watch::channel(JobStatus::default());
         let asked = AtomicU64::new(0);
-        (Job { ingest, key, part, oplog_part, clock, options, status, asked }, receiver)
+        let unpublished = Mutex::default();
+        (
+            Job { ingest, key, part, oplog_part, clock, options, status, asked, unpublished },
+            receiver,
+        )
     }
 
     /// Runs until `shutdown`, which may fall anywhere: whatever is cut off is found again. Transient failures are
@@ -307,7 +317,15 @@ impl Job {
         Ok(self.oplog_part.timelines().await?.last().map(|t| t.id))
     }
 
+    /// Blocks that a groom of the store must keep though no manifest names them yet.
+    pub fn unpublished(&self) -> Vec<RunRoot> {
+        self.unpublished.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn progress(&self, head: &Head) {
+        let mut unpublished = self.unpublished.lock().unwrap_or_else(PoisonError::into_inner);
+        *unpublished = head.unpublished().to_vec();
+        drop(unpublished);
         let progress = head.progress();
         self.change(|s| {
             s.position = progress.position;
@@ -450,12 +468,13 @@ impl Job {
         } else {
             tracing::info!(?readers, "nothing expires while somebody reads");
         }
+        let Some(delay) = self.options.groom_delay else { return Ok(()) };
         let options = GroomOptions {
-            delay_ms: i64::try_from(self.options.groom_delay.as_millis()).unwrap_or(i64::MAX),
+            delay_ms: i64::try_from(delay.as_millis()).unwrap_or(i64::MAX),
             dry_run: None,
         };
         let parts = Parts { snapshots: self.part.clone(), oplog: self.oplog_part.clone() };
-        let done = groom_in(&parts.stores(), head.unpublished(), options).await?;
+        let done = groom_in(&parts.stores().into(), head.unpublished(), options).await?;
         tracing::info!(%done, "groomed");
         let at = self.clock.now();
         let bytes = done.bytes.saturating_sub(done.freed);

@@ -20,6 +20,6 @@ mod keep;
 pub mod plan;
 mod status;
 
-pub use job::{Job, JobOptions, resynced_lately};
+pub use job::{GROOM_DELAY, Job, JobOptions, resynced_lately};
 pub use keep::keep;
 pub use status::{Grooming, JobPhase, JobStatus};

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! retention (snapshot) ─▶ manifests and slices expire ─▶ mark ─▶ plan ─▶ sweep
+//! shares: whose the stored bytes are
 //! verify: every pack, every object, every chain, every update with its document
 //! ```
 //!
@@ -22,7 +23,10 @@ mod parts;
 pub mod plan;
 mod record;
 mod run;
+mod shares;
 pub mod verify;
 
+pub use parts::Places;
 pub use run::{GroomOptions, Groomed, groom, groom_in};
+pub use shares::{Shares, shares};
 pub use verify::{Report, verify};

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, hash_map::Entry};
 use bygone_base::{BlockId, ErrorKind, PackId, Result};
 use bygone_blockstore::{BlockReader, BlockRef, ObjectKind, names, relocation::Relocation};
 use bygone_snapshot::{
-    Manifest, Parts, Stores, catalogue,
+    Manifest, Parts, catalogue,
     sync::{self, SyncSliceRecord},
 };
 use bygone_tree::{
@@ -13,10 +13,10 @@ use bygone_tree::{
     walk::{Start, Visit, walk_blocks},
 };
 
-use crate::parts::{open_sync, parts_of};
+use crate::parts::{Places, open_sync};
 
 /// Moves of one block that are followed, as a reader does.
-const MOST_MOVES: usize = 64;
+pub(crate) const MOST_MOVES: usize = 64;
 
 /// Living blocks by the pack that holds them now. Eight bytes of a block's id tell it apart within a pack.
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ impl Living {
     /// Marks everything below all roots of the repository.
     pub(crate) async fn mark(
         reader: &BlockReader,
-        stores: &Stores,
+        places: &Places,
         unpublished: &[RunRoot],
     ) -> Result<Living> {
         let mut living = Living::default();
@@ -56,7 +56,7 @@ impl Living {
         let mut seen = BTreeSet::new();
         loop {
             let before = seen.len();
-            for part in parts_of(stores).await? {
+            for part in places.parts().await? {
                 for id in part.snapshots.snapshot_ids().await? {
                     let key = (part.snapshots.job().clone(), part.snapshots.part().clone(), id);
                     if !seen.contains(&key) {
@@ -69,7 +69,7 @@ impl Living {
                 break;
             }
         }
-        for part in parts_of(stores).await? {
+        for part in places.parts().await? {
             living.open_sync(reader, &part).await?;
         }
         living.half_moved(reader).await?;

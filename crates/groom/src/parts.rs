@@ -1,27 +1,46 @@
 //! The parts that a groom looks at.
 
-use bygone_base::{Error, ErrorKind, Result, SyncId};
+use std::collections::BTreeMap;
+
+use bygone_base::{Error, ErrorKind, JobName, Result, SyncId};
 use bygone_blockstore::ObjectKind;
 use bygone_snapshot::{Parts, Stores, histories, parts, sync, timeline::includes};
 
-/// The parts that have objects beside the blocks.
-///
-/// # Errors
-/// Usage when a part's timelines are in another store than the one given: what its initial sync
-/// has written could not be told from what nobody needs.
-pub(crate) async fn parts_of(stores: &Stores) -> Result<Vec<Parts>> {
-    let mut found = Vec::new();
-    for (job, name) in parts(&stores.blocks).await? {
-        let part = stores.part(job, name);
-        // An agent takes an epoch before it opens a timeline, in the same store.
-        let known = !part.oplog.timelines().await?.is_empty()
-            || !part.oplog.leaf_names("epochs/").await?.is_empty();
-        if !known {
-            return Err(elsewhere(&part));
-        }
-        found.push(part);
+/// Where the parts of jobs are whose blocks are in one repository.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// Of jobs that are not named.
+    pub usual: Stores,
+    /// Of those that are; their blocks are in the same repository.
+    pub jobs: BTreeMap<JobName, Stores>,
+}
+
+impl From<Stores> for Places {
+    fn from(usual: Stores) -> Self {
+        Places { usual, jobs: BTreeMap::new() }
     }
-    Ok(found)
+}
+
+impl Places {
+    /// The parts that have objects beside the blocks.
+    ///
+    /// # Errors
+    /// Usage when a part's timelines are in another store than the one given: what its initial sync
+    /// has written could not be told from what nobody needs.
+    pub(crate) async fn parts(&self) -> Result<Vec<Parts>> {
+        let mut found = Vec::new();
+        for (job, name) in parts(&self.usual.blocks).await? {
+            let part = self.jobs.get(&job).unwrap_or(&self.usual).part(job, name);
+            // An agent takes an epoch before it opens a timeline, in the same store.
+            let known = !part.oplog.timelines().await?.is_empty()
+                || !part.oplog.leaf_names("epochs/").await?.is_empty();
+            if !known {
+                return Err(elsewhere(&part));
+            }
+            found.push(part);
+        }
+        Ok(found)
+    }
 }
 
 /// An initial sync whose blocks no manifest covers.

@@ -13,13 +13,13 @@ use bygone_tree::RunRoot;
 use crate::{
     lease,
     mark::{Living, parse_moved, short},
-    parts::{open_sync, parts_of, syncs},
+    parts::{Places, open_sync, syncs},
     plan::{Limits, PackFacts, Plan, plan, plan_moved},
     record,
 };
 
 /// Cache of the marking walk: nodes only.
-const CACHE: usize = 16 << 20;
+pub(crate) const CACHE: usize = 16 << 20;
 /// Blocks of a rewritten pack are gathered up to this size.
 const PACK_BYTES: usize = 20 << 20;
 
@@ -81,23 +81,23 @@ pub async fn groom(
     unpublished: &[RunRoot],
     options: GroomOptions,
 ) -> Result<Groomed> {
-    groom_in(&Stores::one(repo.clone()), unpublished, options).await
+    groom_in(&Stores::one(repo.clone()).into(), unpublished, options).await
 }
 
 /// Grooms the repository of blocks, where timelines or syncs may be in others.
 pub async fn groom_in(
-    stores: &Stores,
+    places: &Places,
     unpublished: &[RunRoot],
     options: GroomOptions,
 ) -> Result<Groomed> {
-    let repo = &stores.blocks;
+    let repo = &places.usual.blocks;
     let reader = BlockReader::new(repo.clone(), CACHE);
     let now = match options.dry_run {
         Some(now) => now,
         None => record::store_now(repo).await?,
     };
     let (number, dead_since) = record::read(repo).await?;
-    let living = Living::mark(&reader, stores, unpublished).await?;
+    let living = Living::mark(&reader, places, unpublished).await?;
     let facts = facts(&reader, &living).await?;
     let limits = Limits { delay: options.delay_ms, rewrite_below: 0.5 };
     let mut todo = plan(&facts, &dead_since, &limits, now);
@@ -118,14 +118,14 @@ pub async fn groom_in(
         readers,
     };
     if options.dry_run.is_none() {
-        sweep(&reader, stores, &living, &todo, number).await?;
+        sweep(&reader, places, &living, &todo, number).await?;
     }
     Ok(done)
 }
 
 async fn sweep(
     reader: &BlockReader,
-    stores: &Stores,
+    places: &Places,
     living: &Living,
     todo: &Plan,
     number: u32,
@@ -142,7 +142,7 @@ async fn sweep(
     for pack in &todo.forget {
         repo.store().delete(&names::moved(*pack)).await?;
     }
-    drop_covered_syncs(stores).await?;
+    drop_covered_syncs(places).await?;
     record::write(repo, number, &todo.dead).await?;
     repo.store().sweep_leftovers().await
 }
@@ -281,8 +281,8 @@ async fn flush(
 }
 
 /// Slice records of initial syncs that a manifest covers; plan and end stay with the timeline.
-async fn drop_covered_syncs(stores: &Stores) -> Result<()> {
-    for part in parts_of(stores).await? {
+async fn drop_covered_syncs(places: &Places) -> Result<()> {
+    for part in places.parts().await? {
         let open = open_sync(&part).await?.map(|open| open.id);
         let records = part.oplog.sync();
         for id in syncs(&part).await?.into_iter().filter(|id| Some(*id) != open) {

@@ -4,8 +4,11 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use bson::{Document, RawDocument, RawDocumentBuf, rawdoc};
-use bygone_base::{Clock, CollectionId, Error, ErrorKind, Result};
-use mongodb::{Client, options::ClientOptions};
+use bygone_base::{Clock, CollectionId, Error, ErrorKind, Result, key};
+use mongodb::{
+    Client,
+    options::{ClientOptions, Tls},
+};
 
 use crate::{
     batch::{Batch, Head},
@@ -50,8 +53,12 @@ pub struct Reply {
 impl Target {
     /// Connects to `uri`, which may hold a password: it is never shown.
     pub async fn connect(uri: &str, clock: Arc<dyn Clock>) -> Result<Target> {
-        let options =
-            ClientOptions::parse(uri).await.map_err(|e| error::driver("the target's URI", &e))?;
+        let options = ClientOptions::parse(uri).await;
+        let mut options = options.map_err(|e| error::driver("the target's URI", &e))?;
+        if let Some(Tls::Enabled(tls)) = &mut options.tls {
+            let file = tls.cert_key_file_path.as_deref();
+            key::unlock(file, &mut tls.tls_certificate_key_file_password)?;
+        }
         let client = Client::with_options(options.clone());
         let client = client.map_err(|e| error::driver("the target's URI", &e))?;
         Ok(Target::new(client, &options, clock))

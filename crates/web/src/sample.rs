@@ -32,6 +32,7 @@ pub(crate) fn snapshot(secs: u32) -> SnapshotView {
         documents: 1_000,
         bytes: 5 << 20,
         new_bytes: 1 << 20,
+        unique_bytes: Some(1 << 18),
         pending_ops: 0,
         set: "rs0".into(),
         version: "8.2.0".into(),

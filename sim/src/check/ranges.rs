@@ -18,8 +18,24 @@ fn options(dice: &Dice) -> ViewOptions {
     ViewOptions { memory, ..ViewOptions::default() }
 }
 
-/// What is wrong with the reported ranges.
+/// Snapshots come and go while they are looked at; so often it is tried again.
+const AGAIN: usize = 4;
+
+/// What is wrong with the reported ranges. Looked at again where a snapshot came or went meanwhile: what goes with it is
+/// then gone at once in worlds without a delay, and nobody holds a lease here.
 pub async fn check(world: &World, part: &PartStore) -> Result<Vec<String>> {
+    let mut broken = Vec::new();
+    for _ in 0..AGAIN {
+        let before = part.snapshot_ids().await?;
+        broken = look(world, part).await?;
+        if broken.is_empty() || part.snapshot_ids().await? == before {
+            break;
+        }
+    }
+    Ok(broken)
+}
+
+async fn look(world: &World, part: &PartStore) -> Result<Vec<String>> {
     let all: Vec<Range> = overview(part, part).await?.ranges.into_iter().flatten().collect();
     let mut broken = Vec::new();
     let moments = world.set.moments();

@@ -29,7 +29,7 @@ fn calm(shape: Shape) -> Plan {
         schedule,
         tiers: false,
         policy: Policy { keep_last: Some(20), keep_within_secs: None, window_secs: 3600 },
-        groom_delay: Duration::from_secs(600),
+        groom_delay: Some(Duration::from_secs(600)),
         ..plan::job(&dice, shape)
     };
     let agent = AgentOptions { workers: 2, ..plan::agent(&dice, shape) };

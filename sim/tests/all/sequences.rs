@@ -206,7 +206,7 @@ fn a_head_lost_just_before_a_snapshot_with_a_window_shorter_than_the_interval() 
     plan.job.schedule.interval = Duration::from_secs(300);
     plan.job.policy.window_secs = 5;
     plan.job.policy.keep_last = Some(1);
-    plan.job.groom_delay = Duration::ZERO;
+    plan.job.groom_delay = Some(Duration::ZERO);
     simulate(plan, async |world| {
         fill(world, 200, 300, bson::rawdoc! {});
         first_snapshot(world).await;
@@ -272,7 +272,7 @@ fn a_restore_running_while_snapshots_expire_and_packs_are_groomed() {
     for lease in [true, false] {
         let mut plan = calm(Shape::Together);
         if !lease {
-            plan.job.groom_delay = Duration::from_secs(7200);
+            plan.job.groom_delay = Some(Duration::from_secs(7200));
         }
         simulate(plan, async |world| {
             fill(world, 1200, 900, bson::rawdoc! {});

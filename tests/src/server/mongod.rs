@@ -1,6 +1,7 @@
 //! One mongod process.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -23,6 +24,8 @@ pub struct Mongod {
     port: Port,
     folder: TempDir,
     arguments: Vec<String>,
+    /// What it is started by, in front of everything.
+    by: Vec<OsString>,
     child: Option<Child>,
     pki: Option<Pki>,
     /// Asks for its state, without logging in.
@@ -35,9 +38,10 @@ impl Mongod {
         let folder = tempfile::Builder::new().prefix("bygone-mongod-").tempdir().expect("folder");
         let port = Port::reserve();
         fs::create_dir(folder.path().join("data")).expect("data folder");
+        let (data, by) = options.disk.clone().unwrap_or((folder.path().join("data"), Vec::new()));
         let mut arguments = vec![
             format!("--port={}", port.number()),
-            format!("--dbpath={}", folder.path().join("data").display()),
+            format!("--dbpath={}", data.display()),
             format!("--logpath={}", folder.path().join("log").display()),
             format!("--replSet={}", options.name),
             format!("--oplogSize={}", options.oplog_mb),
@@ -63,7 +67,8 @@ impl Mongod {
         arguments.extend(options.arguments.iter().cloned());
         let pki = pki.cloned();
         let version = options.version;
-        Mongod { version, port, folder, arguments, child: None, pki, probe: OnceCell::new() }
+        let probe = OnceCell::new();
+        Mongod { version, port, folder, arguments, by, child: None, pki, probe }
     }
 
     /// Without the arguments that make it a member of a set.
@@ -82,7 +87,9 @@ impl Mongod {
         let errors = output.try_clone().expect("output file");
         // A killed test leaves no server behind: neither its destructors nor a signal to its process
         // group reach one whose shutdown hangs.
-        let child = Command::new("setpriv")
+        let mut words = self.by.iter().cloned().chain([OsString::from("setpriv")]);
+        let child = Command::new(words.next().expect("a program"))
+            .args(words)
             .args(["--pdeathsig", "KILL"])
             .arg(self.version.program("mongod"))
             .args(&self.arguments)

@@ -1,8 +1,8 @@
 //! What a replica set is started with.
 
-use std::time::Duration;
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use crate::Version;
+use crate::{Version, disk::SmallDisk};
 
 /// Whether clients must log in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +71,8 @@ pub struct Options {
     pub parameters: Vec<(String, String)>,
     /// Further arguments of `mongod`.
     pub arguments: Vec<String>,
+    /// Where the data is if not in the member's folder, and what starts a process that sees it.
+    pub disk: Option<(PathBuf, Vec<OsString>)>,
 }
 
 impl Options {
@@ -90,6 +92,7 @@ impl Options {
             ttl: false,
             parameters: Vec::new(),
             arguments: Vec::new(),
+            disk: None,
         }
     }
 
@@ -118,6 +121,13 @@ impl Options {
     #[must_use]
     pub fn parameter(mut self, name: &str, value: &str) -> Self {
         self.parameters.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With its data on a small disk; for sets of one member.
+    #[must_use]
+    pub fn disk(mut self, disk: &SmallDisk) -> Self {
+        self.disk = Some((disk.path().to_owned(), disk.enter()));
         self
     }
 

@@ -2,6 +2,7 @@
 
 use std::{fs, path::PathBuf, sync::Arc};
 
+use pkcs8::{PrivateKeyInfoRef, pkcs5::pbes2::Parameters};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -50,6 +51,20 @@ impl Pki {
         let params = CertificateParams::default();
         self.issue(name, "clients", params, ExtendedKeyUsagePurpose::ClientAuth);
         self.folder.path().join(format!("{name}.pem"))
+    }
+
+    /// The client certificate `name` once more, with its key behind a password as `openssl pkcs8 -topk8` puts it there.
+    pub fn lock(&self, name: &str, password: &str) -> PathBuf {
+        let open = fs::read_to_string(self.folder.path().join(format!("{name}.pem")));
+        let mut parts = pem::parse_many(open.expect("read a certificate")).expect("PEM");
+        let key = parts.pop().expect("a key behind the certificate");
+        let way = Parameters::generate_pbkdf2_sha256_aes256cbc(2048, &[7; 16], [9; 16]);
+        let key = PrivateKeyInfoRef::try_from(key.contents()).expect("PKCS#8");
+        let key = key.encrypt_with_params(way.expect("parameters"), password).expect("encrypt");
+        parts.push(pem::Pem::new("ENCRYPTED PRIVATE KEY", key.as_bytes()));
+        let path = self.folder.path().join(format!("{name}-locked.pem"));
+        fs::write(&path, pem::encode_many(&parts)).expect("write a certificate");
+        path
     }
 
     /// What a URI needs, with a leading `&`: the authority and the client certificate `admin`.

@@ -10,12 +10,12 @@ use std::{
 
 use async_trait::async_trait;
 use bson::{Document, doc};
-use bygone_base::{Clock, Error, ErrorKind, OpTime, Result, Ts};
+use bygone_base::{Clock, Error, ErrorKind, OpTime, Result, Ts, key};
 use bygone_oplog::filter::Filter;
 use futures::future::join_all;
 use mongodb::{
     Client,
-    options::{ClientOptions, SelectionCriteria, ServerAddress},
+    options::{ClientOptions, SelectionCriteria, ServerAddress, Tls},
 };
 
 use super::{
@@ -59,6 +59,10 @@ impl MongoSource {
         let mut options = ClientOptions::parse(uri.expose())
             .await
             .map_err(|e| from_driver("reading the source URI", &hosts, &e).error)?;
+        if let Some(Tls::Enabled(tls)) = &mut options.tls {
+            let file = tls.cert_key_file_path.as_deref();
+            key::unlock(file, &mut tls.tls_certificate_key_file_password)?;
+        }
         if options.load_balanced == Some(true) {
             return Err(Error::unsupported("a load balancer cannot be a source")
                 .hint("name the members of the replica set"));

@@ -5,6 +5,7 @@ mod agents;
 mod alerts;
 mod events;
 mod grants;
+mod grooms;
 mod jobs;
 mod keys;
 mod moments;
@@ -44,6 +45,7 @@ pub(crate) fn routes() -> Vec<Route> {
         restores::routes(),
         stream::routes(),
         stores::routes(),
+        grooms::routes(),
         users::routes(),
         keys::routes(),
         agents::routes(),

@@ -33,6 +33,8 @@ pub(crate) struct SnapshotBody {
     bytes: u64,
     /// Stored bytes that it added.
     new_bytes: u64,
+    /// Stored bytes that it alone holds, as of its store's last groom.
+    unique_bytes: Option<u64>,
     /// Operations in runs not yet folded.
     pending_ops: u64,
     set: String,
@@ -126,6 +128,14 @@ pub(super) fn routes() -> Vec<Route> {
             "Checks of what a job stores, newest first.",
             checks,
         ),
+        plain(
+            Method::POST,
+            "/api/v2/projects/{project}/jobs/{job}/checks",
+            backup,
+            "Asks for a check of everything that a job stores, now.",
+            check,
+        )
+        .says(202),
     ]
 }
 
@@ -141,6 +151,7 @@ impl From<SnapshotView> for SnapshotBody {
             documents: view.documents,
             bytes: view.bytes,
             new_bytes: view.new_bytes,
+            unique_bytes: view.unique_bytes,
             pending_ops: view.pending_ops,
             set: view.set,
             version: view.version,
@@ -222,17 +233,27 @@ async fn checks(call: Call) -> Result<Vec<CheckBody>, Failure> {
     let scope = Some(job.project.as_str());
     let checks: Vec<Integrity> = call.control.catalog().all(scope).await?;
     let ours = checks.into_iter().rev().filter(|check| check.job == job.id);
-    let body = |check: Integrity| CheckBody {
-        id: check.id.into(),
-        started: time::text(check.started),
-        finished: check.finished.map(time::text),
-        blocks: check.blocks,
-        bytes: check.bytes,
-        percent: check.percent,
-        damage: check.damage,
-        failure: check.failure,
-    };
-    Ok(ours.map(body).collect())
+    Ok(ours.map(CheckBody::from).collect())
+}
+
+async fn check(call: Call) -> Result<CheckBody, Failure> {
+    let job = call.job("job").await?.job;
+    Ok(call.control.request_check(&job.project, &job.id, &call.by()).await?.into())
+}
+
+impl From<Integrity> for CheckBody {
+    fn from(check: Integrity) -> Self {
+        CheckBody {
+            id: check.id.into(),
+            started: time::text(check.started),
+            finished: check.finished.map(time::text),
+            blocks: check.blocks,
+            bytes: check.bytes,
+            percent: check.percent,
+            damage: check.damage,
+            failure: check.failure,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -198,6 +198,11 @@ async fn one(call: Call) -> Result<StoreBody, Failure> {
     found(&call, call.text("store")).await
 }
 
+/// The name of a store that there is.
+pub(super) async fn known(call: &Call) -> Result<String, Failure> {
+    Ok(found(call, call.text("store")).await?.id)
+}
+
 fn meant(id: String, body: NewStoreBody) -> NewStore {
     NewStore {
         id,

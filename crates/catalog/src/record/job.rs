@@ -113,7 +113,7 @@ pub struct Keeping {
     pub within_secs: Option<u64>,
     /// Whether each snapshot is given the time that the schedule's retention says.
     pub tiers: bool,
-    /// Packs go when nothing has needed them for so long.
+    /// Packs go when nothing has needed them for so long; the store is groomed behind each snapshot.
     pub groom_delay_secs: u64,
 }
 

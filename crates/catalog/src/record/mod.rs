@@ -15,7 +15,7 @@ pub use alert::{Alert, AlertKind, AlertStatus, Settings, Smtp, Thresholds};
 pub use event::{Actor, Event};
 pub use job::{Drill, Job, JobState, JobStores, Keeping, Requests, ScheduleSpec, Source};
 pub use project::Project;
-pub use report::{Integrity, UsageSample};
+pub use report::{GroomDone, GroomRun, Integrity, StoreShares, UsageSample};
 pub use restore::{Delivery, Form, Names, Progress, RestoreJob, RestoreStatus};
 pub use store::{Purpose, Store};
 pub use user::{ApiKey, Grant, Role, Session, User};

@@ -38,6 +38,9 @@ pub struct Store {
     pub load_factor: u32,
     /// Above so many bytes it counts as full.
     pub max_bytes: Option<u64>,
+    /// The repository that was found, or made, there: another in its place is refused.
+    #[serde(default)]
+    pub repository: Option<String>,
     /// When it was made.
     pub created: UnixMillis,
 }

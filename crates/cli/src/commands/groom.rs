@@ -26,7 +26,7 @@ pub async fn run(args: GroomArgs, output: &Output) -> Result<ExitCode> {
         delay_ms: i64::try_from(args.delay.as_millis()).unwrap_or(i64::MAX),
         dry_run: args.dry_run.then(|| clock.now()),
     };
-    let done = groom_in(&stores, &[], options).await?;
+    let done = groom_in(&stores.into(), &[], options).await?;
     output.result(
         &done,
         &json!({

@@ -144,6 +144,6 @@ pub fn job_options(args: &KeepArgs, interval: Option<Duration>) -> Result<JobOpt
         },
         window_secs: args.window.map_or(default.window_secs, |d| d.as_secs()),
     };
-    let groom_delay = args.groom_delay;
+    let groom_delay = Some(args.groom_delay);
     Ok(JobOptions { schedule, tiers, policy, groom_delay, ..JobOptions::default() })
 }

@@ -126,7 +126,7 @@ fn kept(args: &UpArgs) -> Result<(ScheduleSpec, Keeping)> {
         last: policy.keep_last,
         within_secs: policy.keep_within_secs,
         tiers: options.tiers,
-        groom_delay_secs: options.groom_delay.as_secs(),
+        groom_delay_secs: args.keep.groom_delay.as_secs(),
     };
     Ok((spec, keep))
 }

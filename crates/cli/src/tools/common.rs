@@ -74,7 +74,7 @@ pub struct ConnectArgs {
     /// the .pem file containing the certificate and key
     #[arg(long = "sslPEMKeyFile", value_name = "filename", help_heading = "ssl options")]
     client_key_file: Option<PathBuf>,
-    /// the password to decrypt the sslPEMKeyFile (not possible with this tool)
+    /// the password to decrypt the sslPEMKeyFile, if necessary
     #[arg(long = "sslPEMKeyPassword", value_name = "password", help_heading = "ssl options")]
     key_password: Option<String>,
     /// the .pem file containing the certificate revocation list (not possible with this tool)
@@ -185,7 +185,11 @@ impl ConnectArgs {
             tls: self.ssl,
             ca_file: self.ca_file.clone(),
             key_file: self.client_key_file.clone(),
-            key_password: self.key_password.clone().or(config.key_password),
+            key_password: self
+                .key_password
+                .clone()
+                .or(config.key_password)
+                .filter(|p| !p.is_empty()),
             insecure: self.insecure || self.invalid_certificates || self.invalid_hostnames,
             read_preference: None,
             db: db.clone(),
@@ -196,7 +200,10 @@ impl ConnectArgs {
         let in_uri = options.uri.as_deref().and_then(user_without_password);
         let user = options.username.clone().or(in_uri);
         if let Some(user) = user.filter(|_| self.needs_password(&options)) {
-            options.password = Some(password::ask(&user)?);
+            options.password = Some(password::ask(&format!("mongo user {user}"))?);
+        }
+        if connect::is_key_locked(&options)? {
+            options.key_password = Some(password::ask("client certificate")?);
         }
         Ok(options)
     }

@@ -58,9 +58,12 @@ mod tests {
 
     #[test]
     fn three_keys_are_known() {
-        let config = parse("# x\npassword: \"a: b\"\nuri: mongodb://h/?a=b\n").unwrap();
+        let config =
+            parse("# x\npassword: \"a: b\"\nuri: mongodb://h/?a=b\nsslPEMKeyPassword: 'k'")
+                .unwrap();
         assert_eq!(config.password.as_deref(), Some("a: b"));
         assert_eq!(config.uri.as_deref(), Some("mongodb://h/?a=b"));
+        assert_eq!(config.key_password.as_deref(), Some("k"));
         assert!(parse("user: x").is_err() && parse("x").is_err());
     }
 }

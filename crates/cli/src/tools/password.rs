@@ -5,9 +5,9 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use bygone_base::{Error, Result};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
-/// Asks for the password of `user`; on a terminal nothing of it is shown.
-pub fn ask(user: &str) -> Result<String> {
-    let _ = write!(std::io::stderr(), "Enter password for mongo user {user}:\n\n");
+/// Asks for the password of `what`; on a terminal nothing of it is shown.
+pub fn ask(what: &str) -> Result<String> {
+    let _ = write!(std::io::stderr(), "Enter password for {what}:\n\n");
     let stdin = std::io::stdin();
     let shown = tcgetattr(&stdin).ok().filter(|_| stdin.is_terminal());
     if let Some(shown) = &shown {

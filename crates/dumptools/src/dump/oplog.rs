@@ -93,6 +93,11 @@ pub(super) async fn finish(run: &Run<'_>, start: Timestamp, found: &[Found]) -> 
         }
         bar.set(lane.documents());
     }
+    if lane.documents() == 0 {
+        // Nothing happened to what is dumped; of an archive the stock mongorestore replays no oplog without an entry.
+        let nothing = rawdoc! {"ts": end, "v": 2, "op": "n", "ns": "", "o": {"msg": "no change"}};
+        lane.push(std::iter::once(nothing.as_bytes())).await?;
+    }
     drop(bar);
     let (entries, _) = lane.finish().await?;
     let word = if entries == 1 { "entry" } else { "entries" };

@@ -42,6 +42,12 @@ impl Operation {
         Some([&[id.kind], id.value].concat())
     }
 
+    /// Whether it drops a collection.
+    pub(super) fn is_drop(&self) -> bool {
+        let o = raw::get(&self.bytes, "o").and_then(|o| o.doc());
+        self.command && o.and_then(first).is_some_and(|f| f.name == b"drop")
+    }
+
     /// What is gone behind it: a collection by its name, or all of a database by its name and a dot.
     pub(super) fn removes(&self) -> Option<String> {
         let o = raw::get(&self.bytes, "o")?.doc()?;
@@ -192,6 +198,19 @@ impl Follower {
                     out.push(self.operation(&entry, true)?);
                 }
             }
+            (b"renameCollection", coll) if !self.preserve_uuid && replaces(o).is_some() => {
+                follow(b"renameCollection", coll, o, db, catalogue);
+                let command = |db: &str, o: &[u8]| {
+                    let ns = format!("{db}.$cmd");
+                    Build::new().str("op", "c").str("ns", &ns).doc("o", o).finish()
+                };
+                if let Some(to) = replaces(o) {
+                    let drop = Build::new().str("drop", &to.coll).finish();
+                    out.push(self.operation(&command(&to.db, &drop), true)?);
+                }
+                let rename = command(db, &raw::without(o, &["dropTarget"])?);
+                out.push(self.operation(&rename, true)?);
+            }
             (what, coll) => {
                 follow(what, coll, o, db, catalogue);
                 out.push(self.operation(entry, true)?);
@@ -305,6 +324,14 @@ fn modify_index(o: &[u8], coll: &Namespace, catalogue: &mut Catalogue) -> Result
     Ok(())
 }
 
+/// What a rename drops. Its entry says that by the dropped collection's UUID, and where another one is found, which it is
+/// without --preserveUUID, servers keep that under a temporary name: so it is dropped first.
+fn replaces(o: &[u8]) -> Option<Namespace> {
+    let drops = raw::get(o, "dropTarget")?;
+    let drops = drops.kind != kind::BOOL || drops.is_true();
+    raw::text(o, "to").filter(|_| drops)?.parse().ok()
+}
+
 /// Keeps the catalogue of indexes with its collections.
 fn follow(what: &[u8], coll: Option<Namespace>, o: &[u8], db: &str, catalogue: &mut Catalogue) {
     match (what, coll) {
@@ -325,9 +352,9 @@ fn follow(what: &[u8], coll: Option<Namespace>, o: &[u8], db: &str, catalogue: &
         (b"renameCollection", _) => {
             let name = |field| raw::text(o, field).and_then(|n| n.parse::<Namespace>().ok());
             let (Some(from), Some(to)) = (name("renameCollection"), name("to")) else { return };
-            if let Some(indexes) = catalogue.by_collection.remove(&from) {
-                catalogue.by_collection.insert(to.clone(), indexes);
-            }
+            // What had the new name is gone, with its indexes.
+            let indexes = catalogue.by_collection.remove(&from).unwrap_or_default();
+            catalogue.by_collection.insert(to.clone(), indexes);
             if let Some(collated) = catalogue.collated.remove(&from) {
                 catalogue.collated.insert(to, collated);
             }
@@ -403,5 +430,29 @@ mod tests {
         assert!(Follower::new(false).next(&odd, &mut catalogue).is_err());
         let noop = bytes(doc! {"op": "n", "ns": "", "o": {}});
         assert!(Follower::new(false).next(&noop, &mut catalogue).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_rename_drops_what_is_there_whatever_its_id_is() {
+        let id = bson::Uuid::from_bytes([7; 16]);
+        let rename = |drop: bson::Bson| {
+            let rename = doc! {"renameCollection": "a.b", "to": "a.c", "dropTarget": drop};
+            bytes(doc! {"op": "c", "ns": "a.$cmd", "o": rename})
+        };
+        let applied = |keep: bool, entry: &[u8]| {
+            let mut catalogue = Catalogue::default();
+            let found = Follower::new(keep).next(entry, &mut catalogue).unwrap();
+            let o = |operation: &Operation| {
+                let o = raw::get(&operation.bytes, "o").and_then(|o| o.doc()).unwrap().to_vec();
+                let names =
+                    raw::fields(&o).map(|f| String::from_utf8_lossy(f.unwrap().name).into());
+                names.collect::<Vec<String>>()
+            };
+            found.iter().map(o).collect::<Vec<_>>()
+        };
+        let first = applied(false, &rename(id.into()));
+        assert_eq!(first, [vec!["drop"], vec!["renameCollection", "to"]]);
+        assert_eq!(applied(true, &rename(id.into())).len(), 1);
+        assert_eq!(applied(false, &rename(false.into())).len(), 1);
     }
 }

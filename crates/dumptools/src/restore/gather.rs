@@ -109,6 +109,14 @@ pub(super) fn gather(
     }
     let Gather { mut found, intents, .. } = gather;
     if let Some(file) = &options.oplog_file {
+        // What a dump has of `local` gives way; its own oplog does not.
+        if let Some(own) = found.oplog.filter(|own| own.ends_with("oplog.bson")) {
+            return Err(Error::usage(format!(
+                "cannot provide both an oplog.bson file and an oplog file with --oplogFile: {} and {}",
+                own.display(),
+                file.display()
+            )));
+        }
         found.oplog = Some(file.clone());
     }
     found.intents = intents.into_values().collect();
@@ -276,7 +284,7 @@ impl Gather<'_> {
 
     /// The intent of a collection of the dump, unless it is not wanted.
     fn wanted(&mut self, source: Namespace) -> Result<Option<&mut Intent>> {
-        let special = source.coll.starts_with("system.") && source.coll != "system.js";
+        let special = is_system(&source.coll);
         let bookkeeping = matches!(source.db.as_str(), "local" | "config")
             && self.options.db.as_deref() != Some(&source.db)
             && !self.options.rules.names_database(&source.db);
@@ -349,6 +357,9 @@ impl Gather<'_> {
         }
         let bytes = files::size(&path);
         let log = self.log.clone();
+        if is_system(&name) {
+            log.always(format_args!("not restoring {db}.{name}: it is the system's"));
+        }
         if let Some(intent) = self.wanted(Namespace::new(db, name))? {
             log.info(format_args!("found collection {} bson to restore", intent.to));
             (intent.data, intent.bytes) = (Some(path), bytes);
@@ -422,4 +433,9 @@ impl Gather<'_> {
         self.found.archive = Some(reader);
         Ok(())
     }
+}
+
+/// A collection that servers make themselves; scripts on them are people's.
+fn is_system(name: &str) -> bool {
+    name.starts_with("system.") && name != "system.js"
 }

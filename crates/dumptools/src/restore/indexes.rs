@@ -114,12 +114,17 @@ async fn build(run: &Run<'_>, name: &Namespace, indexes: &[Vec<u8>], collated: b
     if run.options.no_indexes {
         return Ok(());
     }
-    let mut commands = Vec::new();
+    let (mut commands, mut keys) = (Vec::new(), Vec::new());
     for index in indexes {
-        if let Some(spec) = spec(run, index, collated)? {
-            commands
-                .push((raw::text(index, "name").unwrap_or_default(), command(run, name, &spec)));
+        let Some(spec) = spec(run, index, collated)? else { continue };
+        let shown = raw::text(index, "name").unwrap_or_default();
+        if is_repeated(index, &spec, &mut keys) {
+            run.log.always(format_args!(
+                "index {shown} contains duplicate key with an existing index after conversion, skipping..."
+            ));
+            continue;
         }
+        commands.push((shown, command(run, name, &spec)));
     }
     if commands.is_empty() {
         run.log.always(format_args!("no indexes to restore for collection {name}"));
@@ -188,6 +193,17 @@ fn spec(run: &Run<'_>, index: &[u8], collated: bool) -> Result<Option<Vec<u8>>> 
     Ok(Some(out.finish()))
 }
 
+/// Whether what is built of `index` has the key of one before, and one of the two was put right: the server would refuse
+/// it. Beside `keys` stands whether they were.
+fn is_repeated(index: &[u8], spec: &[u8], keys: &mut Vec<(Vec<u8>, bool)>) -> bool {
+    let key = |index| raw::get(index, "key").and_then(|k| k.doc()).unwrap_or_default().to_vec();
+    let (old, new) = (key(index), key(spec));
+    let changed = old != new;
+    let repeated = keys.iter().any(|(key, put_right)| *key == new && (changed || *put_right));
+    keys.push((new, changed));
+    repeated
+}
+
 fn is_id(key: &[u8]) -> bool {
     let mut fields = raw::fields(key).map_while(Result::ok);
     let first = fields.next();
@@ -248,5 +264,20 @@ mod tests {
         catalogue.remove(&name, "x");
         catalogue.remove(&name, "*");
         assert_eq!(catalogue.by_collection[&name], [index("_id_")]);
+    }
+
+    #[test]
+    fn what_is_put_right_is_made_once() {
+        let index = |key| Build::new().doc("key", key).finish();
+        let (one, old) = (rawdoc! {"x": 1}, rawdoc! {"x": ""});
+        let (one, old) = (index(one.as_bytes()), index(old.as_bytes()));
+        let mut keys = Vec::new();
+        assert!(!is_repeated(&one, &one, &mut keys));
+        // The same key with another collation, say.
+        assert!(!is_repeated(&one, &one, &mut keys));
+        assert!(is_repeated(&old, &one, &mut keys));
+        let mut keys = Vec::new();
+        assert!(!is_repeated(&old, &one, &mut keys));
+        assert!(is_repeated(&one, &one, &mut keys));
     }
 }

@@ -143,8 +143,9 @@ pub async fn run(
         log.always("dry run completed");
         return Ok(());
     }
-    let target =
-        Target::new(connection.client.clone(), &connection.options, Arc::clone(&connection.clock));
+    let clock = Arc::clone(&connection.clock);
+    let target = Target::new(connection.client.clone(), &connection.options, clock)
+        .patience(connection.patience);
     let bars = Bars::new(log.clone(), Unit::Bytes);
     let run = Run { connection, target, options, log, bars };
     run.check(&found)?;

@@ -83,7 +83,7 @@ async fn make(run: &Run<'_>, intent: &Intent, existing: &Existing) -> Result<()>
     let system = to.coll.starts_with("system.");
     let mut there = intent.existed;
     if there && run.options.drop && !system {
-        run.log.info(format_args!("dropping collection {to} before restoring"));
+        run.log.always(format_args!("dropping collection {to} before restoring"));
         let body = Build::new().str("drop", &to.coll).majority().finish();
         let command = Command { db: to.db.clone(), body };
         match run.target.run(&format!("error dropping collection {to}"), &command).await {
@@ -155,6 +155,12 @@ fn commands(run: &Run<'_>, intent: &Intent) -> Result<Vec<Command>> {
     let made = create::collection(&collection, &stored, false, run.connection.version)?;
     for text in &made.left_out {
         run.log.always(text);
+    }
+    if run.options.preserve_uuid && intent.metadata.uuid.is_none() {
+        run.log.always(format_args!(
+            "--preserveUUID used but no UUID found in the metadata of {}, generating new UUID for {}",
+            intent.source, intent.to
+        ));
     }
     let create = match (made.command, intent.metadata.uuid) {
         (Some(command), Some(uuid)) if run.options.preserve_uuid => {

@@ -86,7 +86,9 @@ impl Replay {
             return Err(refused(what, &reply));
         }
         for (place, (operation, result)) in operations.iter().zip(results).enumerate() {
-            if result.as_bool() == Some(true) {
+            // What is to be gone, is.
+            let gone = code == NO_COLLECTION && operation.is_drop();
+            if result.as_bool() == Some(true) || gone {
                 continue;
             }
             let collection_only = code == NO_COLLECTION;

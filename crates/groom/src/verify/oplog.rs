@@ -13,6 +13,12 @@ use bygone_snapshot::{
 
 use super::{Depth, Run, finding};
 
+/// Whether what is missing before `first` lies before a fork: it may have expired with a newer snapshot of its time, which
+/// the fork has voided since. The history cannot be gone on with (a resync follows), and its ranges show the gap.
+fn expired_before_a_fork(history: &[Stretch], first: OpTime) -> bool {
+    history.iter().skip(1).any(|stretch| first.ts <= stretch.after.ts)
+}
+
 /// A listing is repeated so often when slices vanish under the reader.
 const RELISTS: u32 = 8;
 
@@ -48,6 +54,7 @@ impl Run {
         // Slices before the newest snapshot may have expired, those after it never have.
         if let (Some(newest), Some((first, _))) = (own.last(), segments.first())
             && newest.replay_from.ts < first.ts
+            && !expired_before_a_fork(history, *first)
         {
             self.damage(hole(newest.replay_from, *first).to_string());
         }

@@ -215,6 +215,6 @@ async fn an_initial_sync_elsewhere_must_be_shown() {
     let elsewhere = other.part.repository().clone();
     let stores = Stores { blocks, oplog: elsewhere.clone(), sync: elsewhere };
     let options = bygone_groom::GroomOptions { delay_ms: DELAY, dry_run: Some(other.clock.now()) };
-    let error = groom_in(&stores, &[], options).await.unwrap_err();
+    let error = groom_in(&stores.into(), &[], options).await.unwrap_err();
     assert_eq!(error.kind(), bygone_base::ErrorKind::Usage);
 }

@@ -59,6 +59,7 @@ pub(super) async fn greet(lane: &mut Lane, login: Option<&Login>) -> Result<()> 
     if !told.get_bool("ismaster").unwrap_or(false) {
         return Err(lost("the server takes no writes"));
     }
+    lane.place.number = told.get_i32("connectionId").ok();
     match login {
         None => Ok(()),
         Some(Login::Certificate) => {

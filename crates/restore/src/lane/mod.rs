@@ -12,7 +12,8 @@
 //! Invariants:
 //! 1. The driver says where the primary is; a lane never looks for one, and is dropped at the first failure.
 //! 2. A lane logs in and encrypts exactly as the driver is told to, or there is none.
-//! 3. Nothing waits here for ever: where no reply comes, the driver is asked whether that server still is the primary.
+//! 3. Nothing waits here for ever: where no reply comes, the driver is asked whether that server still is the primary, and
+//!    whether it is at work on what was sent.
 
 mod login;
 mod message;
@@ -56,8 +57,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Socket for T {}
 /// One connection, logged in.
 struct Lane {
     socket: Box<dyn Socket>,
-    address: (String, u16),
+    place: Place,
     request: i32,
+}
+
+/// The far end of a connection.
+#[derive(Clone)]
+struct Place {
+    address: (String, u16),
+    /// What the server calls the connection; servers before 4.2 do not say it.
+    number: Option<i32>,
 }
 
 /// The connections to one target.
@@ -83,6 +92,10 @@ impl Lanes {
     /// `None` where the options ask for something that only the driver can do.
     pub(crate) fn new(options: &ClientOptions) -> Option<Lanes> {
         if options.server_api.is_some() || options.load_balanced == Some(true) {
+            return None;
+        }
+        // Compressing is the driver's; a copy more does not show beside it.
+        if options.compressors.as_ref().is_some_and(|all| !all.is_empty()) {
             return None;
         }
         let login = match &options.credential {
@@ -121,12 +134,16 @@ impl Lanes {
         documents: &[&[u8]],
     ) -> Option<Result<Document>> {
         let mut lane = self.take(target).await?;
-        let here = lane.address.clone();
+        let place = lane.place.clone();
         let section = Section { name: "documents", parts: documents };
-        let sent = self.watched(target, &here, lane.exchange(head, Some(section))).await;
+        let sent = self.watched(target, &place, lane.exchange(head, Some(section))).await;
         let reply = match sent {
             Ok(reply) => reply,
-            Err(failed) => return Some(Err(failed.within(what))),
+            Err(failed) => {
+                // What ended this one has likely ended them all.
+                self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                return Some(Err(failed.within(what)));
+            }
         };
         if let Some(refused) = refused(what, &reply) {
             return Some(Err(refused));
@@ -156,8 +173,8 @@ impl Lanes {
                 self.failed.store(0, Ordering::Relaxed);
                 tracing::debug!(
                     "a connection for inserts to {}:{}",
-                    lane.address.0,
-                    lane.address.1
+                    lane.place.address.0,
+                    lane.place.address.1
                 );
                 Some(lane)
             }
@@ -177,7 +194,7 @@ impl Lanes {
             Some(encryption) => Box::new(encryption.wrap(&address.0, socket).await?),
             None => Box::new(socket),
         };
-        let mut lane = Lane { socket, address, request: 0 };
+        let mut lane = Lane { socket, place: Place { address, number: None }, request: 0 };
         login::greet(&mut lane, self.login.as_ref()).await?;
         Ok(lane)
     }
@@ -194,25 +211,48 @@ impl Lanes {
         found.ok_or_else(|| Error::unsupported("several routers"))
     }
 
-    /// Waits for `exchange` as long as the server is the one that takes writes.
+    /// Waits for `exchange` as long as the server is the one that takes writes, and is at work on it.
     async fn watched<T>(
         &self,
         target: &Target,
-        here: &(String, u16),
+        place: &Place,
         exchange: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         tokio::pin!(exchange);
-        loop {
-            tokio::select! {
-                done = &mut exchange => return done,
-                () = target.clock().sleep(LOOK) => {
-                    if !self.address(target).await.is_ok_and(|now| now == *here) {
-                        return Err(lost("the server is not there any more"));
-                    }
+        let lost_by = async {
+            let mut idle = 0;
+            while idle < 2 {
+                target.clock().sleep(LOOK).await;
+                let there = self.address(target).await.is_ok_and(|now| now == place.address);
+                if !there {
+                    return "the server is not there any more";
                 }
+                // Once may be between the command and its reply; a reply does not take that long.
+                idle = if is_idle(target, place.number).await { idle + 1 } else { 0 };
             }
+            "neither the server nor the network has what was sent"
+        };
+        tokio::select! {
+            done = &mut exchange => done,
+            why = lost_by => Err(lost(why)),
         }
     }
+}
+
+/// Whether the server is known to do nothing for a connection.
+async fn is_idle(target: &Target, number: Option<i32>) -> bool {
+    let Some(number) = number else { return false };
+    // One's own operations everybody may see.
+    let ask = rawdoc! {
+        "aggregate": 1, "cursor": {},
+        "pipeline": [
+            {"$currentOp": {"allUsers": false, "localOps": true}},
+            {"$match": {"connectionId": number, "active": true}},
+        ],
+    };
+    let reply = target.once("admin", ask).await.ok();
+    let cursor = reply.as_ref().and_then(|reply| reply.get_document("cursor").ok());
+    cursor.and_then(|c| c.get_array("firstBatch").ok()).is_some_and(Vec::is_empty)
 }
 
 fn tcp(address: &ServerAddress) -> Option<(String, u16)> {

@@ -1,12 +1,12 @@
 //! TLS as the driver makes it: the given authority only, a certificate of our own where one is given.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
-use bygone_base::{Error, Result};
+use bygone_base::{Error, Result, key::LockedKey};
 use mongodb::options::TlsOptions;
 use rustls::{
     ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, pem::PemObject},
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -39,7 +39,8 @@ impl Encryption {
             Some(path) => {
                 let chain = CertificateDer::pem_file_iter(path).ok()?;
                 let chain = chain.collect::<Result<Vec<_>, _>>().ok()?;
-                let key = PrivateKeyDer::from_pem_file(path).ok()?;
+                let password = options.tls_certificate_key_file_password.as_deref();
+                let key = private_key(path, password)?;
                 config.with_client_auth_cert(chain, key).ok()?
             }
         };
@@ -51,5 +52,15 @@ impl Encryption {
         let name = ServerName::try_from(host.to_owned());
         let name = name.map_err(|e| Error::usage("a host without a name for TLS").source(e))?;
         self.connector.connect(name, socket).await.map_err(|e| lost("TLS").source(e))
+    }
+}
+
+fn private_key(path: &Path, password: Option<&[u8]>) -> Option<PrivateKeyDer<'static>> {
+    match password {
+        None => PrivateKeyDer::from_pem_file(path).ok(),
+        Some(password) => {
+            let key = LockedKey::read(path).ok()??.open(password).ok()?;
+            Some(PrivatePkcs8KeyDer::from(key).into())
+        }
     }
 }

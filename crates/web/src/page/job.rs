@@ -40,6 +40,7 @@ pub(crate) fn routes() -> Router<Site> {
         .route("/p/{project}/j/{job}/history", get(history))
         .route("/p/{project}/j/{job}/act/{action}", post(act))
         .route("/p/{project}/j/{job}/snapshot", post(snapshot_now))
+        .route("/p/{project}/j/{job}/check", post(check_now))
 }
 
 /// How much of the timeline is shown.
@@ -71,7 +72,7 @@ async fn show(
             (stored(&site, &scope, &view, span).await)
         }
         (latest(&recent, &scope, site.control.now()))
-        (details(&view.job, check.as_ref(), &path, may))
+        (details(&view.job, check.as_ref(), &path, may, visitor.csrf()))
     };
     scope.page(&site, &view.job.cluster, "Overview", main).await
 }
@@ -227,7 +228,7 @@ fn checked(check: Option<&Integrity>) -> Markup {
 }
 
 /// What the job is made of.
-fn details(job: &Job, check: Option<&Integrity>, path: &str, may: May) -> Markup {
+fn details(job: &Job, check: Option<&Integrity>, path: &str, may: May, csrf: &str) -> Markup {
     let edit =
         |what: &str| html! { @if may.backup { " " a href={ (path) "/" (what) } { "Change" } } };
     let list = |patterns: &[String]| patterns.join(", ");
@@ -254,7 +255,16 @@ fn details(job: &Job, check: Option<&Integrity>, path: &str, may: May) -> Markup
                         ", initial syncs in " (job.stores.sync) ", as " code { (job.name) }
                     }
                 }
-                div { dt { "Last integrity check" } dd { (checked(check)) } }
+                div {
+                    dt { "Last integrity check" }
+                    dd {
+                        (checked(check)) " "
+                        @if may.backup && job.set.is_some() {
+                            (control::button(csrf, &format!("{path}/check"), "Check now", "plain",
+                                "Reads everything that its snapshots need and compares the hashes"))
+                        }
+                    }
+                }
                 div {
                     dt { "Restore drill" (edit("drill")) }
                     dd {
@@ -331,6 +341,18 @@ async fn snapshot_now(
     visitor.go(&site, &scope.job(&job), &notice)
 }
 
+async fn check_now(
+    State(site): State<Site>,
+    Path((project, job)): Path<(String, String)>,
+    Posted { visitor, .. }: Posted,
+) -> Answer {
+    let scope = visitor.within(&site, &project, Right::Backup).await?;
+    let job = id(&job, "job")?;
+    site.control.request_check(scope.id(), &job, &visitor.by()).await?;
+    let notice = Notice::of("A check was asked for; what it finds appears under Settings.");
+    visitor.go(&site, &scope.job(&job), &notice)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -373,11 +395,11 @@ mod tests {
             damage: Vec::new(),
             failure: None,
         };
-        let text = details(&view.job, Some(&check), "/p", may).into_string();
+        let text = details(&view.job, Some(&check), "/p", may, "t").into_string();
         sample::harmless(&text);
         assert!(text.contains("nobody checks") && text.contains("1,234 blocks, none"), "{text}");
         check.damage.push(EVIL.into());
-        let text = details(&view.job, Some(&check), "/p", may).into_string();
+        let text = details(&view.job, Some(&check), "/p", may, "t").into_string();
         sample::harmless(&text);
         assert!(text.contains("1 damaged"), "{text}");
     }

@@ -62,7 +62,7 @@ fn rows(snapshots: &[&SnapshotView], job: &str, csrf: &str, may: May, now: UnixM
     html! {
         table.cards {
             thead { tr {
-                th { "Moment (UTC)" } th { "Taken" } th.num { "Size" } th.num { "New" } th.num { "Documents" }
+                th { "Moment (UTC)" } th { "Taken" } th.num { "Size" } th.num { "New" } th.num { "Its own" } th.num { "Documents" }
                 th { "Expires" } th { span.unseen { "Actions" } }
             } }
             tbody { @for snapshot in snapshots { (row(snapshot, job, csrf, may, now)) } }
@@ -78,6 +78,7 @@ fn row(snapshot: &SnapshotView, job: &str, csrf: &str, may: May, now: UnixMillis
             td data-label="Taken" { (age(now, snapshot.created)) }
             td.num data-label="Size" { (bytes(snapshot.bytes)) }
             td.num data-label="New" { (bytes(snapshot.new_bytes)) }
+            td.num data-label="Its own" { (own(snapshot)) }
             td.num data-label="Documents" { (grouped(snapshot.documents)) }
             td data-label="Expires" { (expires(snapshot, now)) }
             td.actions {
@@ -92,6 +93,11 @@ fn row(snapshot: &SnapshotView, job: &str, csrf: &str, may: May, now: UnixMillis
             }
         }
     }
+}
+
+/// What its end would free.
+fn own(snapshot: &SnapshotView) -> Markup {
+    html! { @if let Some(n) = snapshot.unique_bytes { (bytes(n)) } @else { "–" } }
 }
 
 fn expires(snapshot: &SnapshotView, now: UnixMillis) -> Markup {
@@ -147,7 +153,8 @@ fn one(view: &SnapshotView, job: &str, csrf: &str, may: May, now: UnixMillis) ->
             div { dt { "Collections" } dd { (grouped(view.collections)) } }
             div { dt { "Documents" } dd { (grouped(view.documents)) } }
             div { dt { "Size of the data" } dd { (bytes(view.bytes)) } }
-            div { dt { "Stored for it alone when it was taken" } dd { (bytes(view.new_bytes)) } }
+            div { dt { "New when it was taken" } dd { (bytes(view.new_bytes)) } }
+            div { dt { "Held by it alone" } dd { (own(view)) } }
             div { dt { "Operations not yet folded in" } dd { (grouped(view.pending_ops)) } }
             div { dt { "Source" } dd { "replica set " (view.set) ", MongoDB " (view.version) ", FCV " (view.fcv) } }
         }

@@ -7,7 +7,7 @@ use axum::{
 };
 use bygone_access::Right;
 use bygone_base::{Error, ErrorKind, Result, UnixMillis};
-use bygone_catalog::record::{Purpose, Store, UsageSample};
+use bygone_catalog::record::{GroomRun, Purpose, Store, StoreShares, UsageSample};
 use bygone_control::{NewStore, views::StoreView};
 use maud::{Markup, html};
 
@@ -17,11 +17,11 @@ use crate::{
     format::{age, bytes},
     notice::Notice,
     part::{
-        chart, control,
+        chart, control, grooms,
         state::{Mood, badge},
     },
     site::Site,
-    visitor::{Posted, Visitor},
+    visitor::{Asked, Posted, Visitor},
 };
 
 /// Samples that are drawn.
@@ -38,6 +38,7 @@ pub(crate) fn routes() -> Router<Site> {
         .route("/stores/new", get(ask).post(add))
         .route("/stores/s/{store}", get(show).post(save))
         .route("/stores/s/{store}/remove", post(remove))
+        .route("/stores/s/{store}/groom", post(groom))
 }
 
 async fn list(State(site): State<Site>, visitor: Visitor) -> Answer {
@@ -101,18 +102,26 @@ async fn show(State(site): State<Site>, visitor: Visitor, Path(store): Path<Stri
     visitor.needs(Right::Look)?;
     let view = find(&site, &store).await?;
     let samples = site.control.usage(&view.store.id, SAMPLES).await?;
+    let held = Held {
+        samples,
+        runs: site.control.grooms(&view.store.id).await?,
+        shares: site.control.shares(&view.store.id).await?,
+    };
     let may = visitor.may(Right::Stores, None);
-    let main = one(&view, &samples, visitor.csrf(), may, site.control.now());
+    let main = one(&view, &held, visitor.csrf(), may, site.control.now());
     visitor.page(&site, &view.store.id, "/stores", main).await
 }
 
-fn one(
-    view: &StoreView,
-    samples: &[UsageSample],
-    csrf: &str,
-    may: bool,
-    now: UnixMillis,
-) -> Markup {
+/// What is known of what a store holds.
+#[derive(Default)]
+struct Held {
+    samples: Vec<UsageSample>,
+    runs: Vec<GroomRun>,
+    shares: Option<StoreShares>,
+}
+
+fn one(view: &StoreView, held: &Held, csrf: &str, may: bool, now: UnixMillis) -> Markup {
+    let Held { samples, runs, shares } = held;
     let store = &view.store;
     let path = format!("/stores/s/{}", store.id);
     html! {
@@ -121,10 +130,12 @@ fn one(
         p { code { (store.url) } ", for " (purposes(store)) }
         section { h2 { "What it held" } (chart::usage(samples, store.max_bytes)) }
         @if let Some(newest) = samples.first() { (by_job(newest)) }
+        @if let Some(shares) = shares { (grooms::shares(shares, now)) }
         p.quiet {
             @match view.groomed { Some(at) => { "Last groomed " (age(now, at)) }, None => "Not groomed yet" }
             ", used by " (crate::format::count(view.jobs.len() as u64, "job")) "."
         }
+        (grooms::grooms(runs, &path, may.then_some(csrf), now))
         @if may {
             section {
                 h2 { "Change it" }
@@ -271,6 +282,19 @@ async fn save(
     visitor.go(&site, &format!("/stores/s/{}", store.id), &notice)
 }
 
+async fn groom(
+    State(site): State<Site>,
+    Path(store): Path<String>,
+    Asked(query): Asked,
+    Posted { visitor, .. }: Posted,
+) -> Answer {
+    visitor.needs(Right::Stores)?;
+    let dry_run = query.some("dry").is_some();
+    site.control.request_groom(&store, dry_run, &visitor.by()).await?;
+    let notice = Notice::of("A groom was asked for; what it did appears below.");
+    visitor.go(&site, &format!("/stores/s/{store}"), &notice)
+}
+
 async fn remove(
     State(site): State<Site>,
     Path(store): Path<String>,
@@ -297,6 +321,7 @@ mod tests {
             labels: vec![EVIL.into(), "b".into()],
             load_factor: 2,
             max_bytes: Some(5 << 30),
+            repository: None,
             created: UnixMillis(0),
         };
         StoreView { store, usage: None, jobs: Vec::new(), groomed: None }
@@ -312,10 +337,11 @@ mod tests {
             living: 5,
             jobs: vec![(EVIL.into(), 3)],
         };
+        let held = Held { samples: vec![sample], ..Held::default() };
         let all = [view()];
         sample::harmless(&table(&all, UnixMillis(0)).into_string());
-        sample::harmless(&one(&all[0], &[sample], "t", true, UnixMillis(0)).into_string());
-        let looked = one(&all[0], &[], "t", false, UnixMillis(0)).into_string();
+        sample::harmless(&one(&all[0], &held, "t", true, UnixMillis(0)).into_string());
+        let looked = one(&all[0], &Held::default(), "t", false, UnixMillis(0)).into_string();
         assert!(!looked.contains("<form"), "{looked}");
     }
 

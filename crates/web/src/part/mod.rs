@@ -4,6 +4,7 @@ pub(crate) mod axis;
 pub(crate) mod bar;
 pub(crate) mod chart;
 pub(crate) mod control;
+pub(crate) mod grooms;
 pub(crate) mod preview;
 pub(crate) mod shell;
 pub(crate) mod state;

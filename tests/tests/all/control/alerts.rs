@@ -1,7 +1,14 @@
 //! Alerts, each caused for real where it can be: opened once, told once, closed when it is right again.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
+use bygone_base::{Clock, SystemClock, UnixMillis};
 use bygone_catalog::{
     Id,
     record::{Alert, AlertKind, AlertStatus, Settings},
@@ -165,5 +172,87 @@ async fn a_listener_that_never_answers_stops_nothing() {
     while let Ok(n) = told.try_read(&mut heard) {
         assert!(n > 0, "nothing was done before the telling was given up");
     }
+    running.stop().await;
+}
+/// A clock that goes wrong by so much.
+#[derive(Debug)]
+struct Wrong(SystemClock, i64);
+
+#[async_trait::async_trait]
+impl Clock for Wrong {
+    fn now(&self) -> UnixMillis {
+        UnixMillis(self.0.now().0 + self.1)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.0.sleep(duration).await;
+    }
+}
+
+/// The largest file below a folder.
+fn largest(folder: &Path) -> PathBuf {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.map(|path| if path.is_dir() { largest(&path) } else { path });
+    files.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
+}
+
+async fn checked(site: &Site, job: &Id) {
+    let asked = site.control.request_check(&site.project, job, &By::system()).await.unwrap();
+    let look = async || {
+        let check = site.control.newest_check(&site.project, job).await.unwrap();
+        check.filter(|check| check.id == asked.id && check.finished.is_some())
+    };
+    wait::until("the check", LIMIT, look).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn are_caused_by_clocks_by_damage_and_by_a_store_that_is_away() {
+    let set = ReplicaSet::single(Version::V8_2).await;
+    orders(&set.client().await, 0, 3000).await;
+    let site = Site::new().await;
+    settings(&site, |s| s.thresholds.daemon_down_secs = 5).await;
+    let job = site.job("Shop", &set.uri()).await;
+    let by = By::system();
+    site.control.act(&site.project, &job, Action::Start, &by).await.unwrap();
+    // The agent's clock is two minutes ahead.
+    let running = site.run_by(Arc::new(Wrong(SystemClock::new(), 120_000)));
+    site.until(&job, "the first snapshot", |v| v.status_name == "STARTED").await;
+    let skew = alert(&site, &job, AlertKind::ClockSkew, AlertStatus::Open).await;
+    assert!(skew.message.contains("by 1"), "{}", skew.message);
+    running.stop().await;
+    let running = site.run();
+    alert(&site, &job, AlertKind::ClockSkew, AlertStatus::Closed).await;
+    // A byte of what is stored flips, and flips back.
+    let pack = largest(&site.store().join("packs"));
+    let good = fs::read(&pack).unwrap();
+    let mut bad = good.clone();
+    let middle = bad.len() / 2;
+    bad[middle] ^= 1;
+    fs::write(&pack, bad).unwrap();
+    checked(&site, &job).await;
+    let damaged = alert(&site, &job, AlertKind::VerificationFailed, AlertStatus::Open).await;
+    assert!(damaged.message.contains("damaged"), "{}", damaged.message);
+    fs::write(&pack, good).unwrap();
+    checked(&site, &job).await;
+    alert(&site, &job, AlertKind::VerificationFailed, AlertStatus::Closed).await;
+    running.stop().await;
+    // The store's disk is not mounted: nothing is made in its place, and the job says so.
+    let site = site.reopen();
+    let away = site.folder.path().join("away");
+    fs::rename(site.store(), &away).unwrap();
+    let running = site.run();
+    let view = site.until(&job, "the problem", |v| v.problem.is_some()).await;
+    assert!(view.problem.as_ref().is_some_and(|p| p.contains("is mounted")), "{view:?}");
+    let down = alert(&site, &job, AlertKind::DaemonDown, AlertStatus::Open).await;
+    assert!(down.message.contains("Shop"), "{}", down.message);
+    alert(&site, &job, AlertKind::SnapshotFailed, AlertStatus::Open).await;
+    assert!(!site.store().exists());
+    fs::rename(&away, site.store()).unwrap();
+    alert(&site, &job, AlertKind::DaemonDown, AlertStatus::Closed).await;
+    alert(&site, &job, AlertKind::SnapshotFailed, AlertStatus::Closed).await;
     running.stop().await;
 }

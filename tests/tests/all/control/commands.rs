@@ -5,19 +5,25 @@ use std::fs;
 use bygone_access::Access;
 use bygone_catalog::record::{Grant, Role};
 use bygone_control::By;
-use bygone_tests::{ReplicaSet, Version, ports::Port, process::Bygone, wait};
+use bygone_tests::{
+    ReplicaSet, Version,
+    ports::Port,
+    process::{Bygone, Running},
+    wait,
+};
 use serde_json::Value;
 
 use super::Site;
 use crate::bad_input::{orders, says, told};
 
-struct Asked {
-    url: String,
-    key: String,
+pub(super) struct Asked {
+    pub(super) url: String,
+    /// `PUBLIC:PRIVATE`
+    pub(super) key: String,
 }
 
 impl Asked {
-    fn command(&self, words: &str) -> Bygone {
+    pub(super) fn command(&self, words: &str) -> Bygone {
         let mut words = words.split(' ');
         let name = words.next().unwrap();
         Bygone::new([name, "--server", &self.url])
@@ -25,13 +31,13 @@ impl Asked {
             .args(words.map(str::to_owned))
     }
 
-    async fn json(&self, words: &str) -> Value {
+    pub(super) async fn json(&self, words: &str) -> Value {
         let output = self.command(words).arg("--json").run().await.expect_code(0);
         serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", output.stdout))
     }
 
     /// Until the job's status is `wanted`.
-    async fn until(&self, wanted: &str) {
+    pub(super) async fn until(&self, wanted: &str) {
         let look = async || {
             let jobs = self.json("job list").await;
             (jobs[0]["status_name"] == wanted).then_some(())
@@ -40,11 +46,8 @@ impl Asked {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_life_of_a_job_on_the_command_line() {
-    let set = ReplicaSet::single(Version::V8_2).await;
-    orders(&set.client().await, 0, 100).await;
-    let site = Site::new().await;
+/// A server process with an owner's key, and a job of the set that is started.
+pub(super) async fn served(site: &Site, set: &ReplicaSet) -> (Running, Asked) {
     let (by, access) = (By::system(), Access::new(site.control.clone()));
     let owner = vec![Grant { role: Role::GlobalOwner, project: None }];
     let made = access.create_key("tests", owner, &by).await.unwrap();
@@ -65,6 +68,15 @@ async fn the_life_of_a_job_on_the_command_line() {
     assert!(said.stdout.contains("bygone job start Shop"), "{}", said.stdout);
     let _ = asked.command("job start Shop").run().await.expect_code(0);
     asked.until("STARTED").await;
+    (server, asked)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_life_of_a_job_on_the_command_line() {
+    let set = ReplicaSet::single(Version::V8_2).await;
+    orders(&set.client().await, 0, 100).await;
+    let site = Site::new().await;
+    let (server, asked) = served(&site, &set).await;
     let table = asked.command("job list").run().await.expect_code(0).stdout;
     assert!(
         table.contains("Shop") && table.contains("rs0") && table.contains("complete"),

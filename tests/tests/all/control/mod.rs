@@ -3,13 +3,14 @@
 mod alerts;
 mod commands;
 mod lifecycle;
+mod ops_manager;
 mod processes;
 mod rebuilt;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bygone_agent::fleet::{Fleet, MongoSources, Own};
-use bygone_base::{Result, SystemClock, SystemRng};
+use bygone_base::{Clock, Result, SystemClock, SystemRng};
 use bygone_catalog::{
     Catalog, Id, Seal, Sqlite,
     record::{RestoreJob, RestoreStatus},
@@ -66,6 +67,11 @@ impl Site {
     }
 
     pub fn run(&self) -> Running {
+        self.run_by(Arc::new(SystemClock::new()))
+    }
+
+    /// With agents that have this clock.
+    pub fn run_by(&self, clock: Arc<dyn Clock>) -> Running {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let supervisor = Supervisor::new(self.control.clone());
@@ -75,7 +81,6 @@ impl Site {
             runtime.block_on(supervisor.run(&token)).into_iter().next().map_or(Ok(()), Err)
         });
         let local = Local::new(self.control.clone(), self.project.clone());
-        let clock = Arc::new(SystemClock::new());
         let fleet = Fleet {
             conf: local.clone(),
             uplink: local,

@@ -6,6 +6,17 @@ use mongodb::{Client, IndexModel};
 
 use super::{Folder, Tools, empty};
 
+on_both! {
+    parts_of_a_server_are_dumped
+    files_are_those_of_the_stock_tool
+    duplicates_are_counted_or_stop
+    namespaces_are_chosen_and_renamed
+    options_and_indexes_can_be_left_out
+    users_and_roles_come_back
+    passwords_are_taken_from_everywhere
+    damaged_archives_are_refused_with_the_place
+}
+
 async fn ids(client: &Client, db: &str, coll: &str) -> Vec<bson::Bson> {
     let find = doc! {"find": coll, "sort": {"_id": 1}, "projection": {"_id": 1}};
     let reply = client.database(db).run_command(find).await.unwrap();
@@ -24,15 +35,14 @@ async fn names(client: &Client, db: &str) -> Vec<String> {
     names
 }
 
-async fn one_set() -> (ReplicaSet, Client, String) {
-    let set = ReplicaSet::single(Version::V8_2).await;
+async fn one_set(version: Version) -> (ReplicaSet, Client, String) {
+    let set = ReplicaSet::single(version).await;
     let (client, uri) = (set.client().await, set.uri());
     (set, client, uri)
 }
 
-#[tokio::test]
-async fn parts_of_a_server_are_dumped() {
-    let (_set, client, uri) = one_set().await;
+async fn parts_of_a_server_are_dumped(version: Version) {
+    let (_set, client, uri) = one_set(version).await;
     for coll in ["a", "b", "tmp1", "tmp2"] {
         insert(&client, "one", coll, 10).await;
     }
@@ -88,9 +98,8 @@ pub fn walk(root: &std::path::Path) -> Vec<String> {
     found
 }
 
-#[tokio::test]
-async fn files_are_those_of_the_stock_tool() {
-    let (_set, client, uri) = one_set().await;
+async fn files_are_those_of_the_stock_tool(version: Version) {
+    let (_set, client, uri) = one_set(version).await;
     insert(&client, "one", "a", 10).await;
     let db = client.database("one");
     let model = IndexModel::builder().keys(doc! {"n": -1, "a": 1}).build();
@@ -118,9 +127,8 @@ async fn files_are_those_of_the_stock_tool() {
     }
 }
 
-#[tokio::test]
-async fn duplicates_are_counted_or_stop() {
-    let (_set, client, uri) = one_set().await;
+async fn duplicates_are_counted_or_stop(version: Version) {
+    let (_set, client, uri) = one_set(version).await;
     let target = client.database("one");
     let documents: Vec<u8> =
         [1, 2, 2, 3].iter().flat_map(|n| rawdoc! {"_id": *n}.into_bytes()).collect();
@@ -149,9 +157,8 @@ async fn duplicates_are_counted_or_stop() {
     let _ = Tools::Ours.restore(&uri, &strict).await.expect(1).saying("1 document(s) failed");
 }
 
-#[tokio::test]
-async fn namespaces_are_chosen_and_renamed() {
-    let (_set, client, uri) = one_set().await;
+async fn namespaces_are_chosen_and_renamed(version: Version) {
+    let (_set, client, uri) = one_set(version).await;
     for (db, coll) in [("one", "a.x"), ("one", "b"), ("two", "a.x"), ("two", "st*r")] {
         insert(&client, db, coll, 3).await;
     }
@@ -194,9 +201,8 @@ async fn namespaces_are_chosen_and_renamed() {
     assert_eq!(ids(&client, "four", "in").await.len(), 3);
 }
 
-#[tokio::test]
-async fn options_and_indexes_can_be_left_out() {
-    let (_set, client, uri) = one_set().await;
+async fn options_and_indexes_can_be_left_out(version: Version) {
+    let (_set, client, uri) = one_set(version).await;
     let db = client.database("one");
     let options = doc! {"create": "a", "capped": true, "size": 4096};
     db.run_command(options).await.unwrap();
@@ -233,9 +239,8 @@ async fn options_and_indexes_can_be_left_out() {
     let _ = again.saying("restoring to existing collection one.a without dropping");
 }
 
-#[tokio::test]
-async fn users_and_roles_come_back() {
-    let (_set, client, uri) = one_set().await;
+async fn users_and_roles_come_back(version: Version) {
+    let (_set, client, uri) = one_set(version).await;
     insert(&client, "one", "a", 3).await;
     let db = client.database("one");
     let role = doc! {"createRole": "r", "privileges": [], "roles": ["read"]};
@@ -262,6 +267,8 @@ async fn users_and_roles_come_back() {
             assert!(users().await.is_empty());
             let _ = restore.restore(&uri, &["--drop", place]).await.expect(0);
             assert_eq!(users().await, both, "{dump:?} {restore:?} {place}");
+            let left = names(&client, "admin").await;
+            assert!(!left.iter().any(|name| name.starts_with("temp")), "{left:?}");
         }
         empty(&client).await;
         let place = format!("{part}/one");
@@ -283,9 +290,8 @@ async fn users_and_roles_come_back() {
     }
 }
 
-#[tokio::test]
-async fn passwords_are_taken_from_everywhere() {
-    let set = ReplicaSet::start(Options::new(Version::V8_2).auth()).await;
+async fn passwords_are_taken_from_everywhere(version: Version) {
+    let set = ReplicaSet::start(Options::new(version).auth()).await;
     let client = set.client().await;
     insert(&client, "one", "a", 3).await;
     let address = set.members[0].address();
@@ -309,9 +315,8 @@ async fn passwords_are_taken_from_everywhere() {
     let _ = Tools::Ours.restore(&uri, &["--drop", &out.clone()]).await.expect(0);
 }
 
-#[tokio::test]
-async fn damaged_archives_are_refused_with_the_place() {
-    let (_set, client, uri) = one_set().await;
+async fn damaged_archives_are_refused_with_the_place(version: Version) {
+    let (_set, client, uri) = one_set(version).await;
     insert(&client, "one", "a", 2000).await;
     let folder = Folder::new();
     let path = folder.path("a");

@@ -1,12 +1,33 @@
 //! mongodump, mongorestore and bsondump beside the stock ones, on real servers: what one writes the other reads, and
 //! both say the same.
 
+/// Each as a test on the newest and on the oldest server.
+macro_rules! on_both {
+    ($($name:ident)*) => {
+        $(mod $name {
+            #[tokio::test]
+            async fn on_8_2() {
+                super::$name(bygone_tests::Version::V8_2).await;
+            }
+
+            #[tokio::test]
+            async fn on_4_4() {
+                super::$name(bygone_tests::Version::V4_4).await;
+            }
+        })*
+    };
+}
+
+mod acceptance;
 mod behaviour;
+mod compressed;
 mod cut;
 mod documents;
 mod exported;
 mod faults;
 mod flags;
+mod halts;
+mod keys;
 mod oplog;
 mod progress;
 mod restoring;

@@ -3,7 +3,7 @@
 //!
 //! Where the rest of the acceptance list of a restore is: `rounds` (round trips, names, time-series, views, clustered and
 //! capped collections, validators), `behaviour` (namespaces, duplicates, options, users and roles, damaged archives),
-//! `oplog` (replay), `faults` (restarts, cut connections), `flags` (contradictions).
+//! `oplog` (replay), `halts` (restarts, cut connections), `flags` (contradictions), `acceptance` (the stock tools' own tests).
 
 use std::{fs, os::unix, path::Path};
 
@@ -13,8 +13,23 @@ use mongodb::Client;
 
 use super::{Folder, Tools, empty};
 
+on_both! {
+    old_dumps_are_taken
+    what_is_no_dump_is_refused
+    flags_of_a_restore
+    objcheck_refuses_what_is_not_bson
+    links_and_tiny_documents
+    timestamps_of_zero_stay
+}
+
 /// Writes a collection of a dump by hand.
-fn write(folder: &Folder, db: &str, coll: &str, documents: &[RawDocumentBuf], metadata: &str) {
+pub(super) fn write(
+    folder: &Folder,
+    db: &str,
+    coll: &str,
+    documents: &[RawDocumentBuf],
+    metadata: &str,
+) {
     let dir = folder.path(db);
     fs::create_dir_all(&dir).unwrap();
     let bytes: Vec<u8> = documents.iter().flat_map(|d| d.as_bytes().to_vec()).collect();
@@ -22,11 +37,11 @@ fn write(folder: &Folder, db: &str, coll: &str, documents: &[RawDocumentBuf], me
     fs::write(format!("{dir}/{coll}.metadata.json"), metadata).unwrap();
 }
 
-fn some(count: i32) -> Vec<RawDocumentBuf> {
+pub(super) fn some(count: i32) -> Vec<RawDocumentBuf> {
     (0..count).map(|n| rawdoc! {"_id": n, "n": n}).collect()
 }
 
-async fn count(client: &Client, db: &str, coll: &str) -> u64 {
+pub(super) async fn count(client: &Client, db: &str, coll: &str) -> u64 {
     client.database(db).collection::<Document>(coll).count_documents(doc! {}).await.unwrap()
 }
 
@@ -52,7 +67,7 @@ const LEGACY: &str = r#"{"options":{"autoIndexId":false,"create":"a"},"indexes":
     {"v":{"$numberInt":"1"},"key":{"y":{"$numberInt":"0"}},"name":"y_0","w":{"$numberInt":"1"}},
     {"v":{"$numberInt":"1"},"key":{"a.b":"hashed"},"name":"a.b_hashed"}],"collectionName":"a"}"#;
 
-async fn old_dumps(version: Version) {
+async fn old_dumps_are_taken(version: Version) {
     let set = ReplicaSet::single(version).await;
     let (client, uri) = (set.client().await, set.uri());
     let folder = Folder::new();
@@ -87,19 +102,8 @@ async fn old_dumps(version: Version) {
         .saying("createIndex error: ");
 }
 
-#[tokio::test]
-async fn old_dumps_are_taken_8_2() {
-    old_dumps(Version::V8_2).await;
-}
-
-#[tokio::test]
-async fn old_dumps_are_taken_4_4() {
-    old_dumps(Version::V4_4).await;
-}
-
-#[tokio::test]
-async fn what_is_no_dump_is_refused() {
-    let set = ReplicaSet::single(Version::V8_2).await;
+async fn what_is_no_dump_is_refused(version: Version) {
+    let set = ReplicaSet::single(version).await;
     let uri = set.uri();
     let folder = Folder::new();
     let none = folder.path("none");
@@ -121,9 +125,8 @@ async fn what_is_no_dump_is_refused() {
     }
 }
 
-#[tokio::test]
-async fn flags_of_a_restore() {
-    let set = ReplicaSet::single(Version::V8_2).await;
+async fn flags_of_a_restore(version: Version) {
+    let set = ReplicaSet::single(version).await;
     let (client, uri) = (set.client().await, set.uri());
     let folder = Folder::new();
     for coll in ["a", "tmp1", "tmp2"] {
@@ -164,9 +167,8 @@ async fn flags_of_a_restore() {
 }
 
 /// A document whose inside is not BSON: with --objcheck it is refused before it is sent.
-#[tokio::test]
-async fn objcheck_refuses_what_is_not_bson() {
-    let set = ReplicaSet::single(Version::V8_2).await;
+async fn objcheck_refuses_what_is_not_bson(version: Version) {
+    let set = ReplicaSet::single(version).await;
     let (client, uri) = (set.client().await, set.uri());
     let folder = Folder::new();
     let file = folder.path("a.bson");
@@ -180,9 +182,8 @@ async fn objcheck_refuses_what_is_not_bson() {
     }
 }
 
-#[tokio::test]
-async fn links_and_tiny_documents() {
-    let set = ReplicaSet::single(Version::V8_2).await;
+async fn links_and_tiny_documents(version: Version) {
+    let set = ReplicaSet::single(version).await;
     let (client, uri) = (set.client().await, set.uri());
     let folder = Folder::new();
     write(&folder, "one", "a", &some(60_000), r#"{"options":{},"indexes":[]}"#);
@@ -200,7 +201,7 @@ async fn links_and_tiny_documents() {
     }
 }
 
-async fn zero_timestamps(version: Version) {
+async fn timestamps_of_zero_stay(version: Version) {
     let set = ReplicaSet::single(version).await;
     let (client, uri) = (set.client().await, set.uri());
     let folder = Folder::new();
@@ -210,16 +211,6 @@ async fn zero_timestamps(version: Version) {
     let _ = Tools::Ours.restore(&uri, &[&folder.path("")]).await.expect(0);
     let coll = client.database("one").collection::<RawDocumentBuf>("a");
     assert_eq!(coll.find_one(doc! {}).await.unwrap(), Some(document));
-}
-
-#[tokio::test]
-async fn timestamps_of_zero_stay_8_2() {
-    zero_timestamps(Version::V8_2).await;
-}
-
-#[tokio::test]
-async fn timestamps_of_zero_stay_4_4() {
-    zero_timestamps(Version::V4_4).await;
 }
 
 /// A plain dump and a plain restore through a router, between the tools.

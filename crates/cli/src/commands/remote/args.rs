@@ -75,6 +75,11 @@ pub enum JobCommand {
         #[arg(value_name = "CLUSTER")]
         cluster: String,
     },
+    /// Ask for a check of everything that a job stores
+    Check {
+        #[arg(value_name = "CLUSTER")]
+        cluster: String,
+    },
     /// Forget an inactive job
     Remove {
         #[arg(value_name = "CLUSTER")]
@@ -189,6 +194,19 @@ pub enum StoreCommand {
         /// File on the server with the store's key
         #[arg(long, value_name = "FILE")]
         key_file: Option<String>,
+    },
+    /// Ask for a groom now, and show what the last ones did
+    Groom {
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Only find out what it would free
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// What the last grooms of a store did
+    Grooms {
+        #[arg(value_name = "NAME")]
+        name: String,
     },
     /// Forget a store that no job uses; what it holds stays
     Remove {

@@ -50,6 +50,11 @@ pub async fn run(args: JobArgs, output: &Output) -> Result<ExitCode> {
             let answer = remote.client.post(&format!("{path}/resyncs"), None).await?;
             output.result(format!("a new initial sync of {cluster} is asked for"), &answer);
         }
+        JobCommand::Check { cluster } => {
+            let (path, _) = remote.job(&cluster).await?;
+            let answer = remote.client.post(&format!("{path}/checks"), None).await?;
+            output.result(format!("a check of {cluster} is asked for"), &answer);
+        }
         JobCommand::Remove { cluster } => {
             let (path, _) = remote.job(&cluster).await?;
             let answer = remote.client.delete(&path).await?;

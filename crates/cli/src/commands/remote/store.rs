@@ -30,6 +30,20 @@ pub async fn run(args: StoreArgs, output: &Output) -> Result<ExitCode> {
             let store = client.post("/api/v2/stores", Some(&body)).await?;
             output.result(format!("store {name} is registered"), &store);
         }
+        StoreCommand::Groom { name, dry_run } => {
+            let body = json!({"dry_run": dry_run});
+            let run = client.post(&format!("/api/v2/stores/{name}/grooms"), Some(&body)).await?;
+            let see =
+                format!("a groom of {name} is asked for; `bygone store grooms {name}` shows it");
+            output.result(see, &run);
+        }
+        StoreCommand::Grooms { name } => {
+            let runs = list(client.get(&format!("/api/v2/stores/{name}/grooms")).await?);
+            let rows: Vec<_> = runs.iter().map(groom).collect();
+            let headings =
+                ["begun", "kind", "packs", "bytes", "living", "freed", "waits", "result"];
+            output.result(table(&headings, &rows), &Value::Array(runs));
+        }
         StoreCommand::Remove { name } => {
             let answer = client.delete(&format!("/api/v2/stores/{name}")).await?;
             output.result(format!("store {name} is forgotten; what it holds stays"), &answer);
@@ -50,5 +64,26 @@ fn row(store: &Value) -> Vec<String> {
         bytes("living"),
         store["jobs"].as_array().map_or(0, Vec::len).to_string(),
         text(store, "groomed").to_owned(),
+    ]
+}
+
+fn groom(run: &Value) -> Vec<String> {
+    let done = &run["done"];
+    let bytes =
+        |name: &str| done[name].as_u64().map(|n| ByteSize(n).to_string()).unwrap_or_default();
+    let result = match (text(run, "failure"), run["finished"].is_null()) {
+        ("", true) => "going on",
+        ("", false) => "done",
+        (failure, _) => failure,
+    };
+    vec![
+        text(run, "asked").to_owned(),
+        if run["dry_run"] == true { "dry run" } else { "groom" }.to_owned(),
+        done["packs"].as_u64().map(|n| n.to_string()).unwrap_or_default(),
+        bytes("bytes"),
+        bytes("living"),
+        bytes("freed"),
+        bytes("waiting"),
+        result.to_owned(),
     ]
 }

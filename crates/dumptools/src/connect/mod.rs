@@ -1,5 +1,7 @@
 //! Connecting as the stock tools do: by URI or by flags, directly to a single host unless a replica set is named.
 
+mod tls;
+
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bson::{Document, doc};
@@ -9,10 +11,12 @@ use bygone_restore::ServerVersion;
 use mongodb::{
     Client,
     options::{
-        AuthMechanism, ClientOptions, Credential, ReadConcern, ReadPreference, SelectionCriteria,
-        ServerAddress, Tls, TlsOptions,
+        AuthMechanism, ClientOptions, Compressor, Credential, ReadConcern, ReadPreference,
+        SelectionCriteria, ServerAddress, Tls,
     },
 };
+
+pub use tls::is_key_locked;
 
 use crate::extjson::{self, Strictness};
 
@@ -65,7 +69,7 @@ impl std::fmt::Debug for ConnectOptions {
 }
 
 /// A server that answers.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Connection {
     /// The driver's client.
     pub client: Client,
@@ -89,6 +93,13 @@ pub struct Connection {
     pub set: Option<String>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The driver's own Debug shows the password of the client's key.
+        f.debug_struct("Connection").field("shown", &self.shown).finish_non_exhaustive()
+    }
 }
 
 /// Connects, and asks what the server is.
@@ -169,7 +180,10 @@ async fn client_options(options: &ConnectOptions) -> Result<(ClientOptions, Stri
         agree(options, &client)?;
     }
     credential(options, &mut client)?;
-    tls(options, &mut client)?;
+    tls::apply(options, &mut client)?;
+    if let Some(names) = &options.compressors {
+        client.compressors = compressors(names)?;
+    }
     if let Some(text) = &options.read_preference {
         let preference = read_preference(text)?;
         client.selection_criteria = Some(SelectionCriteria::ReadPreference(preference));
@@ -243,6 +257,14 @@ fn agree(options: &ConnectOptions, client: &ClientOptions) -> Result<()> {
     if differs(&options.password, held.and_then(|c| c.password.as_ref())) {
         return conflict("passwords");
     }
+    let key_password = match &client.tls {
+        Some(Tls::Enabled(tls)) => tls.tls_certificate_key_file_password.as_deref(),
+        _ => None,
+    };
+    let given = options.key_password.as_deref().map(str::as_bytes);
+    if given.is_some() && key_password.is_some_and(|held| Some(held) != given) {
+        return conflict("passwords of the client certificate");
+    }
     if options.tls && matches!(client.tls, Some(Tls::Disabled)) {
         return conflict("SSL options");
     }
@@ -297,32 +319,16 @@ fn known_mechanism(name: &str) -> Result<AuthMechanism> {
     }
 }
 
-fn tls(options: &ConnectOptions, client: &mut ClientOptions) -> Result<()> {
-    if options.key_password.is_some() {
-        return Err(Error::unsupported("--sslPEMKeyPassword: encrypted keys cannot be read")
-            .hint("decrypt the key into a file that only you can read"));
-    }
-    let wanted = options.tls || options.ca_file.is_some() || options.key_file.is_some();
-    let mut tls = match client.tls.take() {
-        Some(Tls::Enabled(tls)) => tls,
-        other if !wanted && !options.insecure => {
-            client.tls = other;
-            return Ok(());
-        }
-        _ if !wanted => return Ok(()),
-        _ => TlsOptions::default(),
+/// Names separated by commas; `none` is one that changes nothing. The stock tools pass over names that nobody knows.
+fn compressors(names: &str) -> Result<Option<Vec<Compressor>>> {
+    let names = names.split(',').map(str::trim).filter(|name| !matches!(*name, "" | "none"));
+    let known = |name: &str| {
+        name.parse().map_err(|_| {
+            Error::usage(format!("--compressors {name}: this tool has snappy, zlib and zstd"))
+        })
     };
-    if let Some(file) = &options.ca_file {
-        tls.ca_file_path = Some(file.clone());
-    }
-    if let Some(file) = &options.key_file {
-        tls.cert_key_file_path = Some(file.clone());
-    }
-    if options.insecure {
-        tls.allow_invalid_certificates = Some(true);
-    }
-    client.tls = Some(Tls::Enabled(tls));
-    Ok(())
+    let all: Vec<Compressor> = names.map(known).collect::<Result<_>>()?;
+    Ok(Some(all).filter(|all| !all.is_empty()))
 }
 
 /// A mode, or `{mode, tagSets, maxStalenessSeconds}`.
@@ -368,6 +374,15 @@ fn mode(name: &str, given: Document) -> Option<ReadPreference> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_known_compressors_are_taken() {
+        let all = compressors("zstd, snappy,none").unwrap().unwrap();
+        assert_eq!(all, [Compressor::Zstd { level: None }, Compressor::Snappy]);
+        assert!(compressors("none").unwrap().is_none());
+        let error = compressors("snappy,lzma").unwrap_err();
+        assert!(error.message().contains("lzma"), "{error}");
+    }
 
     #[test]
     fn hosts_become_a_uri() {
