@@ -293,7 +293,9 @@ impl Run {
             let own: Vec<&Manifest> =
                 manifests.iter().filter(|m| includes(history, m.timeline, m.at)).collect();
             let segments = self.chain(history, &own, over, on).await?;
-            newest = newest.or(segments.last().map(|(_, end)| end.ts));
+            // Just after a resync there is a snapshot and no slice yet.
+            let end = segments.last().map(|(_, end)| end.ts).max(own.last().map(|m| m.at.ts));
+            newest = newest.or(end);
             let good: Vec<(OpTime, OpTime)> = own
                 .iter()
                 .filter(|m| self.report.good.contains(&m.id))
