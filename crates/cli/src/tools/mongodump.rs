@@ -113,7 +113,7 @@ struct OutputArgs {
     /// exclude all collections from the dump that have the given prefix (may be specified multiple times)
     #[arg(long = "excludeCollectionsWithPrefix", value_name = "collection-prefix")]
     exclude_prefix: Vec<String>,
-    /// number of collections to dump in parallel
+    /// number of cursors: of collections to dump in parallel, and of parts of a large one (1 keeps its order)
     #[arg(short = 'j', long = "numParallelCollections", default_value_t = 4)]
     parallel: i64,
     /// dump views as normal collections with their produced data, omitting standard collections

@@ -33,6 +33,7 @@ mod progress;
 mod restoring;
 mod rounds;
 mod same;
+mod several;
 
 use std::{ffi::OsStr, process::Stdio};
 
