@@ -20,6 +20,7 @@ use bygone_base::{Error, ErrorKind};
 use bygone_dumptools::report::{Level, Log, stamp};
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind as Clap};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::access;
 
@@ -77,8 +78,30 @@ pub fn main(tool: Tool, arguments: Vec<OsString>) -> ExitCode {
 /// What the three have in common.
 trait Arguments: CommandFactory + FromArgMatches {
     fn verbosity(&self) -> &common::Verbosity;
-    /// Says what it did in log lines.
-    fn run(self, log: Log) -> impl Future<Output = bygone_base::Result<()>>;
+    /// Says what it did in log lines, also where `stop` ends it.
+    fn run(self, log: Log, stop: Stop) -> impl Future<Output = bygone_base::Result<()>>;
+}
+
+/// Ends a tool in the middle: somebody has sent a signal.
+struct Stop {
+    token: CancellationToken,
+    log: Log,
+}
+
+impl Stop {
+    /// Waits for `work`, or for the signal, which is told.
+    async fn unless<T>(
+        self,
+        work: impl Future<Output = bygone_base::Result<T>>,
+    ) -> bygone_base::Result<T> {
+        tokio::select! {
+            ended = work => ended,
+            () = self.token.cancelled() => {
+                self.log.always("signal received; attempting to shut down");
+                Err(Error::new(ErrorKind::Cancelled, "received a signal, stopped"))
+            }
+        }
+    }
 }
 
 fn start<A: Arguments>(tool: Tool, arguments: Vec<OsString>) -> ExitCode {
@@ -101,14 +124,8 @@ fn start<A: Arguments>(tool: Tool, arguments: Vec<OsString>) -> ExitCode {
     };
     let ended = runtime.block_on(async {
         let mut tasks = JoinSet::new();
-        let stop = crate::commands::on_signal(&mut tasks);
-        tokio::select! {
-            ended = arguments.run(log.clone()) => ended,
-            () = stop.cancelled() => {
-                log.always("signal received; attempting to shut down");
-                Err(Error::new(ErrorKind::Cancelled, "received a signal, stopped"))
-            }
-        }
+        let token = crate::commands::on_signal(&mut tasks);
+        arguments.run(log.clone(), Stop { token, log: log.clone() }).await
     });
     crate::leave(runtime);
     match ended {

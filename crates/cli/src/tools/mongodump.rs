@@ -14,7 +14,7 @@ use bygone_restore::NameRules;
 use clap::Parser;
 
 use super::{
-    Arguments,
+    Arguments, Stop,
     common::{self, ConnectArgs, NamespaceArgs, Verbosity, refuse},
 };
 
@@ -263,7 +263,13 @@ impl Arguments for Args {
         &self.general
     }
 
-    async fn run(self, log: Log) -> Result<()> {
+    async fn run(self, log: Log, stop: Stop) -> Result<()> {
+        stop.unless(self.dump(&log)).await
+    }
+}
+
+impl Args {
+    async fn dump(&self, log: &Log) -> Result<()> {
         if let Some(other) = self.positional.iter().find(|text| !common::is_uri(text)) {
             return Err(Error::usage(format!(
                 "error parsing positional arguments: {other:?} is no connection string; it must begin with mongodb:// or mongodb+srv://"
@@ -282,6 +288,6 @@ impl Arguments for Args {
         let options = self.options(db)?;
         connect.read_preference = self.query.read_preference.clone();
         let connection = connect::connect(&connect, super::clock()).await?;
-        dump::run(&connection, &options, &log).await.map(|_| ())
+        dump::run(&connection, &options, log).await.map(|_| ())
     }
 }

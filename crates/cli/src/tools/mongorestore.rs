@@ -16,7 +16,7 @@ use bygone_restore::{NameRules, ViewDocuments, raw::Build};
 use clap::Parser;
 
 use super::{
-    Arguments,
+    Arguments, Stop,
     common::{self, ConnectArgs, NamespaceArgs, Verbosity, refuse},
 };
 use crate::{
@@ -425,16 +425,13 @@ impl Arguments for Args {
         &self.general
     }
 
-    async fn run(self, log: Log) -> Result<()> {
+    async fn run(self, log: Log, stop: Stop) -> Result<()> {
         let mut count = Count::default();
-        let ended = self.restore(&log, &mut count).await;
+        let ended = stop.unless(self.restore(&log, &mut count)).await;
         if let Err(error) = &ended {
             super::tell(&log, error);
         }
-        log.always(format_args!(
-            "{} document(s) restored successfully. {} document(s) failed to restore.",
-            count.restored, count.failed
-        ));
+        log.always(count);
         match ended {
             Ok(()) if self.restore.strict && count.failed > 0 => Err(super::told()),
             Ok(()) => Ok(()),

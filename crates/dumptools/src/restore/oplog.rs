@@ -6,11 +6,12 @@ use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{
     Run,
-    data::{Beside, Item},
+    data::Beside,
     entry::{self, Follower},
     files,
     gather::Gathered,
     indexes::Catalogue,
+    reader::Item,
     replay::Replay,
 };
 use crate::{
@@ -45,6 +46,7 @@ pub(super) async fn replay(
                             "the archive has documents behind its oplog",
                         ));
                     }
+                    // Whose end comes only now had all its documents before: they are in.
                     Item::End(_) | Item::Person(..) => {}
                 }
             }
