@@ -1,10 +1,10 @@
 //! Jobs: made, changed, started, stopped.
 
 use bygone_agent::{SourceUri, Wanted};
-use bygone_base::{Error, ErrorKind, JobName, Result};
+use bygone_base::{Error, ErrorKind, JobName, Result, Ts};
 use bygone_catalog::{
     Id,
-    record::{Agent, Drill, Job, JobState, JobStores, Requests, ScheduleSpec, Source},
+    record::{Agent, Drill, Job, JobState, JobStores, Requests, ScheduleSpec, Seen, Source},
 };
 use bygone_oplog::filter::Filter;
 
@@ -69,7 +69,12 @@ impl Control {
     pub async fn jobs(&self, project: &Id) -> Result<Vec<JobView>> {
         let jobs: Vec<Job> = self.catalog().all(Some(project.as_str())).await?;
         let agents = self.agents(project).await?;
-        Ok(jobs.into_iter().map(|job| self.view(job, &agents)).collect())
+        let mut seen = self.seen(project).await?;
+        let mut view = |job: Job| {
+            let seen = seen.remove(&job.id);
+            self.view(job, &agents, seen.as_ref())
+        };
+        Ok(jobs.into_iter().map(&mut view).collect())
     }
 
     /// One job.
@@ -77,17 +82,21 @@ impl Control {
     /// # Errors
     /// `NotFound`, also where it is another project's.
     pub async fn job(&self, project: &Id, job: &Id) -> Result<JobView> {
-        let job = self.within(project, job.as_str()).await?;
-        Ok(self.view(job, &self.agents(project).await?))
+        let job: Job = self.within(project, job.as_str()).await?;
+        let seen = self.catalog().find::<Seen>(job.id.as_str()).await?.map(|row| row.value);
+        Ok(self.view(job, &self.agents(project).await?, seen.as_ref()))
     }
 
-    fn view(&self, job: Job, agents: &[Agent]) -> JobView {
+    fn view(&self, job: Job, agents: &[Agent], seen: Option<&Seen>) -> JobView {
         let found = agents.iter().filter(|agent| agent.serves.contains(&job.id));
         let problem = found.flat_map(|agent| &agent.problems).find(|(id, _)| *id == job.id);
         let problem = problem.map(|(_, why)| format!("the agent cannot serve it: {why}"));
         let problem = job.message.clone().or(problem);
         let live = self.running(&job.id).map(|running| running.live());
-        let newest = live.as_ref().and_then(|live| live.backup.snapshot_at);
+        // Who runs it knows only once the stores are read.
+        let known = seen.filter(|_| job.state == JobState::Active);
+        let known = known.and_then(|seen| seen.snapshot).map(Ts);
+        let newest = live.as_ref().and_then(|live| live.backup.snapshot_at).or(known);
         let next_snapshot = live.as_ref().and_then(|live| live.backup.next_snapshot);
         let status_name = plan::status_name(job.state, newest.is_some());
         JobView { job, status_name, problem, live, newest, next_snapshot }
@@ -99,31 +108,19 @@ impl Control {
     /// Usage: something of it is wrong. Conflict: a name is taken.
     pub async fn create_job(&self, project: &Id, new: NewJob, by: &By) -> Result<Job> {
         self.project(project).await?;
-        let all: Vec<Job> = self.catalog().all(None).await?;
         let cluster = line(&new.cluster, "name of a cluster", 64)?;
-        if all.iter().any(|job| job.project == *project && job.cluster == cluster) {
-            let taken = format!("the project has a cluster {cluster:?} already");
-            return Err(Error::new(ErrorKind::Conflict, taken));
-        }
-        let name = match &new.name {
-            Some(name) => name.parse::<JobName>()?.as_str().to_owned(),
-            None => free_name(&cluster, &all)?,
-        };
-        if all.iter().any(|job| job.name == name) {
-            let taken = format!("there is a job {name:?} already");
-            return Err(Error::new(ErrorKind::Conflict, taken));
-        }
+        let given = new.name.map(|name| name.parse::<JobName>()).transpose()?;
         new.schedule.schedule()?;
         let id = self.new_id();
         let stores = match new.stores {
             Some(stores) => self.check_stores(stores).await?,
             None => self.assign_stores().await?,
         };
-        let job = Job {
+        let mut job = Job {
             source: self.source(&id, new.source)?,
             id,
             project: project.clone(),
-            name,
+            name: given.map(|name| name.as_str().to_owned()).unwrap_or_default(),
             cluster,
             set: None,
             state: JobState::Inactive,
@@ -136,7 +133,12 @@ impl Control {
             drill: None,
             message: None,
         };
-        self.catalog().insert(&job).await?;
+        self.insert_job(&mut job).await?;
+        // A store that is being removed looks for its jobs after it said so.
+        if let Err(error) = self.check_stores(job.stores.clone()).await {
+            self.remove_job(&job).await?;
+            return Err(error);
+        }
         let message = format!("backup job of {} made", job.cluster);
         self.event(by, Some(project), Some(&job), "BACKUP_CONFIG_CREATED", message).await?;
         Ok(job)
@@ -232,6 +234,10 @@ impl Control {
         });
         let changed = changed.await?;
         if changed.state != before {
+            if before == JobState::Inactive {
+                // What was known was of another life.
+                self.catalog().delete::<Seen>(job.as_str()).await?;
+            }
             let message = format!("{} of {}", action.as_str(), changed.cluster);
             let kind = "RS_STATE_CHANGED_AUDIT";
             self.event(by, Some(project), Some(&changed), kind, message).await?;
@@ -292,7 +298,8 @@ impl Control {
             return Err(Error::new(ErrorKind::Conflict, "only an inactive job can be removed")
                 .hint("stop and terminate it first"));
         }
-        self.catalog().delete::<Job>(job.as_str()).await?;
+        self.remove_job(&record).await?;
+        self.catalog().delete::<Seen>(job.as_str()).await?;
         let message = format!("backup job of {} removed", record.cluster);
         self.event(by, Some(project), Some(&record), "BACKUP_CONFIG_DELETED", message).await
     }
@@ -306,16 +313,6 @@ fn widens(old: &Source, new: &Source) -> bool {
         (_, []) => true,
         (before, after) => !after.iter().all(|pattern| before.contains(pattern)),
     }
-}
-
-/// A name for the stores that no other job has.
-fn free_name(cluster: &str, jobs: &[Job]) -> Result<String> {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' };
-    let base: String = cluster.chars().map(plain).take(48).collect();
-    let free = |name: &String| jobs.iter().all(|job| job.name != *name);
-    let numbered = (2..10_000).map(|n| format!("{base}-{n}"));
-    let name = std::iter::once(base.clone()).chain(numbered).find(free);
-    name.ok_or_else(|| Error::usage(format!("no job name like {base:?} is free")))
 }
 
 #[cfg(test)]
@@ -344,10 +341,5 @@ mod tests {
         assert!(widens(&source(&["a.*"], &[]), &all));
         assert!(!widens(&all, &source(&["a.*"], &[])));
         assert!(widens(&source(&["a.*"], &[]), &source(&["b.*"], &[])));
-    }
-
-    #[test]
-    fn names_in_stores_are_plain_and_free() {
-        assert_eq!(free_name("Größe 1", &[]).unwrap(), "Gr--e-1");
     }
 }

@@ -84,6 +84,7 @@ async fn alert(world: &World, project: &bygone_catalog::Id, job: &str) -> String
         updated: world.control.now(),
         resolved: None,
         notified: None,
+        told: Vec::new(),
         acknowledged: None,
         message: "our oplog is behind".to_owned(),
     };

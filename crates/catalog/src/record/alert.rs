@@ -64,8 +64,11 @@ pub struct Alert {
     pub updated: UnixMillis,
     /// When it closed.
     pub resolved: Option<UnixMillis>,
-    /// When somebody was last told.
+    /// When everybody was told how it stands.
     pub notified: Option<UnixMillis>,
+    /// The ways by which that was told.
+    #[serde(default)]
+    pub told: Vec<String>,
     /// By whom it is acknowledged, until when, and what he said.
     pub acknowledged: Option<(String, UnixMillis, String)>,
     /// A line for people: what, on what, since when, what to do.

@@ -6,7 +6,7 @@ use bygone_base::{Error, Result};
 use bygone_control::By;
 use serde_json::json;
 
-use super::server::{config::Config, open};
+use super::server::{config::Config, open, site};
 use crate::{args::CatalogCommand, output::Output};
 
 /// Does what is asked.
@@ -17,7 +17,8 @@ pub async fn run(command: CatalogCommand, output: &Output) -> Result<ExitCode> {
             if file.exists() {
                 return Err(Error::usage(format!("{} exists already", file.display())));
             }
-            let control = open(&config).await?;
+            // The server may be running: this only reads.
+            let control = site::in_folder(&config.data)?;
             control.catalog().backend().copy_to(&file).await?;
             let text = format!(
                 "catalog copied to {}; its secrets open with {} only: keep a copy of that too",
@@ -27,7 +28,7 @@ pub async fn run(command: CatalogCommand, output: &Output) -> Result<ExitCode> {
             output.result(text, &json!({"file": file.display().to_string()}));
         }
         CatalogCommand::Rebuild { server } => {
-            let control = open(&Config::read(&server.config)?).await?;
+            let (control, _alone) = open(&Config::read(&server.config)?).await?;
             let by = By::system();
             let project = match control.projects().await?.into_iter().next() {
                 Some(project) => project,
