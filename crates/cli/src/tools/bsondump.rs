@@ -10,7 +10,7 @@ use bygone_dumptools::{
 };
 use clap::Parser;
 
-use super::{Arguments, common::Verbosity};
+use super::{Arguments, Stop, common::Verbosity};
 
 /// View and debug .bson files.
 #[derive(Debug, Parser)]
@@ -80,7 +80,8 @@ impl Arguments for Args {
         &self.general
     }
 
-    async fn run(self, log: Log) -> Result<()> {
-        bsondump::run(self.options()?, &log).await.map(|_| ())
+    async fn run(self, log: Log) -> Result<(), Stop> {
+        let options = self.options().map_err(Stop::Misused)?;
+        Ok(bsondump::run(options, &log).await.map(|_| ())?)
     }
 }

@@ -23,6 +23,10 @@ use crate::{
     sink::Compression,
 };
 
+/// Users, roles and their version.
+const ACCOUNTS: [&str; 3] = ["system.users", "system.roles", VERSION];
+const VERSION: &str = "system.version";
+
 /// A namespace to restore.
 #[derive(Debug, Clone)]
 pub struct Intent {
@@ -81,7 +85,9 @@ impl Gathered {
 
     pub(super) fn has_people(&self) -> bool {
         let special = |(_, name): &(String, String)| name.starts_with(PEOPLE);
-        !self.people.is_empty() || self.special.iter().any(special)
+        !self.people.is_empty()
+            || !self.stored_people.is_empty()
+            || self.special.iter().any(special)
     }
 }
 
@@ -187,6 +193,11 @@ impl Gather<'_> {
         };
         let parent = path.parent().and_then(Path::file_name).and_then(|n| n.to_str());
         let db = db.or_else(|| parent.map(str::to_owned)).unwrap_or_else(|| "test".to_owned());
+        let person = collection.as_deref().unwrap_or(&stem);
+        if db == "admin" && ACCOUNTS.contains(&person) {
+            self.person(person, path);
+            return Ok(());
+        }
         let meta = format!(
             "{}.metadata.json{}",
             stem.strip_prefix(BUCKETS).unwrap_or(&stem),
@@ -212,6 +223,16 @@ impl Gather<'_> {
         (intent.data, intent.bytes) = (Some(path.to_owned()), files::size(path));
         self.intents.insert(source, intent);
         Ok(())
+    }
+
+    /// A file of users or roles, and their version beside it.
+    fn person(&mut self, name: &str, path: &Path) {
+        let version = format!("{VERSION}.bson{}", self.options.compression.ending());
+        let version = path.with_file_name(version);
+        if version.exists() {
+            self.found.people.insert(VERSION.to_owned(), version);
+        }
+        self.found.people.insert(name.to_owned(), path.to_owned());
     }
 
     /// A directory of databases.
@@ -333,8 +354,7 @@ impl Gather<'_> {
         metadata: &BTreeMap<String, PathBuf>,
     ) -> Result<()> {
         let person = stem.strip_prefix(PEOPLE).or(match db {
-            "admin" => Some(stem)
-                .filter(|s| matches!(*s, "system.users" | "system.roles" | "system.version")),
+            "admin" => Some(stem).filter(|stem| ACCOUNTS.contains(stem)),
             _ => None,
         });
         if let Some(person) = person {

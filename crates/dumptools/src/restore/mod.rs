@@ -6,6 +6,7 @@
 //!    ▸ users, roles ▸ oplog ▸ indexes that waited for it
 //! ```
 
+mod catalogue;
 mod data;
 mod entry;
 mod files;
@@ -23,6 +24,7 @@ use bygone_restore::{Documents, NameRules, Namespace, Refusals, Target, bulk::Bu
 
 pub use gather::Intent;
 
+use self::catalogue::Catalogue;
 use crate::{
     archive,
     connect::Connection,
@@ -145,7 +147,8 @@ pub async fn run(
     }
     let clock = Arc::clone(&connection.clock);
     let target = Target::new(connection.client.clone(), &connection.options, clock)
-        .patience(connection.patience);
+        .patience(connection.patience)
+        .write_concern(&options.write_concern);
     let bars = Bars::new(log.clone(), Unit::Bytes);
     let run = Run { connection, target, options, log, bars };
     run.check(&found)?;
@@ -160,12 +163,12 @@ pub async fn run(
         never = run.bars.show(&*connection.clock) => match never {},
     };
     people::restore(&run, &found, &people).await?;
+    let mut catalogue = Catalogue::new(&found.intents, options.no_options);
     if options.oplog_replay {
-        let mut catalogue = indexes::Catalogue::new(&found.intents);
         oplog::replay(&run, &found, &people, &mut catalogue).await?;
         indexes::build_all(&run, &catalogue).await?;
     }
-    prepare::finish(&run, &found.intents).await
+    prepare::finish(&run, &catalogue).await
 }
 
 fn check_names(intents: &[Intent]) -> Result<()> {

@@ -9,12 +9,12 @@ use bygone_restore::{
     create::{self, Command},
     drop_made_indexes,
     model::{SourceCollection, SourceView},
-    raw::{self, Build, kind},
+    raw::{self, Build},
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{Intent, Run, indexes};
-use crate::metadata::Kind;
+use super::{Intent, Run, catalogue::Catalogue, indexes};
+use crate::{extjson, metadata::Kind};
 
 /// What the server has of the databases that are restored to.
 type Existing = BTreeMap<Namespace, String>;
@@ -187,22 +187,21 @@ fn with_uuid(create: &Command, to: &Namespace, uuid: [u8; 16]) -> Result<Command
     Ok(Command { db: "admin".to_owned(), body })
 }
 
-/// What lets documents expire is set when everything is in.
-pub(super) async fn finish(run: &Run<'_>, intents: &[Intent]) -> Result<()> {
-    for intent in intents.iter().filter(|i| !i.existed && i.metadata.kind != Kind::View) {
-        if run.options.no_options {
-            continue;
+/// What lets documents expire is set when everything is in. A user that may write but not change collections gets a
+/// collection that keeps all: nothing is lost, and what to do is told.
+pub(super) async fn finish(run: &Run<'_>, catalogue: &Catalogue) -> Result<()> {
+    for (name, seconds) in catalogue.expiry() {
+        let change = Build::new().str("collMod", &name.coll).field(&seconds);
+        let shown = extjson::to_text(&change.clone().finish())?;
+        let command = Command { db: name.db.clone(), body: change.majority().finish() };
+        match run.target.run(&format!("set the expiry of {name}"), &command).await {
+            Err(denied) if denied.kind() == ErrorKind::Denied => run.log.always(format_args!(
+                "{name}: its documents do not expire, for this user may not change collections; \
+                 let one with the role dbAdmin run {shown} in {}",
+                name.db
+            )),
+            done => done.map(|_| ())?,
         }
-        let Some(seconds) = raw::get(&intent.metadata.options, "expireAfterSeconds") else {
-            continue;
-        };
-        if !matches!(seconds.kind, kind::INT32 | kind::INT64 | kind::DOUBLE) {
-            continue;
-        }
-        let to = &intent.to;
-        let body = Build::new().str("collMod", &to.coll).field(&seconds).majority().finish();
-        let command = Command { db: to.db.clone(), body };
-        run.target.run(&format!("set the expiry of {to}"), &command).await?;
     }
     Ok(())
 }
