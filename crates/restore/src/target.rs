@@ -17,11 +17,14 @@ use crate::{
     facts::{Existing, Kind, Privilege, TargetFacts},
     lane::Lanes,
     names::Namespace,
+    raw::{self, Build},
     version::ServerVersion,
 };
 
 /// How long a restore waits for a target that does not answer.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// Characters of a refusal that are shown.
+const LONGEST_REFUSAL: usize = 400;
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -33,6 +36,8 @@ pub struct Target {
     clock: Arc<dyn Clock>,
     patience: Duration,
     own_timeout: bool,
+    /// What commands wait for, where that is not the majority.
+    concern: Option<Arc<[u8]>>,
 }
 
 impl fmt::Debug for Target {
@@ -68,7 +73,7 @@ impl Target {
     /// A target behind a client that exists, which was made with `options`.
     pub fn new(client: Client, options: &ClientOptions, clock: Arc<dyn Clock>) -> Target {
         let lanes = Lanes::new(options).map(Arc::new);
-        Target { client, lanes, clock, patience: PATIENCE, own_timeout: false }
+        Target { client, lanes, clock, patience: PATIENCE, own_timeout: false, concern: None }
     }
 
     /// Whether somebody said how long to wait for other members (`wtimeout`): then what they do not have in time is a
@@ -77,6 +82,37 @@ impl Target {
     pub fn own_timeout(mut self, own_timeout: bool) -> Target {
         self.own_timeout = own_timeout;
         self
+    }
+
+    /// What commands that make, change or drop something wait for: a write concern's document. They are waited for
+    /// even where nobody waits for inserts.
+    #[must_use]
+    pub fn write_concern(mut self, concern: &[u8]) -> Target {
+        let nobody = raw::get(concern, "w").and_then(|w| w.number()) == Some(0.0);
+        let one = || Build::new().element(raw::kind::INT32, b"w", &1_i32.to_le_bytes()).finish();
+        let majority = Build::new().str("w", "majority").finish();
+        let concern = if nobody { one() } else { concern.to_vec() };
+        self.concern = (concern != majority).then(|| concern.into());
+        self
+    }
+
+    /// The body of a command, with the write concern that is wanted.
+    fn body(&self, what: &str, command: &Command) -> Result<RawDocumentBuf> {
+        let bytes = match &self.concern {
+            Some(concern) if raw::get(&command.body, "writeConcern").is_some() => {
+                let mut body = Build::new();
+                for field in raw::fields(&command.body) {
+                    let field = field?;
+                    body = match field.name {
+                        b"writeConcern" => body.doc("writeConcern", concern),
+                        _ => body.field(&field),
+                    };
+                }
+                body.finish()
+            }
+            _ => command.body.clone(),
+        };
+        RawDocumentBuf::from_bytes(bytes).map_err(|e| Error::internal(what).source(e))
     }
 
     /// How long to wait for a target that does not answer, for example while it restarts.
@@ -108,8 +144,7 @@ impl Target {
     /// # Errors
     /// What the server refuses, with its code at the end of the message; Unavailable when patience ends.
     pub async fn run(&self, what: &str, command: &Command) -> Result<Reply> {
-        let body = RawDocumentBuf::from_bytes(command.body.clone())
-            .map_err(|e| Error::internal(what).source(e))?;
+        let body = self.body(what, command)?;
         self.retry(what, &command.db, || Ok(body.clone())).await
     }
 
@@ -118,8 +153,7 @@ impl Target {
     /// # Errors
     /// Unavailable when patience ends.
     pub async fn answer(&self, what: &str, command: &Command) -> Result<Document> {
-        let body = RawDocumentBuf::from_bytes(command.body.clone())
-            .map_err(|e| Error::internal(what).source(e))?;
+        let body = self.body(what, command)?;
         match self.once(&command.db, body).await {
             Ok(reply) if unacknowledged(what, &reply).is_none() => return Ok(reply),
             Err(failed) if !error::driver(what, &failed).kind().is_transient() => {
@@ -129,6 +163,18 @@ impl Target {
             _ => {}
         }
         self.run(what, command).await.map(|reply| reply.document)
+    }
+
+    /// What an answer of [`Target::answer`] that is a refusal says; long texts of servers, which may hold whole
+    /// documents, are cut.
+    pub fn refusal(what: &str, reply: &Document) -> Error {
+        let code = reply.get_i32("code").unwrap_or_default();
+        let text = reply.get_str("errmsg").unwrap_or("no answer that says why");
+        let text: String = match text.char_indices().nth(LONGEST_REFUSAL) {
+            Some((end, _)) => format!("{}..", text.get(..end).unwrap_or_default()),
+            None => text.to_owned(),
+        };
+        error::server(what, code, &text)
     }
 
     /// As [`Target::run`] for a body that is built for each attempt.

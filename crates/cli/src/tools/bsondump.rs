@@ -80,7 +80,8 @@ impl Arguments for Args {
         &self.general
     }
 
-    async fn run(self, log: Log, stop: Stop) -> Result<()> {
-        stop.unless(bsondump::run(self.options()?, &log)).await.map(|_| ())
+    async fn run(self, log: Log, signal: Signal) -> Result<(), Stop> {
+        let options = self.options().map_err(Stop::Misused)?;
+        Ok(signal.unless(bsondump::run(options, &log)).await.map(|_| ())?)
     }
 }

@@ -25,23 +25,23 @@ pub struct Verbosity {
     pub config: Option<PathBuf>,
     /// more detailed log output (include multiple times for more verbosity, or specify a numeric value)
     #[arg(short = 'v', long, value_name = "level", num_args = 0..=1, require_equals = true,
-          default_missing_value = "1", help_heading = "verbosity options",
-          value_parser = clap::value_parser!(u8))]
-    verbose: Vec<u8>,
+          default_missing_value = "1", help_heading = "verbosity options")]
+    verbose: Vec<String>,
     /// hide all log output
     #[arg(long, help_heading = "verbosity options")]
     quiet: bool,
 }
 
 impl Verbosity {
-    /// The last level that is shown.
-    pub fn level(&self) -> Option<Level> {
-        match self.verbose.iter().map(|v| usize::from(*v)).sum::<usize>() {
+    /// The last level that is shown; `None` when that is no number.
+    pub fn level(&self) -> Option<Option<Level>> {
+        let given: Vec<i64> = self.verbose.iter().map(|v| v.parse().ok()).collect::<Option<_>>()?;
+        Some(match given.iter().fold(0_i64, |sum, more| sum.saturating_add(*more)) {
             _ if self.quiet => None,
-            0 => Some(Level::Always),
+            ..=0 => Some(Level::Always),
             1 => Some(Level::Info),
             _ => Some(Level::Debug),
-        }
+        })
     }
 }
 
@@ -174,7 +174,7 @@ impl ConnectArgs {
                 _ => {}
             }
         }
-        let mut options = ConnectOptions {
+        Ok(ConnectOptions {
             host: self.host.clone(),
             port: self.port.clone(),
             username: self.username.clone(),
@@ -196,16 +196,20 @@ impl ConnectArgs {
             selection_timeout: self.selection_timeout.map(Duration::from_secs),
             compressors: self.compressors.clone(),
             uri,
-        };
+        })
+    }
+
+    /// Asks for the passwords that are missing.
+    pub fn ask(&self, options: &mut ConnectOptions) -> Result<()> {
         let in_uri = options.uri.as_deref().and_then(user_without_password);
         let user = options.username.clone().or(in_uri);
-        if let Some(user) = user.filter(|_| self.needs_password(&options)) {
+        if let Some(user) = user.filter(|_| self.needs_password(options)) {
             options.password = Some(password::ask(&format!("mongo user {user}"))?);
         }
-        if connect::is_key_locked(&options)? {
+        if connect::is_key_locked(options)? {
             options.key_password = Some(password::ask("client certificate")?);
         }
-        Ok(options)
+        Ok(())
     }
 
     fn needs_password(&self, options: &ConnectOptions) -> bool {

@@ -78,28 +78,56 @@ pub fn main(tool: Tool, arguments: Vec<OsString>) -> ExitCode {
 /// What the three have in common.
 trait Arguments: CommandFactory + FromArgMatches {
     fn verbosity(&self) -> &common::Verbosity;
-    /// Says what it did in log lines, also where `stop` ends it.
-    fn run(self, log: Log, stop: Stop) -> impl Future<Output = bygone_base::Result<()>>;
+    /// Says what it did in log lines, also where `signal` ends it.
+    fn run(self, log: Log, signal: Signal) -> impl Future<Output = Result<(), Stop>>;
 }
 
-/// Ends a tool in the middle: somebody has sent a signal.
-struct Stop {
+/// Ends a tool in the middle when somebody sends a signal.
+struct Signal {
     token: CancellationToken,
     log: Log,
 }
 
-impl Stop {
+impl Signal {
     /// Waits for `work`, or for the signal, which is told.
-    async fn unless<T>(
+    async fn unless<T, E: From<Error>>(
         self,
-        work: impl Future<Output = bygone_base::Result<T>>,
-    ) -> bygone_base::Result<T> {
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         tokio::select! {
             ended = work => ended,
             () = self.token.cancelled() => {
                 self.log.always("signal received; attempting to shut down");
-                Err(Error::new(ErrorKind::Cancelled, "received a signal, stopped"))
+                Err(Error::new(ErrorKind::Cancelled, "received a signal, stopped").into())
             }
+        }
+    }
+}
+
+/// Why a tool ends with status 1.
+#[derive(Debug)]
+enum Stop {
+    /// Arguments that say nothing, as the stock tools find out before anything else; those that contradict each other
+    /// they find out later.
+    Misused(Error),
+    Failed(Error),
+    /// It was told already, or lines before have told it.
+    Told,
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Stop {
+        Stop::Failed(error)
+    }
+}
+
+impl Stop {
+    /// Of the connection's options: whether they are wrong in themselves.
+    fn of_connecting(error: Error) -> Stop {
+        let tried = error.message().starts_with("can't create session");
+        match error.kind() {
+            ErrorKind::Usage if !tried => Stop::Misused(error),
+            _ => Stop::Failed(error),
         }
     }
 }
@@ -117,26 +145,31 @@ fn start<A: Arguments>(tool: Tool, arguments: Vec<OsString>) -> ExitCode {
         let _ = writeln!(std::io::stdout(), "{} version: bygone-{version}", tool.name());
         return ExitCode::SUCCESS;
     }
-    let log = log(arguments.verbosity());
+    let Some(level) = arguments.verbosity().level() else {
+        let _ = writeln!(std::io::stderr(), "Invalid verbosity value given");
+        // As the stock tools end then, and only then.
+        return ExitCode::from(255);
+    };
+    let log = log(level);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return failed(&log, &Error::io("start the runtime", error)),
+        Err(error) => return stopped(tool, &log, Error::io("start the runtime", error).into()),
     };
     let ended = runtime.block_on(async {
         let mut tasks = JoinSet::new();
         let token = crate::commands::on_signal(&mut tasks);
-        arguments.run(log.clone(), Stop { token, log: log.clone() }).await
+        arguments.run(log.clone(), Signal { token, log: log.clone() }).await
     });
     crate::leave(runtime);
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&log, &error),
+        Err(stop) => stopped(tool, &log, stop),
     }
 }
 
-fn log(verbosity: &common::Verbosity) -> Log {
+fn log(level: Option<Level>) -> Log {
     let clock = access::clock();
-    Log::new(verbosity.level(), move |line| {
+    Log::new(level, move |line| {
         let _ = writeln!(std::io::stderr(), "{}\t{line}", stamp(clock.now()));
     })
 }
@@ -147,15 +180,23 @@ fn tell(log: &Log, error: &Error) {
     log.line(Level::Always, format_args!("Failed: {error}{hint}"));
 }
 
-/// A failure that was told already, or that lines before have told.
-fn told() -> Error {
-    Error::new(ErrorKind::Internal, "")
+fn stopped(tool: Tool, log: &Log, stop: Stop) -> ExitCode {
+    match stop {
+        Stop::Misused(error) => return misused(tool, &error.to_string()),
+        Stop::Failed(error) => tell(log, &error),
+        Stop::Told => {}
+    }
+    ExitCode::FAILURE
 }
 
-fn failed(log: &Log, error: &Error) -> ExitCode {
-    if !error.message().is_empty() {
-        tell(log, error);
-    }
+/// That the arguments say nothing, in the words that scripts know.
+fn misused(tool: Tool, line: &str) -> ExitCode {
+    let now = stamp(access::clock().now());
+    let name = tool.name();
+    let _ = writeln!(
+        std::io::stderr(),
+        "{now}\terror parsing command line options: {line}\n{now}\ttry '{name} --help' for more information"
+    );
     ExitCode::FAILURE
 }
 
@@ -166,7 +207,9 @@ fn refused(tool: Tool, error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let text = error.to_string();
-    let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    // What is wrong, up to an empty line; behind it stands how to ask for help.
+    let said: Vec<&str> = text.lines().map(str::trim).take_while(|l| !l.is_empty()).collect();
+    let line = said.join(" ").trim_start_matches("error: ").to_owned();
     let unknown = error.get(clap::error::ContextKind::InvalidArg).map(ToString::to_string);
     let line = match (error.kind(), unknown) {
         (Clap::UnknownArgument, Some(flag)) if flag.starts_with('-') => {
@@ -174,13 +217,7 @@ fn refused(tool: Tool, error: &clap::Error) -> ExitCode {
         }
         _ => line,
     };
-    let now = stamp(access::clock().now());
-    let name = tool.name();
-    let _ = writeln!(
-        std::io::stderr(),
-        "{now}\terror parsing command line options: {line}\n{now}\ttry '{name} --help' for more information"
-    );
-    ExitCode::FAILURE
+    misused(tool, &line)
 }
 
 /// Cores that this machine has for work beside the server's.

@@ -1,5 +1,6 @@
 //! Connecting as the stock tools do: by URI or by flags, directly to a single host unless a replica set is named.
 
+pub mod concern;
 mod tls;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -136,11 +137,14 @@ pub async fn connect(options: &ConnectOptions, clock: Arc<dyn Clock>) -> Result<
     })
 }
 
+/// The reader's hints speak of the source of a backup.
 fn cannot_connect(failed: Error) -> Error {
-    match failed.kind() {
-        ErrorKind::Unavailable | ErrorKind::Denied => failed.within("can't create session"),
-        _ => failed,
-    }
+    let hint = match failed.kind() {
+        ErrorKind::Unavailable => "check host, port and TLS settings, and that the server runs",
+        ErrorKind::Denied => "check user, password and the databases and mechanism of the login",
+        _ => return failed,
+    };
+    failed.within("can't create session").hint(hint)
 }
 
 fn refused(shown: &str, error: &mongodb::error::Error) -> Error {

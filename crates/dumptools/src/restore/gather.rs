@@ -24,6 +24,8 @@ use crate::{
     sink::Compression,
 };
 
+const VERSION: &str = "system.version";
+
 /// A namespace to restore.
 #[derive(Debug, Clone)]
 pub struct Intent {
@@ -83,7 +85,9 @@ impl Gathered {
 
     pub(super) fn has_people(&self) -> bool {
         let of_one = |role: &Role| matches!(role, Role::People { of_one: true, .. });
-        !self.people.is_empty() || self.special.iter().any(of_one)
+        !self.people.is_empty()
+            || !self.stored_people.is_empty()
+            || self.special.iter().any(of_one)
     }
 }
 
@@ -189,6 +193,11 @@ impl Gather<'_> {
         };
         let parent = path.parent().and_then(Path::file_name).and_then(|n| n.to_str());
         let db = db.or_else(|| parent.map(str::to_owned)).unwrap_or_else(|| "test".to_owned());
+        let person = collection.as_deref().unwrap_or(&stem);
+        if let Role::People { name, of_one: false } = Role::of(&db, person) {
+            self.person(&name, path);
+            return Ok(());
+        }
         let meta = format!(
             "{}.metadata.json{}",
             stem.strip_prefix(BUCKETS).unwrap_or(&stem),
@@ -215,6 +224,16 @@ impl Gather<'_> {
         (intent.data, intent.bytes) = (Some(path.to_owned()), files::size(path));
         self.intents.insert(source, intent);
         Ok(())
+    }
+
+    /// A file of users or roles, and their version beside it.
+    fn person(&mut self, name: &str, path: &Path) {
+        let version = format!("{VERSION}.bson{}", self.options.compression.ending());
+        let version = path.with_file_name(version);
+        if version.exists() {
+            self.found.people.insert(VERSION.to_owned(), version);
+        }
+        self.found.people.insert(name.to_owned(), path.to_owned());
     }
 
     /// A directory of databases.

@@ -6,6 +6,7 @@
 //!    ▸ users, roles ▸ oplog ▸ indexes that waited for it
 //! ```
 
+mod catalogue;
 mod data;
 mod entry;
 mod files;
@@ -30,6 +31,7 @@ use bygone_restore::{
 
 pub use gather::Intent;
 
+use self::catalogue::Catalogue;
 use crate::{
     archive,
     connect::Connection,
@@ -169,7 +171,8 @@ pub async fn run(
     let clock = Arc::clone(&connection.clock);
     let target = Target::new(connection.client.clone(), &connection.options, clock)
         .patience(connection.patience)
-        .own_timeout(number(options, "wtimeout").is_some_and(|wtimeout| wtimeout > 0.0));
+        .own_timeout(number(options, "wtimeout").is_some_and(|wtimeout| wtimeout > 0.0))
+        .write_concern(&options.write_concern);
     let bars = Bars::new(log.clone(), Unit::Bytes);
     let run = Run { connection, target, options, log, bars };
     run.check(&found)?;
@@ -186,12 +189,12 @@ pub async fn run(
     people::restore(&run, &found, &beside).await?;
     // An index that cannot be built fails the restore when everything else is done.
     let mut indexes = std::mem::replace(&mut beside.indexes, Ok(()));
+    let mut catalogue = Catalogue::new(&found.intents, options.no_options);
     if options.oplog_replay {
-        let mut catalogue = indexes::Catalogue::new(&found.intents);
         oplog::replay(&run, &found, &beside, &mut catalogue).await?;
         indexes = indexes.and(indexes::build_all(&run, &catalogue).await);
     }
-    prepare::finish(&run, &found.intents).await?;
+    prepare::finish(&run, &catalogue).await?;
     indexes
 }
 
@@ -233,16 +236,6 @@ impl Run<'_> {
             )));
         }
         Ok(())
-    }
-
-    /// What commands wait for: the same as inserts, where those are waited for.
-    fn concern(&self) -> Vec<u8> {
-        match number(self.options, "w") {
-            Some(0.0) => {
-                Build::new().element(raw::kind::INT32, b"w", &1_i32.to_le_bytes()).finish()
-            }
-            _ => self.options.write_concern.clone(),
-        }
     }
 
     /// How documents go into a collection that was made for them.

@@ -16,8 +16,8 @@ use super::{Run, data::Beside, files, gather::Gathered};
 
 /// Users and roles must fit in memory.
 const MAX_BYTES: u64 = 64 << 20;
-/// The oldest version of users that servers still know: SCRAM.
-const OLDEST: i64 = 5;
+/// Versions of users whose documents servers still know: of 2.6, and since 3.0. 4 is half way between the two.
+const KNOWN: [i64; 2] = [3, 5];
 
 /// Restores users and roles, where the dump has them and they are wanted.
 pub(super) async fn restore(run: &Run<'_>, found: &Gathered, beside: &Beside) -> Result<()> {
@@ -28,7 +28,8 @@ pub(super) async fn restore(run: &Run<'_>, found: &Gathered, beside: &Beside) ->
         }
         _ => false,
     };
-    if !wanted || run.options.collection.is_some() {
+    // Of a dump they are no part of a collection; a file of theirs may be named by its collection.
+    if !wanted || run.options.collection.is_some() && found.people.is_empty() {
         return Ok(());
     }
     let people = documents(run, found, beside)?;
@@ -90,7 +91,7 @@ fn check_version(documents: Option<&Vec<u8>>) -> Result<()> {
         let document: Doc<'_> = document?;
         let is_schema = document.get("_id")?.and_then(|e| e.as_str()) == Some("authSchema");
         let version = document.get("currentVersion")?.and_then(|e| e.as_integer());
-        if is_schema && version.is_some_and(|v| v < OLDEST) {
+        if is_schema && version.is_some_and(|v| v < KNOWN[1] && !KNOWN.contains(&v)) {
             return Err(Error::unsupported(format!(
                 "cannot restore users and roles of version {}: no server takes them any more",
                 version.unwrap_or_default()
@@ -124,5 +125,27 @@ async fn drop_collection(run: &Run<'_>, name: &Namespace) -> Result<()> {
     match run.target.run(&format!("error dropping {name}"), &command).await {
         Err(failed) if failed.kind() == ErrorKind::NotFound => Ok(()),
         dropped => dropped.map(|_| ()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+
+    use super::*;
+
+    #[test]
+    fn only_versions_that_servers_know_are_taken() {
+        let of = |version: i32| {
+            let document = doc! {"_id": "authSchema", "currentVersion": version};
+            check_version(Some(&bson::serialize_to_vec(&document).unwrap()))
+        };
+        for known in [3, 5, 6] {
+            assert!(of(known).is_ok(), "{known}");
+        }
+        for old in [1, 2, 4] {
+            assert!(of(old).is_err(), "{old}");
+        }
+        assert!(check_version(None).is_ok());
     }
 }

@@ -10,12 +10,12 @@ use bygone_restore::{
     create::{self, Command},
     drop_made_indexes,
     model::{SourceCollection, SourceView},
-    raw::{self, Build, kind},
+    raw::{self, Build},
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{Intent, Run, indexes};
-use crate::metadata::Kind;
+use super::{Intent, Run, catalogue::Catalogue, indexes};
+use crate::{extjson, metadata::Kind};
 
 /// What the server has of the databases that are restored to.
 type Existing = BTreeMap<Namespace, String>;
@@ -55,7 +55,7 @@ pub(super) async fn prepare(run: &Run<'_>, intents: &mut [Intent]) -> Result<()>
 pub(super) async fn replace(run: &Run<'_>, intent: &Intent) -> Result<()> {
     let to = &intent.to;
     run.log.always(format_args!("dropping collection {to} before restoring"));
-    let body = Build::new().str("drop", &to.coll).doc("writeConcern", &run.concern()).finish();
+    let body = Build::new().str("drop", &to.coll).majority().finish();
     let command = Command { db: to.db.clone(), body };
     match run.target.run(&format!("error dropping collection {to}"), &command).await {
         Err(failed) if failed.kind() == ErrorKind::NotFound => {}
@@ -161,7 +161,7 @@ fn commands(run: &Run<'_>, intent: &Intent) -> Result<Vec<Command>> {
     if intent.metadata.kind == Kind::View {
         let view = SourceView { name: intent.source.clone(), definition: collection.options };
         let made = create::view(&view, &intent.to)?.and_then(|made| made.command);
-        return made.into_iter().map(|command| waiting(run, command)).collect();
+        return Ok(made.into_iter().collect());
     }
     let stored = intent.stored();
     let made = create::collection(&collection, &stored, false, run.connection.version)?;
@@ -178,20 +178,9 @@ fn commands(run: &Run<'_>, intent: &Intent) -> Result<Vec<Command>> {
         (Some(command), Some(uuid)) if run.options.preserve_uuid => {
             Some(with_uuid(&command, &intent.to, uuid)?)
         }
-        (Some(command), _) => Some(waiting(run, command)?),
-        (None, _) => None,
+        (command, _) => command,
     };
-    let convert = made.convert.map(|command| waiting(run, command)).transpose()?;
-    Ok(create.into_iter().chain(convert).collect())
-}
-
-/// A command that waits for as many members as inserts do.
-fn waiting(run: &Run<'_>, command: Command) -> Result<Command> {
-    let mut body = Build::new();
-    for field in raw::fields(&raw::without(&command.body, &["writeConcern"])?) {
-        body = body.field(&field?);
-    }
-    Ok(Command { body: body.doc("writeConcern", &run.concern()).finish(), ..command })
+    Ok(create.into_iter().chain(made.convert).collect())
 }
 
 /// A create that says the UUID: only applyOps can.
@@ -210,23 +199,21 @@ fn with_uuid(create: &Command, to: &Namespace, uuid: [u8; 16]) -> Result<Command
     Ok(Command { db: "admin".to_owned(), body })
 }
 
-/// What lets documents expire is set when everything is in.
-pub(super) async fn finish(run: &Run<'_>, intents: &[Intent]) -> Result<()> {
-    for intent in intents.iter().filter(|i| !i.existed && i.metadata.kind != Kind::View) {
-        if run.options.no_options {
-            continue;
+/// What lets documents expire is set when everything is in. A user that may write but not change collections gets a
+/// collection that keeps all: nothing is lost, and what to do is told.
+pub(super) async fn finish(run: &Run<'_>, catalogue: &Catalogue) -> Result<()> {
+    for (name, seconds) in catalogue.expiry() {
+        let change = Build::new().str("collMod", &name.coll).field(&seconds);
+        let shown = extjson::to_text(&change.clone().finish())?;
+        let command = Command { db: name.db.clone(), body: change.majority().finish() };
+        match run.target.run(&format!("set the expiry of {name}"), &command).await {
+            Err(denied) if denied.kind() == ErrorKind::Denied => run.log.always(format_args!(
+                "{name}: its documents do not expire, for this user may not change collections; \
+                 let one with the role dbAdmin run {shown} in {}",
+                name.db
+            )),
+            done => done.map(|_| ())?,
         }
-        let Some(seconds) = raw::get(&intent.metadata.options, "expireAfterSeconds") else {
-            continue;
-        };
-        if !matches!(seconds.kind, kind::INT32 | kind::INT64 | kind::DOUBLE) {
-            continue;
-        }
-        let to = &intent.to;
-        let body = Build::new().str("collMod", &to.coll).field(&seconds);
-        let body = body.doc("writeConcern", &run.concern()).finish();
-        let command = Command { db: to.db.clone(), body };
-        run.target.run(&format!("set the expiry of {to}"), &command).await?;
     }
     Ok(())
 }
