@@ -10,7 +10,7 @@ use bygone_dumptools::{
 };
 use clap::Parser;
 
-use super::{Arguments, Stop, common::Verbosity};
+use super::{Arguments, Signal, Stop, common::Verbosity};
 
 /// View and debug .bson files.
 #[derive(Debug, Parser)]

@@ -14,7 +14,7 @@ use bygone_restore::NameRules;
 use clap::Parser;
 
 use super::{
-    Arguments, Stop,
+    Arguments, Signal, Stop,
     common::{self, ConnectArgs, NamespaceArgs, Verbosity, refuse},
 };
 

@@ -15,7 +15,7 @@ use bygone_restore::{NameRules, ViewDocuments};
 use clap::Parser;
 
 use super::{
-    Arguments, Stop,
+    Arguments, Signal, Stop,
     common::{self, ConnectArgs, NamespaceArgs, Verbosity, refuse},
 };
 use crate::{

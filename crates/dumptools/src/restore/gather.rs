@@ -85,9 +85,7 @@ impl Gathered {
 
     pub(super) fn has_people(&self) -> bool {
         let of_one = |role: &Role| matches!(role, Role::People { of_one: true, .. });
-        !self.people.is_empty()
-            || !self.stored_people.is_empty()
-            || self.special.iter().any(of_one)
+        !self.people.is_empty() || !self.stored_people.is_empty() || self.special.iter().any(of_one)
     }
 }
 

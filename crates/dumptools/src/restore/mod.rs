@@ -23,10 +23,7 @@ use std::{fmt, io::Read, path::PathBuf, sync::Arc};
 
 use bygone_base::{Error, Result};
 use bygone_restore::{
-    Documents, NameRules, Namespace, Refusals, Target,
-    bulk::BulkOptions,
-    names,
-    raw::{self, Build},
+    Documents, NameRules, Namespace, Refusals, Target, bulk::BulkOptions, names, raw,
 };
 
 pub use gather::Intent;
