@@ -144,7 +144,7 @@ async fn a_proof_counts_as_the_operator_does() {
     said.response = said.expected(&site.owner.private, "GET");
     let mut asked = request(&Method::GET, &path, "");
     asked.headers_mut().insert(header::AUTHORIZATION, said.to_header().parse().unwrap());
-    let answer = site.world.send(asked.into()).await;
+    let answer = site.world.send(asked).await;
     assert_eq!(answer.is(200)["totalCount"], 0);
     assert!(
         answer.headers["x-mongodb-service-version"].to_str().unwrap().contains("versionString=8.")
