@@ -1,7 +1,15 @@
 //! The server that is restored to: connecting, finding out what it is, and
 //! commands that outlive elections and restarts.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use bson::{Document, RawDocument, RawDocumentBuf, rawdoc};
 use bygone_base::{Clock, CollectionId, Error, ErrorKind, Result, key};
@@ -146,6 +154,26 @@ impl Target {
     pub async fn run(&self, what: &str, command: &Command) -> Result<Reply> {
         let body = self.body(what, command)?;
         self.retry(what, &command.db, || Ok(body.clone())).await
+    }
+
+    /// As [`Target::run`] for a command that makes what is not there: when its reply was lost, it has made it.
+    ///
+    /// # Errors
+    /// As [`Target::run`]; Conflict when somebody else has made it.
+    pub async fn make(&self, what: &str, command: &Command) -> Result<()> {
+        let body = RawDocumentBuf::from_bytes(command.body.clone())
+            .map_err(|e| Error::internal(what).source(e))?;
+        let attempts = AtomicU32::new(0);
+        let made = self.retry(what, &command.db, || {
+            attempts.fetch_add(1, Ordering::Relaxed);
+            Ok(body.clone())
+        });
+        match made.await {
+            Err(failed) if failed.kind() == ErrorKind::Conflict && attempts.into_inner() > 1 => {
+                Ok(())
+            }
+            made => made.map(|_| ()),
+        }
     }
 
     /// As [`Target::run`], but a refusal that waiting does not help against is given as the server said it.

@@ -122,4 +122,17 @@ mod tests {
         let metadata = FileKind::Metadata("a".to_owned());
         assert_eq!(kind("a.metadata.json", Compression::None), metadata);
     }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn names_that_are_not_text_are_no_part_of_a_dump() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let place = |name: &[u8]| dir.path().join(std::ffi::OsStr::from_bytes(name));
+        fs::write(place(b"notes\xff.txt"), "").unwrap();
+        assert_eq!(entries(dir.path(), Compression::None).unwrap().len(), 1);
+        // Documents must not be passed over.
+        fs::write(place(b"a\xff.bson"), "").unwrap();
+        assert!(entries(dir.path(), Compression::None).is_err());
+    }
 }

@@ -116,7 +116,7 @@ async fn make(run: &Run<'_>, intent: &Intent) -> Result<()> {
     let to = &intent.to;
     let what = format!("error creating collection {to}");
     for command in commands(run, intent)? {
-        run.target.run(&what, &command).await?;
+        run.target.make(&what, &command).await?;
     }
     if intent.metadata.kind == Kind::TimeSeries && !run.options.no_indexes {
         for name in drop_made_indexes(&run.target, to).await? {

@@ -85,27 +85,24 @@ async fn a_cut_archive_drops_no_more_than_it_must(version: Version) {
     let mut damaged = bytes(&some(200));
     damaged.truncate(damaged.len() - 1);
     fs::write(folder.path("d/c3.bson"), damaged).unwrap();
-    for (place, hit) in [(&archive, "c0"), (&folder.path("d"), "c3")] {
-        for tools in BOTH {
-            empty(&client).await;
-            for name in &names {
-                client
-                    .database("d")
-                    .collection(name)
-                    .insert_one(doc! {"_id": "old"})
-                    .await
-                    .unwrap();
-            }
-            let flags: &[&str] = match *place == archive {
-                true => &["--drop", place],
-                false => &["--drop", "-j", "1", "-d", "d", place],
-            };
-            let _ = tools.restore(&uri, flags).await.expect(1).saying("Failed: ");
-            for name in names.iter().filter(|name| *name != hit) {
-                let coll = client.database("d").collection::<Document>(name);
-                let old = coll.find_one(doc! {"_id": "old"}).await.unwrap();
-                assert!(old.is_some(), "{tools:?} {place}: {name}");
-            }
+    let dir = folder.path("d");
+    // The stock tool takes files in another order.
+    for (tools, place, hit) in
+        [(Tools::Ours, &archive, "c0"), (Tools::Stock, &archive, "c0"), (Tools::Ours, &dir, "c3")]
+    {
+        empty(&client).await;
+        for name in &names {
+            client.database("d").collection(name).insert_one(doc! {"_id": "old"}).await.unwrap();
+        }
+        let flags: &[&str] = match *place == archive {
+            true => &["--drop", place],
+            false => &["--drop", "-d", "d", place],
+        };
+        let _ = tools.restore(&uri, flags).await.expect(1).saying("Failed: ");
+        for name in names.iter().filter(|name| *name != hit) {
+            let coll = client.database("d").collection::<Document>(name);
+            let old = coll.find_one(doc! {"_id": "old"}).await.unwrap();
+            assert!(old.is_some(), "{tools:?} {place}: {name}");
         }
     }
 }
@@ -185,13 +182,14 @@ async fn what_a_server_refuses_is_counted(version: Version) {
     write(&folder, "d", "a", &documents, PLAIN);
     write(&folder, "d", "b", &some(20), PLAIN);
     let place = folder.path("");
-    for tools in BOTH {
-        empty(&client).await;
-        let ended = tools.restore(&uri, &[&place]).await.expect(1).saying("Failed: ");
-        let _ = ended.saying(&says(920, 1));
-    }
+    let ended = Tools::Ours.restore(&uri, &[&place]).await.expect(1).saying("Failed: ");
+    // Whether the other collection had begun is a matter of time.
+    let (in_a, in_b) = (count(&client, "d", "a").await, count(&client, "d", "b").await);
+    assert_eq!(in_a, 900);
+    let _ = ended.saying(&says(in_a + in_b, 1));
     fail(
         &client,
+        "insert",
         doc! {"writeConcernError": {"code": 64, "errmsg": "waiting for replication timed out"}},
         "alwaysOn",
     )
@@ -203,7 +201,7 @@ async fn what_a_server_refuses_is_counted(version: Version) {
     let late = late.await.expect("an end").expect(1);
     let _ = late.saying("waiting for replication timed out").saying(&says(20, 0));
     assert_eq!(count(&client, "d", "b").await, 20);
-    fail(&client, doc! {}, "off").await;
+    fail(&client, "insert", doc! {}, "off").await;
     for tools in BOTH {
         empty(&client).await;
         let ended = tools
@@ -239,9 +237,9 @@ async fn interrupted(set: &ReplicaSet, folder: &Folder) {
     drop(held);
 }
 
-/// Makes inserts of the tool answer something else than they did.
-async fn fail(client: &Client, data: Document, mode: impl Into<bson::Bson>) {
-    let mut all = doc! {"failCommands": ["insert"], "appName": "bygone"};
+/// Makes a command of the tool answer something else than it did.
+async fn fail(client: &Client, command: &str, data: Document, mode: impl Into<bson::Bson>) {
+    let mut all = doc! {"failCommands": [command], "appName": "bygone"};
     all.extend(data);
     let fail = doc! {"configureFailPoint": "failCommand", "mode": mode.into(), "data": all};
     client.database("admin").run_command(fail).await.unwrap();
@@ -256,9 +254,12 @@ async fn replies_that_are_lost(version: Version) {
     let bare: Vec<RawDocumentBuf> = (0..7).map(|n| rawdoc! {"n": n}).collect();
     write(&folder, "d", "a", &bare, PLAIN);
     let place = folder.path("");
-    fail(&client, stops.clone(), once.clone()).await;
+    fail(&client, "insert", stops.clone(), once.clone()).await;
     let _ = Tools::Ours.restore(&uri, &[&place]).await.expect(0).saying(&says(7, 0));
     assert_eq!(count(&client, "d", "a").await, 7);
+    empty(&client).await;
+    fail(&client, "create", stops.clone(), once.clone()).await;
+    let _ = Tools::Ours.restore(&uri, &[&place]).await.expect(0).saying(&says(7, 0));
     write(&folder, "d", "a", &some(5), PLAIN);
     let coll = client.database("d").collection::<Document>("a");
     let cases: [(&[&str], i32, &str); 3] = [
@@ -269,7 +270,7 @@ async fn replies_that_are_lost(version: Version) {
     for (flags, code, says) in cases {
         empty(&client).await;
         coll.insert_one(doc! {"_id": 2, "n": "old"}).await.unwrap();
-        fail(&client, stops.clone(), once.clone()).await;
+        fail(&client, "insert", stops.clone(), once.clone()).await;
         let all = [flags, &[&place]].concat();
         let _ = Tools::Ours.restore(&uri, &all).await.expect(code).saying(says);
         let old = coll.find_one(doc! {"_id": 2}).await.unwrap().unwrap();
