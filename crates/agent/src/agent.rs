@@ -29,6 +29,8 @@ use crate::{
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 /// An agent that never reached its source gives up after this long.
 const FIRST: Duration = Duration::from_secs(15);
+/// An agent that has reached its source and does no more gives up after this long: another one may reach it.
+const AWAY: Duration = Duration::from_secs(120);
 /// A run with an end gives up when nothing went forward for this long.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -116,6 +118,11 @@ impl Agent {
         Ok(())
     }
 
+    /// Whether a new initial sync is wanted and has not begun yet.
+    pub fn is_resync_pending(&self) -> bool {
+        self.memory().resync.is_some()
+    }
+
     fn say_resync(&self, why: &dyn std::fmt::Display) {
         let text = format!("backup requires a resync, which begins now: {why}");
         self.env.progress.notice(text);
@@ -130,6 +137,7 @@ impl Agent {
         self.memory().goal = None;
         let mut wait = BACK_OFF.0;
         let mut forward = (env.clock.monotonic(), self.mark());
+        let mut failing = None;
         loop {
             let this = shutdown.child_token();
             self.memory().attempt = this.clone();
@@ -138,6 +146,7 @@ impl Agent {
             if self.mark() != forward.1 {
                 forward = (env.clock.monotonic(), self.mark());
                 wait = BACK_OFF.0;
+                failing = None;
             }
             let message = match ended {
                 Ok(Ended::Done(_)) if left => "backup requires a resync".into(),
@@ -154,7 +163,11 @@ impl Agent {
                     return Ok(env.progress.now().chain);
                 }
                 Err(error) => {
-                    let stuck = env.clock.monotonic().saturating_sub(forward.0);
+                    // A source that is idle goes not forward either: then it counts from the first failure.
+                    let now = env.clock.monotonic();
+                    let since = *failing.get_or_insert(now);
+                    let since = if catch_up { forward.0 } else { since };
+                    let stuck = now.saturating_sub(since);
                     self.judge_error(error, catch_up, stuck)?
                 }
             };
@@ -197,7 +210,7 @@ impl Agent {
                 let patience = match (memory.reached, catch_up) {
                     (false, _) => FIRST,
                     (true, true) => PATIENCE,
-                    (true, false) => Duration::MAX,
+                    (true, false) => AWAY,
                 };
                 if stuck >= patience {
                     return Err(error);

@@ -37,6 +37,8 @@ pub struct Control {
     downloads: Option<PathBuf>,
     /// A restore, a groom or a check was asked for.
     nudged: AtomicBool,
+    /// When this process began to look.
+    began: UnixMillis,
     /// Jobs that run in this process.
     running: Mutex<HashMap<Id, Arc<Running>>>,
 }
@@ -44,6 +46,7 @@ pub struct Control {
 impl Control {
     /// Over a catalog; runs nothing by itself.
     pub fn new(catalog: Catalog, seal: Seal, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Control {
+        let began = clock.now();
         Control {
             catalog,
             seal,
@@ -52,6 +55,7 @@ impl Control {
             repositories: tokio::sync::Mutex::default(),
             downloads: None,
             nudged: AtomicBool::new(true),
+            began,
             running: Mutex::default(),
         }
     }
@@ -92,6 +96,11 @@ impl Control {
     /// The moment.
     pub fn now(&self) -> UnixMillis {
         self.clock.now()
+    }
+
+    /// When this process began to look: what was silent before is not held against anybody.
+    pub(crate) fn began(&self) -> UnixMillis {
+        self.began
     }
 
     /// A new id.
@@ -152,10 +161,13 @@ impl Control {
     /// Usage: the name is taken, or none.
     pub async fn create_project(&self, name: &str, by: &By) -> Result<Project> {
         let name = line(name, "name of a project", 100)?;
-        if self.projects().await?.iter().any(|p| p.name == name) {
+        let project = Project { id: self.new_id(), name, created: self.now() };
+        let name = &project.name;
+        // Those of older catalogs have reserved no names.
+        let taken = self.projects().await?.iter().any(|p| p.name == *name);
+        if taken || !self.reserve::<Project>(&format!("project/{name}"), &project.id).await? {
             return Err(Error::new(ErrorKind::Conflict, format!("there is a project {name:?}")));
         }
-        let project = Project { id: self.new_id(), name, created: self.now() };
         self.catalog.insert(&project).await?;
         self.event(by, Some(&project.id), None, "GROUP_CREATED", "project created").await?;
         Ok(project)
@@ -218,7 +230,7 @@ impl Control {
         Ok(found.map(|row| row.value).unwrap_or_default())
     }
 
-    /// Changes the settings.
+    /// Changes the settings unchecked, for what the server notes by itself ([`Control::edit_settings`] is for the others).
     pub async fn change_settings(
         &self,
         change: impl FnMut(&mut Settings) -> Result<()>,

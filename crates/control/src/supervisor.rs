@@ -1,6 +1,10 @@
 //! Makes it so: runs what the catalog says is to run in this process, and notes what became of it.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bygone_base::{Error, ErrorKind, JobName, Result, UnixMillis};
 use bygone_catalog::{
@@ -30,6 +34,8 @@ pub struct Supervisor {
     owner: String,
     jobs: JoinSet<(Id, Result<()>)>,
     stops: std::collections::HashMap<Id, Stop>,
+    /// Where data of jobs that were stopped may be on its way in yet.
+    leaving: std::collections::HashMap<Id, Weak<Ingest>>,
     again: std::collections::HashMap<Id, Duration>,
     work: Housekeeping,
 }
@@ -50,6 +56,7 @@ impl Supervisor {
             owner,
             jobs: JoinSet::new(),
             stops: Default::default(),
+            leaving: Default::default(),
             again: Default::default(),
             work,
         }
@@ -135,14 +142,21 @@ impl Supervisor {
     /// A request is served when its snapshot is there: a crash before that forgets none.
     async fn serve_requests(&self, running: &Running, job: &Record) -> Result<()> {
         let served = running.serve_requests(job);
-        if served > job.requests.snapshot_done {
-            let note = |job: &mut Record| {
-                job.requests.snapshot_done = job.requests.snapshot_done.max(served);
-                Ok(())
-            };
-            self.control.catalog().change::<Record>(job.id.as_str(), note).await?;
+        if served <= job.requests.snapshot_done {
+            return Ok(());
         }
-        Ok(())
+        if let Some(days) = job.requests.snapshot_days {
+            self.control.keep_newest(job, days).await?;
+        }
+        let note = |job: &mut Record| {
+            let asked = &mut job.requests;
+            asked.snapshot_done = asked.snapshot_done.max(served);
+            if asked.snapshot_done >= asked.snapshot {
+                asked.snapshot_days = None;
+            }
+            Ok(())
+        };
+        self.control.catalog().change::<Record>(job.id.as_str(), note).await.map(|_| ())
     }
 
     async fn lease(&self, job: &Record) -> Result<Option<Lease>> {
@@ -205,8 +219,11 @@ impl Supervisor {
     }
 
     /// No more data is taken at once; the daemon ends what it is at.
-    fn stop(&self, id: &Id) {
-        self.control.all_running().remove(id);
+    fn stop(&mut self, id: &Id) {
+        let running = self.control.all_running().remove(id);
+        if let Some(running) = running {
+            self.leaving.insert(id.clone(), Arc::downgrade(&running.ingest));
+        }
         if let Some(stop) = self.stops.get(id) {
             stop.token.cancel();
         }
@@ -228,6 +245,12 @@ impl Supervisor {
     /// Deletes what a job stored; done again from the beginning after a crash.
     async fn terminate(&mut self, job: &Record) -> Result<()> {
         let Some(lease) = self.lease(job).await? else { return Ok(()) };
+        // Who reads is ended first, and what is on its way in has come to its end.
+        let uploads = self.leaving.get(&job.id).is_some_and(|ingest| ingest.strong_count() > 0);
+        if uploads || self.control.end_restores(job).await? > 0 {
+            return Ok(());
+        }
+        self.leaving.remove(&job.id);
         let stores = self.control.stores_of(job).await?;
         let name: JobName = job.name.parse()?;
         let deleted = terminate::delete_all(&stores, &name).await?;

@@ -180,6 +180,7 @@ fn of_collection(collection: &SourceCollection) -> Result<One> {
             options: raw::without(options, &["uuid", "recordIdsReplicated"])?,
             indexes: indexes.collect(),
             uuid: Some(collection.id.0),
+            odd_uuid: None,
             name: collection.name.coll.clone(),
             kind: Kind::Collection,
         };
@@ -198,6 +199,7 @@ fn of_collection(collection: &SourceCollection) -> Result<One> {
         indexes: indexes.filter_map(Result::transpose).collect::<Result<_>>()?,
         // As servers list them.
         uuid: None,
+        odd_uuid: None,
         name: plain.coll.clone(),
         kind: Kind::TimeSeries,
     };

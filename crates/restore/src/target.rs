@@ -35,6 +35,7 @@ pub struct Target {
     lanes: Option<Arc<Lanes>>,
     clock: Arc<dyn Clock>,
     patience: Duration,
+    own_timeout: bool,
     /// What commands wait for, where that is not the majority.
     concern: Option<Arc<[u8]>>,
 }
@@ -72,7 +73,15 @@ impl Target {
     /// A target behind a client that exists, which was made with `options`.
     pub fn new(client: Client, options: &ClientOptions, clock: Arc<dyn Clock>) -> Target {
         let lanes = Lanes::new(options).map(Arc::new);
-        Target { client, lanes, clock, patience: PATIENCE, concern: None }
+        Target { client, lanes, clock, patience: PATIENCE, own_timeout: false, concern: None }
+    }
+
+    /// Whether somebody said how long to wait for other members (`wtimeout`): then what they do not have in time is a
+    /// failure, and not a reason to ask again.
+    #[must_use]
+    pub fn own_timeout(mut self, own_timeout: bool) -> Target {
+        self.own_timeout = own_timeout;
+        self
     }
 
     /// What commands that make, change or drop something wait for: a write concern's document. They are waited for
@@ -175,12 +184,23 @@ impl Target {
         db: &str,
         body: impl Fn() -> Result<RawDocumentBuf>,
     ) -> Result<Reply> {
+        let reply = self.patiently(what, db, body).await?;
+        unacknowledged(what, &reply.document).map_or(Ok(reply), Err)
+    }
+
+    /// As [`Target::retry`]; a reply may say that other members do not have it, where asking again does not help.
+    async fn patiently(
+        &self,
+        what: &str,
+        db: &str,
+        body: impl Fn() -> Result<RawDocumentBuf>,
+    ) -> Result<Reply> {
         let start = self.clock.monotonic();
         let mut pause = Duration::from_millis(20);
         let mut repeated = false;
         loop {
             let failed = match self.once(db, body()?).await {
-                Ok(document) => match unacknowledged(what, &document) {
+                Ok(document) => match self.late(what, &document) {
                     None => return Ok(Reply { document, repeated }),
                     Some(failed) => failed,
                 },
@@ -197,7 +217,14 @@ impl Target {
         }
     }
 
-    /// Sends a batch, without its first `skip` documents.
+    /// A write that happened but that other members do not have yet, where asking again may help.
+    fn late(&self, what: &str, reply: &Document) -> Option<Error> {
+        let own = self.own_timeout && write_concern_code(reply) == Some(error::TIMED_OUT);
+        unacknowledged(what, reply).filter(|failed| failed.kind().is_transient() && !own)
+    }
+
+    /// Sends a batch, without its first `skip` documents. What other members do not have, where asking again does not
+    /// help, is the reply's.
     pub(crate) async fn insert(
         &self,
         what: &str,
@@ -211,7 +238,7 @@ impl Target {
             let sent = lanes.insert(self, what, &head.command(db), &batch.parts(skip)?).await;
             let judged = sent.map(|sent| {
                 let document = sent?;
-                unacknowledged(what, &document).map_or(Ok(document), Err)
+                self.late(what, &document).map_or(Ok(document), Err)
             });
             match judged {
                 Some(Ok(document)) => return Ok(Reply { document, repeated }),
@@ -223,7 +250,7 @@ impl Target {
                 None => {}
             }
         }
-        let reply = self.retry(what, db, || batch.body(head, skip)).await?;
+        let reply = self.patiently(what, db, || batch.body(head, skip)).await?;
         Ok(Reply { repeated: reply.repeated | repeated, ..reply })
     }
 
@@ -340,11 +367,16 @@ impl Target {
     }
 }
 
-/// A write that happened but that the majority does not have (yet).
-fn unacknowledged(what: &str, reply: &Document) -> Option<Error> {
+/// A write that happened but that other members do not have (yet).
+pub(crate) fn unacknowledged(what: &str, reply: &Document) -> Option<Error> {
+    let code = write_concern_code(reply)?;
     let failed = reply.get_document("writeConcernError").ok()?;
-    let code = failed.get_i32("code").unwrap_or_default();
     Some(error::server(what, code, failed.get_str("errmsg").unwrap_or_default()))
+}
+
+fn write_concern_code(reply: &Document) -> Option<i32> {
+    let failed = reply.get_document("writeConcernError").ok()?;
+    Some(failed.get_i32("code").unwrap_or_default())
 }
 
 fn existing(db: &str, entry: &RawDocument) -> Option<(Namespace, Existing)> {

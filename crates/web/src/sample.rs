@@ -92,6 +92,7 @@ pub(crate) fn alert(message: &str) -> Alert {
         updated: UnixMillis(0),
         resolved: None,
         notified: None,
+        told: Vec::new(),
         acknowledged: None,
         message: message.to_owned(),
     }
@@ -130,6 +131,8 @@ pub(crate) fn restore(text: &str) -> RestoreJob {
         proof: None,
         hashes: vec![(text.to_owned(), text.to_owned())],
         cancel: false,
+        begun: None,
+        made: Vec::new(),
     }
 }
 

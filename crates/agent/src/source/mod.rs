@@ -9,6 +9,7 @@ mod listing;
 mod mongo;
 mod natural;
 mod oplog;
+mod part;
 mod probe;
 mod reader;
 mod scan;

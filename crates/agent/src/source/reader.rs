@@ -12,6 +12,7 @@ use super::{
     cursor::Reading,
     mongo::MongoMember,
     natural::{Natural, Places},
+    part::{Part, divide},
 };
 
 /// A reply to a query without an index may take as long as it takes.
@@ -120,6 +121,54 @@ impl Reader {
         };
         let places = Arc::clone(&self.places);
         Ok(Box::new(Natural::open(self.reads.clone(), places, lasting, scan).await?))
+    }
+
+    /// The same with up to `parts` cursors, each for records of its own, of a collection of about so many documents. It has
+    /// to have an index on `_id`. One cursor where it cannot be divided, for example without [`Reader::lasting`].
+    pub async fn divided(
+        &self,
+        scan: NaturalScan,
+        documents: u64,
+        parts: usize,
+    ) -> SourceResult<Vec<Box<dyn Batches>>> {
+        let divided = match &self.lasting {
+            Some(lasting) if parts > 1 => self.parts(&scan, lasting, documents, parts).await,
+            _ => Ok(Vec::new()),
+        };
+        match divided {
+            Ok(open) if !open.is_empty() => Ok(open),
+            // Why it cannot be divided, a plain cursor finds out too, or it is no matter.
+            _ => Ok(vec![self.natural(scan).await?]),
+        }
+    }
+
+    async fn parts(
+        &self,
+        scan: &NaturalScan,
+        lasting: &Lasting,
+        documents: u64,
+        parts: usize,
+    ) -> SourceResult<Vec<Box<dyn Batches>>> {
+        let place = self.places.choose(&self.reads, lasting).await?;
+        let cuts = divide(&place.member, scan, documents, parts).await?;
+        let open = |part| {
+            let (reads, places) = (self.reads.clone(), Arc::clone(&self.places));
+            Natural::part(reads, places, lasting.clone(), scan.clone(), (place.clone(), part))
+        };
+        let (mut all, mut until) = (Vec::<Box<dyn Batches>>::new(), None);
+        if cuts.is_empty() {
+            return Ok(all);
+        }
+        for cut in cuts.into_iter().rev() {
+            // Where the record was deleted meanwhile, the part before reaches further.
+            if let Ok(natural) = open(Part { after: Some(cut), until }).await {
+                all.push(Box::new(natural));
+                until = Some(cut);
+            }
+        }
+        all.push(Box::new(open(Part { after: None, until }).await?));
+        all.reverse();
+        Ok(all)
     }
 
     /// Size by the collection's metadata: an estimate.

@@ -255,6 +255,8 @@ pub(crate) async fn restore(world: &World, project: &Id, job: &str) -> Id {
         proof: None,
         hashes: Vec::new(),
         cancel: false,
+        begun: None,
+        made: Vec::new(),
     };
     world.control.catalog().insert(&restore).await.unwrap();
     restore.id

@@ -64,8 +64,11 @@ pub struct Alert {
     pub updated: UnixMillis,
     /// When it closed.
     pub resolved: Option<UnixMillis>,
-    /// When somebody was last told.
+    /// When everybody was told how it stands.
     pub notified: Option<UnixMillis>,
+    /// The ways by which that was told.
+    #[serde(default)]
+    pub told: Vec<String>,
     /// By whom it is acknowledged, until when, and what he said.
     pub acknowledged: Option<(String, UnixMillis, String)>,
     /// A line for people: what, on what, since when, what to do.
@@ -126,12 +129,17 @@ pub struct Smtp {
     pub url: String,
     /// User name.
     pub user: Option<String>,
-    /// Password, sealed for `settings/smtp`.
+    /// Password, sealed for [`Smtp::PLACE`].
     pub password: Option<Sealed>,
     /// Sender.
     pub from: String,
     /// Receivers.
     pub to: Vec<String>,
+}
+
+impl Smtp {
+    /// Where the password is sealed for.
+    pub const PLACE: &'static str = "settings/smtp";
 }
 
 /// What holds for the whole server.

@@ -134,6 +134,12 @@ pub struct RestoreJob {
     pub hashes: Vec<(String, String)>,
     /// Somebody wants it to end.
     pub cancel: bool,
+    /// When it was last begun with; nothing was done before.
+    #[serde(default)]
+    pub begun: Option<UnixMillis>,
+    /// What it makes in its target (`db.collection`), noted before it does: after it was cut off, that gives way.
+    #[serde(default)]
+    pub made: Vec<String>,
 }
 
 impl Record for RestoreJob {

@@ -25,11 +25,11 @@ use crate::{args::ServerArgs, output::Output};
 /// Runs until Ctrl-C.
 pub async fn run(args: ServerArgs, output: &Output) -> Result<ExitCode> {
     let config = Config::read(&args.config)?;
-    let control = open(&config).await?;
-    let _alone = Alone::in_folder(&config.data)?;
+    let (control, _alone) = open(&config).await?;
     // Whoever ran before does no more; agents elsewhere may.
     let daemons = |lease: &Lease| ["daemon/", "restore/"].iter().any(|p| lease.name.starts_with(p));
     control.end_leases(daemons).await?;
+    control.end_own_agents().await?;
     let who = Arc::new(Access::new(control.clone()));
     let mut signals = JoinSet::new();
     let shutdown = super::on_signal(&mut signals);
@@ -51,14 +51,18 @@ pub async fn run(args: ServerArgs, output: &Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The control plane of a configuration, with its stores.
-pub async fn open(config: &Config) -> Result<Arc<Control>> {
+/// The control plane of a configuration, with its stores; nobody else changes it meanwhile.
+///
+/// # Errors
+/// Conflict: another process has its folder. What opening the stores gives.
+pub async fn open(config: &Config) -> Result<(Arc<Control>, Alone)> {
+    let alone = Alone::in_folder(&config.data)?;
     let control = Arc::new(site::in_folder(&config.data)?);
     for store in &config.store {
         let given = control.given_store(store.wanted()).await;
         given.map_err(|e| e.within(format!("store {} of the configuration", store.id)))?;
     }
-    Ok(control)
+    Ok((control, alone))
 }
 
 async fn listen(

@@ -49,11 +49,11 @@ pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
     let (schedule, keep) = kept(&args)?;
     // What is wrong by itself is said before anything is touched.
     agent_options(&args.source)?;
+    let _alone = args.data.as_deref().map(Alone::in_folder).transpose()?;
     let control = Arc::new(match &args.data {
         Some(folder) => site::in_folder(folder)?,
         None => site::in_memory()?,
     });
-    let _alone = args.data.as_deref().map(Alone::in_folder).transpose()?;
     // All that ran on this catalog before were this command.
     control.end_leases(|_| true).await?;
     let clock = control.clock().clone();

@@ -10,7 +10,7 @@ use bygone_dumptools::{
 };
 use clap::Parser;
 
-use super::{Arguments, Stop, common::Verbosity};
+use super::{Arguments, Signal, Stop, common::Verbosity};
 
 /// View and debug .bson files.
 #[derive(Debug, Parser)]
@@ -80,8 +80,8 @@ impl Arguments for Args {
         &self.general
     }
 
-    async fn run(self, log: Log) -> Result<(), Stop> {
+    async fn run(self, log: Log, signal: Signal) -> Result<(), Stop> {
         let options = self.options().map_err(Stop::Misused)?;
-        Ok(bsondump::run(options, &log).await.map(|_| ())?)
+        Ok(signal.unless(bsondump::run(options, &log)).await.map(|_| ())?)
     }
 }

@@ -20,6 +20,7 @@ use bygone_base::{Error, ErrorKind};
 use bygone_dumptools::report::{Level, Log, stamp};
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind as Clap};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::access;
 
@@ -77,8 +78,30 @@ pub fn main(tool: Tool, arguments: Vec<OsString>) -> ExitCode {
 /// What the three have in common.
 trait Arguments: CommandFactory + FromArgMatches {
     fn verbosity(&self) -> &common::Verbosity;
-    /// Says what it did in log lines.
-    fn run(self, log: Log) -> impl Future<Output = Result<(), Stop>>;
+    /// Says what it did in log lines, also where `signal` ends it.
+    fn run(self, log: Log, signal: Signal) -> impl Future<Output = Result<(), Stop>>;
+}
+
+/// Ends a tool in the middle when somebody sends a signal.
+struct Signal {
+    token: CancellationToken,
+    log: Log,
+}
+
+impl Signal {
+    /// Waits for `work`, or for the signal, which is told.
+    async fn unless<T, E: From<Error>>(
+        self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        tokio::select! {
+            ended = work => ended,
+            () = self.token.cancelled() => {
+                self.log.always("signal received; attempting to shut down");
+                Err(Error::new(ErrorKind::Cancelled, "received a signal, stopped").into())
+            }
+        }
+    }
 }
 
 /// Why a tool ends with status 1.
@@ -134,14 +157,8 @@ fn start<A: Arguments>(tool: Tool, arguments: Vec<OsString>) -> ExitCode {
     };
     let ended = runtime.block_on(async {
         let mut tasks = JoinSet::new();
-        let stop = crate::commands::on_signal(&mut tasks);
-        tokio::select! {
-            ended = arguments.run(log.clone()) => ended,
-            () = stop.cancelled() => {
-                log.always("signal received; attempting to shut down");
-                Err(Error::new(ErrorKind::Cancelled, "received a signal, stopped").into())
-            }
-        }
+        let token = crate::commands::on_signal(&mut tasks);
+        arguments.run(log.clone(), Signal { token, log: log.clone() }).await
     });
     crate::leave(runtime);
     match ended {

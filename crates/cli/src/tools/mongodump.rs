@@ -14,7 +14,7 @@ use bygone_restore::NameRules;
 use clap::Parser;
 
 use super::{
-    Arguments, Stop,
+    Arguments, Signal, Stop,
     common::{self, ConnectArgs, NamespaceArgs, Verbosity, refuse},
 };
 
@@ -113,7 +113,7 @@ struct OutputArgs {
     /// exclude all collections from the dump that have the given prefix (may be specified multiple times)
     #[arg(long = "excludeCollectionsWithPrefix", value_name = "collection-prefix")]
     exclude_prefix: Vec<String>,
-    /// number of collections to dump in parallel
+    /// number of cursors: of collections to dump in parallel, and of parts of a large one (1 keeps its order)
     #[arg(short = 'j', long = "numParallelCollections", default_value_t = 4)]
     parallel: i64,
     /// dump views as normal collections with their produced data, omitting standard collections
@@ -281,7 +281,13 @@ impl Arguments for Args {
         &self.general
     }
 
-    async fn run(self, log: Log) -> Result<(), Stop> {
+    async fn run(self, log: Log, signal: Signal) -> Result<(), Stop> {
+        signal.unless(self.dump(&log)).await
+    }
+}
+
+impl Args {
+    async fn dump(&self, log: &Log) -> Result<(), Stop> {
         let mut db = self.namespace.db.clone();
         let mut connect = self.connection(&mut db).map_err(Stop::Misused)?;
         self.check(db.as_deref())?;
@@ -290,7 +296,7 @@ impl Arguments for Args {
         let options = self.options(db)?;
         let connection = connect::connect(&connect, super::clock()).await;
         let connection = connection.map_err(Stop::of_connecting)?;
-        dump::run(&connection, &options, &log).await?;
+        dump::run(&connection, &options, log).await?;
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ use bygone_restore::{NameRules, ViewDocuments};
 use clap::Parser;
 
 use super::{
-    Arguments, Stop,
+    Arguments, Signal, Stop,
     common::{self, ConnectArgs, NamespaceArgs, Verbosity, refuse},
 };
 use crate::{
@@ -444,19 +444,16 @@ impl Arguments for Args {
         &self.general
     }
 
-    async fn run(self, log: Log) -> Result<(), Stop> {
+    async fn run(self, log: Log, signal: Signal) -> Result<(), Stop> {
         let mut count = Count::default();
-        let ended = self.restore(&log, &mut count).await;
+        let ended = signal.unless(self.restore(&log, &mut count)).await;
         if let Err(Stop::Misused(_)) = &ended {
             return ended;
         }
         if let Err(Stop::Failed(error)) = &ended {
             super::tell(&log, error);
         }
-        log.always(format_args!(
-            "{} document(s) restored successfully. {} document(s) failed to restore.",
-            count.restored, count.failed
-        ));
+        log.always(count);
         match ended {
             Ok(()) if !self.restore.strict || count.failed == 0 => Ok(()),
             _ => Err(Stop::Told),

@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod tests;
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use bygone_base::{Clock, Error, ErrorKind, Result};
 use bygone_catalog::record::{Alert, AlertStatus, Settings, Smtp};
@@ -19,27 +23,59 @@ use crate::Control;
 /// Each way gets so long.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Tells an alert by every way that is set up.
-///
-/// # Errors
-/// One of them failed; the others were tried all the same.
-pub async fn tell(control: &Control, settings: &Settings, alert: &Alert) -> Result<()> {
-    let body = body(alert);
-    let clock = &**control.clock();
-    let mut failed = None;
-    for url in &settings.webhooks {
-        let sent = limited(clock, post(url, &body)).await;
-        failed = sent.map_err(|e| e.within("webhook")).err().or(failed);
+/// One of the ways by which people are told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Channel {
+    /// This URL is posted to.
+    Webhook(String),
+    /// Mail.
+    Mail(Box<Smtp>),
+    /// This program is run.
+    Command(PathBuf),
+}
+
+impl Channel {
+    /// All that are set up.
+    pub fn all(settings: &Settings) -> Vec<Channel> {
+        let webhooks = settings.webhooks.iter().cloned().map(Channel::Webhook);
+        let mail = settings.smtp.iter().map(|smtp| Channel::Mail(Box::new(smtp.clone())));
+        let command = settings.command.iter().cloned().map(Channel::Command);
+        webhooks.chain(mail).chain(command).collect()
     }
-    if let Some(smtp) = &settings.smtp {
-        let sent = limited(clock, mail(control, smtp, alert)).await;
-        failed = sent.map_err(|e| e.within("mail")).err().or(failed);
+
+    /// What tells it from the others. (A URL often holds a secret.)
+    pub fn key(&self) -> String {
+        match self {
+            Channel::Webhook(url) => {
+                let hash = blake3::hash(url.as_bytes()).to_hex();
+                format!("webhook/{}", hash.get(..16).unwrap_or_default())
+            }
+            Channel::Mail(_) => "mail".to_owned(),
+            Channel::Command(_) => "command".to_owned(),
+        }
     }
-    if let Some(program) = &settings.command {
-        let run = limited(clock, command(program, &body)).await;
-        failed = run.map_err(|e| e.within("command")).err().or(failed);
+
+    /// Tells an alert.
+    ///
+    /// # Errors
+    /// It failed, or nobody answered for half a minute.
+    pub async fn tell(&self, control: &Control, alert: &Alert) -> Result<()> {
+        let clock = &**control.clock();
+        match self {
+            Channel::Webhook(url) => {
+                let sent = limited(clock, post(url, &body(alert))).await;
+                sent.map_err(|e| e.within("webhook"))
+            }
+            Channel::Mail(smtp) => {
+                let sent = limited(clock, mail(control, smtp, alert)).await;
+                sent.map_err(|e| e.within("mail"))
+            }
+            Channel::Command(program) => {
+                let run = limited(clock, command(program, &body(alert))).await;
+                run.map_err(|e| e.within("command"))
+            }
+        }
     }
-    failed.map_or(Ok(()), Err)
 }
 
 /// What programs are told.
@@ -103,7 +139,7 @@ async fn mail(control: &Control, smtp: &Smtp, alert: &Alert) -> Result<()> {
     let mut transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(&smtp.url)
         .map_err(|e| Error::usage("the URL of the mail server is wrong").source(e))?;
     if let (Some(user), Some(password)) = (&smtp.user, &smtp.password) {
-        let password = control.seal().open(password, "settings/smtp")?;
+        let password = control.seal().open(password, Smtp::PLACE)?;
         transport = transport.credentials(Credentials::new(user.clone(), password.to_string()));
     }
     let sent = transport.build().send(message).await;

@@ -235,6 +235,7 @@ pub(super) async fn metadata(connection: &Connection, found: &Found) -> Result<M
         options: found.options.clone(),
         indexes: Vec::new(),
         uuid: found.uuid,
+        odd_uuid: None,
         name: found.name.clone(),
         kind: found.kind,
     };

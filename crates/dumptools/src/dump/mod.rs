@@ -5,6 +5,7 @@
 //! ```
 
 mod collection;
+mod cursors;
 pub(crate) mod list;
 mod oplog;
 mod part;
@@ -17,6 +18,7 @@ use bygone_agent::source::{Lasting, Reader};
 use bygone_base::{Error, Result};
 use bygone_restore::ServerVersion;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::Semaphore;
 
 pub use list::{Found, Selection};
 
@@ -49,7 +51,7 @@ pub struct Options {
     pub oplog: bool,
     /// Also users and roles of the one database.
     pub users_and_roles: bool,
-    /// Collections at once.
+    /// Cursors at once: of collections, or several in a large one.
     pub parallel: usize,
     /// Threads that compress.
     pub threads: usize,
@@ -222,13 +224,21 @@ impl Run<'_> {
         found.sort_by_key(|one| (one.order(), std::cmp::Reverse(one.documents)));
         let first = found.iter().take_while(|one| one.order() < 3).count();
         let rest = found.split_off(first);
+        let all = self.options.parallel.max(1);
+        let permits = Semaphore::new(all);
+        let dump = async |one: &Found, cursors: usize| {
+            let permits = permits.acquire_many(u32::try_from(cursors).unwrap_or(1)).await;
+            let permits = permits.map_err(|e| Error::internal("cursors of a dump").source(e))?;
+            collection::dump(self, one, permits).await
+        };
         let mut documents = 0;
         // Users, roles and their version come one after the other, before all.
         for one in &found {
-            documents += collection::dump(self, one).await?;
+            documents += dump(one, 1).await?;
         }
-        let each = rest.iter().map(|one| collection::dump(self, one));
-        let mut lanes = stream::iter(each).buffer_unordered(self.options.parallel.max(1));
+        let total = rest.iter().map(|one| one.bytes).sum();
+        let each = rest.iter().map(|one| dump(one, cursors::count(self.options, one, total)));
+        let mut lanes = stream::iter(each).buffer_unordered(all);
         while let Some(count) = lanes.try_next().await? {
             documents += count;
         }

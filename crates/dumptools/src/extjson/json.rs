@@ -45,6 +45,11 @@ pub(super) fn parse(text: &str, relaxed: bool) -> Result<Json> {
     Ok(value)
 }
 
+/// Reads the value that `text` begins with, whatever stands behind it.
+pub(super) fn parse_first(text: &str) -> Result<Json> {
+    Reader { bytes: text.as_bytes(), at: 0, relaxed: false }.value(0)
+}
+
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,

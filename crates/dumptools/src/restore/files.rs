@@ -43,16 +43,21 @@ pub(super) fn kind(name: &str, compression: Compression) -> FileKind {
     FileKind::Other
 }
 
-/// Entries of a directory by name.
-pub(super) fn entries(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
+/// Entries of a directory by name. A name that is not UTF-8 can only be that of something which is no part of a dump.
+pub(super) fn entries(dir: &Path, compression: Compression) -> Result<Vec<(String, PathBuf)>> {
     let failed = |e| Error::io(format!("error reading directory {}", dir.display()), e);
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        let name = entry.file_name().into_string().map_err(|name| {
-            Error::unsupported(format!("{}: {name:?} is not UTF-8", dir.display()))
-        })?;
-        found.push((name, entry.path()));
+        let (name, path) = (entry.file_name(), entry.path());
+        let shown = name.to_string_lossy().into_owned();
+        if name.to_str().is_none()
+            && (path.is_dir() || kind(&shown, compression) != FileKind::Other)
+        {
+            let text = format!("{}: {name:?} is not UTF-8", dir.display());
+            return Err(Error::unsupported(text));
+        }
+        found.push((shown, path));
     }
     found.sort();
     Ok(found)

@@ -7,7 +7,7 @@ use bygone_restore::{
     create::Command,
     raw::{self, Build, Field, kind},
 };
-use futures::{StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
+use futures::{StreamExt as _, future::BoxFuture, stream};
 
 use super::{Intent, Run, catalogue::Catalogue};
 
@@ -60,8 +60,22 @@ pub(super) async fn build_all(run: &Run<'_>, catalogue: &Catalogue) -> Result<()
         let collated = catalogue.collated.get(name).copied().unwrap_or_default();
         builds.push(Box::pin(build(run, name, indexes, collated)));
     }
-    let limit = run.options.parallel.max(1);
-    stream::iter(builds).buffer_unordered(limit).try_collect::<Vec<()>>().await.map(|_| ())
+    all(builds, run.options.parallel.max(1)).await
+}
+
+/// Waits for all of them, some at a time, whatever fails; gives the first failure. Where the server is gone nothing more is
+/// tried.
+async fn all(builds: Vec<BoxFuture<'_, Result<()>>>, limit: usize) -> Result<()> {
+    let mut builds = stream::iter(builds).buffer_unordered(limit);
+    let mut first = Ok(());
+    while let Some(built) = builds.next().await {
+        let gone = built.as_ref().is_err_and(|failed| failed.kind().is_transient());
+        first = first.and(built);
+        if gone {
+            break;
+        }
+    }
+    first
 }
 
 /// Builds the indexes of one collection.
@@ -95,13 +109,15 @@ async fn build(run: &Run<'_>, name: &Namespace, indexes: &[Vec<u8>], collated: b
     for (index, command) in &commands {
         builds.push(Box::pin(one(run, name, index, command)));
     }
-    stream::iter(builds).buffer_unordered(BUILDS).try_collect::<Vec<()>>().await.map(|_| ())
+    all(builds, BUILDS).await
 }
 
 async fn one(run: &Run<'_>, name: &Namespace, index: &str, command: &Command) -> Result<()> {
     run.log.always(format_args!("index: {index}"));
     let what = format!("{name}: error creating indexes for {name}: createIndex error: {index}");
-    run.target.run(&what, command).await.map(|_| ())
+    let built = run.target.run(&what, command).await;
+    // The restore goes on, and fails in the end with the first of them.
+    built.map(|_| ()).inspect_err(|failed| run.log.always(failed))
 }
 
 fn command(run: &Run<'_>, name: &Namespace, spec: &[u8]) -> Command {

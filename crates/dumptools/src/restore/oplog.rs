@@ -9,10 +9,11 @@ use tokio::{sync::mpsc, task::spawn_blocking};
 use super::{
     Run,
     catalogue::Catalogue,
-    data::{Beside, Item},
+    data::Beside,
     entry::{self, Follower},
     files,
     gather::Gathered,
+    reader::Item,
     replay::Replay,
 };
 use crate::{
@@ -48,6 +49,7 @@ pub(super) async fn replay(
                             "the archive has documents behind its oplog",
                         ));
                     }
+                    // Whose end comes only now had all its documents before: they are in.
                     Item::End(_) | Item::Person(..) => {}
                 }
             }

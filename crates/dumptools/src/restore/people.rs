@@ -7,7 +7,7 @@ use bygone_base::{Error, ErrorKind, Result};
 use bygone_document::{Doc, split_stream};
 use bygone_restore::{
     Namespace, Refusals,
-    bulk::{Bulk, BulkOptions, Cutter},
+    bulk::{Bulk, BulkOptions, Cutter, Inserted},
     create::Command,
     raw::Build,
 };
@@ -131,7 +131,7 @@ async fn fill(run: &Run<'_>, name: &Namespace, documents: &[u8]) -> Result<()> {
     let mut batches = cutter.push(&bytes::Bytes::copy_from_slice(documents))?;
     batches.extend(cutter.finish());
     for batch in &batches {
-        bulk.insert(batch).await?;
+        bulk.insert(batch, &mut Inserted::default()).await?;
     }
     // A merge asks for a collection that is there, also when it is empty.
     if batches.is_empty() {

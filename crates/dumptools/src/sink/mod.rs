@@ -1,6 +1,7 @@
 //! Where a dump goes: a directory of files, an archive, or one collection's documents alone. Dumps of a server and
 //! exports of a store share it.
 
+mod effort;
 mod stream;
 
 use std::{

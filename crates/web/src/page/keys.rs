@@ -243,6 +243,8 @@ mod tests {
             last_conf: UnixMillis(0),
             serves: Vec::new(),
             left: false,
+            here: false,
+            gave_up: Vec::new(),
             problems: vec![(sample::id(2), EVIL.into())],
         };
         let agent_key = AgentKeyView {

@@ -322,6 +322,7 @@ mod tests {
             load_factor: 2,
             max_bytes: Some(5 << 30),
             repository: None,
+            leaving: false,
             created: UnixMillis(0),
         };
         StoreView { store, usage: None, jobs: Vec::new(), groomed: None }

@@ -19,15 +19,18 @@ macro_rules! on_both {
 }
 
 mod acceptance;
+mod archives;
 mod behaviour;
 mod compressed;
 mod cut;
+mod damaged;
 mod documents;
 mod exported;
 mod faults;
 mod flags;
 mod halts;
 mod keys;
+mod lenient;
 mod members;
 mod oplog;
 mod people;
@@ -36,6 +39,7 @@ mod replaying;
 mod restoring;
 mod rounds;
 mod same;
+mod several;
 
 use std::{ffi::OsStr, process::Stdio};
 

@@ -46,6 +46,8 @@ impl Alone {
     /// # Errors
     /// Conflict: another process has it.
     pub fn in_folder(data: &Path) -> Result<Alone> {
+        let made = |e| Error::io(format!("make {}", data.display()), e);
+        fs::create_dir_all(data).map_err(made)?;
         let path = data.join("lock");
         let io = |e| Error::io(format!("open {}", path.display()), e);
         let file = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(io)?;

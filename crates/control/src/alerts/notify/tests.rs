@@ -32,9 +32,16 @@ fn alert(control: &Control) -> Alert {
         updated: UnixMillis(1_800_000_000_000),
         resolved: None,
         notified: None,
+        told: Vec::new(),
         acknowledged: None,
         message: "store main is 90 % full".into(),
     }
+}
+
+async fn told(control: &Control, settings: &Settings, alert: &Alert) -> Result<()> {
+    let channels = Channel::all(settings);
+    let [channel] = &channels[..] else { panic!("{channels:?}") };
+    channel.tell(control, alert).await
 }
 
 /// Takes one HTTP request, answers it, gives its body.
@@ -107,7 +114,8 @@ async fn a_webhook_gets_json_and_a_refusal_is_an_error_without_the_url() {
         let (listener, address) = listener().await;
         let webhooks = vec![format!("http://{address}/hook?token=secret")];
         let settings = Settings { webhooks, ..Settings::default() };
-        let (told, body) = tokio::join!(tell(&control, &settings, &alert), http(listener, answer));
+        let (told, body) =
+            tokio::join!(self::told(&control, &settings, &alert), http(listener, answer));
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!(body["type"], "STORE_NEARLY_FULL");
         assert_eq!((&body["status"], &body["target"]), (&"OPEN".into(), &"main".into()));
@@ -131,7 +139,7 @@ async fn a_mail_says_what_is_wrong() {
         to: vec!["ops@example.net".into()],
     };
     let settings = Settings { smtp: Some(smtp_settings), ..Settings::default() };
-    let (told, heard) = tokio::join!(tell(&control, &settings, &alert), smtp(listener));
+    let (told, heard) = tokio::join!(self::told(&control, &settings, &alert), smtp(listener));
     told.unwrap();
     let all = heard.join("\n");
     assert!(all.contains("RCPT TO:<ops@example.net>"), "{all}");
@@ -149,9 +157,9 @@ async fn a_command_that_fails_is_an_error() {
         std::fs::write(&program, script).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let settings = Settings { command: Some(program.clone()), ..Settings::default() };
-        assert_eq!(tell(&control, &settings, &alert).await.is_ok(), fine, "{script}");
+        assert_eq!(told(&control, &settings, &alert).await.is_ok(), fine, "{script}");
     }
     let settings = Settings { command: Some(dir.path().join("none")), ..Settings::default() };
-    let error = tell(&control, &settings, &alert).await.unwrap_err();
+    let error = told(&control, &settings, &alert).await.unwrap_err();
     assert!(error.to_string().contains("none"), "{error}");
 }
