@@ -39,6 +39,11 @@ pub(super) async fn restore(run: &Run<'_>, found: &Gathered, beside: &Beside) ->
         return Ok(());
     }
     check_version(people.get("system.version"))?;
+    for user in without_login(users)? {
+        run.log.always(format_args!(
+            "user {user} has only a password of MONGODB-CR: servers since 4.0 let it in when it gets a new one"
+        ));
+    }
     let mut body = Build::new()
         .element(0x10, b"_mergeAuthzCollections", &1_i32.to_le_bytes())
         .bool("drop", run.options.drop)
@@ -101,6 +106,23 @@ fn check_version(documents: Option<&Vec<u8>>) -> Result<()> {
     Ok(())
 }
 
+/// Users whose credentials no server takes any more, though it keeps them.
+fn without_login(users: Option<&Vec<u8>>) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for user in split_stream(users.map(Vec::as_slice).unwrap_or_default()) {
+        let user: Doc<'_> = user?;
+        let credentials = user.get("credentials")?.and_then(|e| e.as_doc());
+        let Some(credentials) = credentials else { continue };
+        let scram = ["SCRAM-SHA-1", "SCRAM-SHA-256"];
+        let login = scram.iter().any(|kind| matches!(credentials.get(kind), Ok(Some(_))));
+        if !login && credentials.get("MONGODB-CR")?.is_some() {
+            let id = user.get("_id")?.and_then(|e| e.as_str());
+            found.push(id.unwrap_or_default().to_owned());
+        }
+    }
+    Ok(found)
+}
+
 async fn fill(run: &Run<'_>, name: &Namespace, documents: &[u8]) -> Result<()> {
     drop_collection(run, name).await?;
     let options = BulkOptions { refusals: Refusals::Fail, ordered: true, ..run.bulk() };
@@ -130,7 +152,7 @@ async fn drop_collection(run: &Run<'_>, name: &Namespace) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use bson::doc;
+    use bson::{Document, doc};
 
     use super::*;
 
@@ -147,5 +169,20 @@ mod tests {
             assert!(of(old).is_err(), "{old}");
         }
         assert!(check_version(None).is_ok());
+    }
+
+    #[test]
+    fn old_passwords_are_told() {
+        let user = |name: &str, kinds: &[&str]| {
+            let credentials: Document =
+                kinds.iter().map(|k| ((*k).to_owned(), "x".into())).collect();
+            bson::serialize_to_vec(&doc! {"_id": name, "credentials": credentials}).unwrap()
+        };
+        let users = [
+            user("d.old", &["MONGODB-CR"]),
+            user("d.both", &["MONGODB-CR", "SCRAM-SHA-1"]),
+            user("d.outside", &["external"]),
+        ];
+        assert_eq!(without_login(Some(&users.concat())).unwrap(), ["d.old"]);
     }
 }
