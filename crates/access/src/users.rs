@@ -192,7 +192,9 @@ impl Access {
             Ok(())
         });
         let changed = changed.await?;
-        self.user_event(&changed, "USER_ROLES_CHANGED_AUDIT", "given other roles", by).await?;
+        let what =
+            format!("given other roles: {} → {}", words(&user.grants), words(&changed.grants));
+        self.user_event(&changed, "USER_ROLES_CHANGED_AUDIT", &what, by).await?;
         Ok(self.user_view(changed))
     }
 
@@ -246,6 +248,16 @@ impl Access {
         let message = format!("user {} {what}", user.name);
         self.control.event(by, only_project(&user.grants), None, kind, message).await
     }
+}
+
+/// Roles as an event tells them.
+fn words(grants: &[Grant]) -> String {
+    let word = |Grant { role, project }: &Grant| match project {
+        Some(project) => format!("{role:?} of {project}"),
+        None => format!("{role:?}"),
+    };
+    let words: Vec<String> = grants.iter().map(word).collect();
+    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }
 
 fn owns(grants: &[Grant]) -> bool {

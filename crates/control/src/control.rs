@@ -218,7 +218,7 @@ impl Control {
         Ok(found.map(|row| row.value).unwrap_or_default())
     }
 
-    /// Changes the settings.
+    /// Changes the settings unchecked, for what the server notes by itself ([`Control::edit_settings`] is for the others).
     pub async fn change_settings(
         &self,
         change: impl FnMut(&mut Settings) -> Result<()>,

@@ -7,16 +7,22 @@ use bygone_catalog::{
     record::{Agent, Drill, Job, JobState, JobStores, Requests, ScheduleSpec, Source},
 };
 use bygone_oplog::filter::Filter;
+use serde_json::{Value, json};
 
 use crate::{
-    By, Control,
+    By, Control, changes,
     control::line,
     plan::{self, Action},
     views::JobView,
 };
 
+/// Between snapshots that people and programs ask for.
+const SHORTEST_SECS: u64 = 60;
+/// The kind of the event that a resync was asked for.
+const RESYNC_KIND: &str = "RS_SYNC_REQUESTED_AUDIT";
+
 /// Where a new job's data comes from.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewSource {
     /// URI, with its secrets.
     pub uri: String,
@@ -54,10 +60,12 @@ pub struct NewJob {
 pub struct JobEdit {
     /// Schedule and retention. Existing snapshots keep what they were given.
     pub schedule: Option<ScheduleSpec>,
-    /// Source. To cover more namespaces needs a resync, which must be asked for by `resync`.
+    /// Source. To cover more namespaces needs a resync, which must be agreed to by `resync`.
     pub source: Option<NewSource>,
-    /// Agree to a resync that the change needs.
+    /// Agree to a resync that the change needs; where it needs none, none is done.
     pub resync: bool,
+    /// The member to read from, where an initial sync follows.
+    pub sync_from: Option<String>,
     /// Another member to read from; `Some(None)`: any.
     pub member: Option<Option<String>>,
     /// Regular restores: target URI (with its secrets) and seconds between them; `Some(None)`: none.
@@ -113,7 +121,7 @@ impl Control {
             let taken = format!("there is a job {name:?} already");
             return Err(Error::new(ErrorKind::Conflict, taken));
         }
-        new.schedule.schedule()?;
+        allowed(&new.schedule, None)?;
         let id = self.new_id();
         let stores = match new.stores {
             Some(stores) => self.check_stores(stores).await?,
@@ -158,27 +166,36 @@ impl Control {
         })
     }
 
-    /// Changes a job.
+    /// Changes a job. What is as it was changes nothing, and is not told.
     ///
     /// # Errors
     /// Usage: something is wrong, or needs a resync that was not agreed to.
     pub async fn edit_job(&self, project: &Id, job: &Id, edit: JobEdit, by: &By) -> Result<Job> {
         let old: Job = self.within(project, job.as_str()).await?;
         if let Some(schedule) = &edit.schedule {
-            schedule.schedule()?;
+            allowed(schedule, Some(&old.schedule))?;
         }
-        let source = edit.source.map(|new| self.source(job, new)).transpose()?;
-        let widens = source.as_ref().is_some_and(|new| widens(&old.source, new));
-        if widens && !edit.resync && old.state == JobState::Active {
-            return Err(Error::usage("what was left out until now needs a new initial sync")
-                .hint("agree to a resync (syncSource in the API)"));
-        }
+        // One that cannot be opened, with the key lost, can be given anew.
+        let given = self.source_as_given(&old).ok();
+        let same_uri = |new: &NewSource| given.as_ref().is_some_and(|given| given.uri == new.uri);
+        let other_uri = edit.source.as_ref().is_some_and(|new| !same_uri(new));
+        let source = match edit.source {
+            Some(new) if given.as_ref() != Some(&new) => Some(self.source(job, new)?),
+            _ => None,
+        };
         let drill = match &edit.drill {
             Some(Some((uri, every_secs))) => Some(Some(self.drill(job, uri, *every_secs)?)),
             Some(None) => Some(None),
             None => None,
         };
+        let (mut before, mut syncs) = (old, false);
         let changed = self.catalog().change::<Job>(job.as_str(), |job| {
+            before = job.clone();
+            syncs = source.as_ref().is_some_and(|new| has_data(job) && widens(&job.source, new));
+            if syncs && !edit.resync {
+                return Err(Error::usage("what was left out until now needs a new initial sync")
+                    .hint("agree to a resync (syncSource in the API)"));
+            }
             if let Some(schedule) = &edit.schedule {
                 job.schedule = schedule.clone();
             }
@@ -187,22 +204,43 @@ impl Control {
             }
             if let Some(member) = &edit.member {
                 job.source.member.clone_from(member);
+            } else if edit.sync_from.is_some() && (syncs || !has_data(job)) {
+                job.source.member.clone_from(&edit.sync_from);
             }
             if let Some(drill) = &drill {
                 job.drill.clone_from(drill);
             }
-            job.requests.resync += u64::from(edit.resync);
+            job.requests.resync += u64::from(syncs);
             Ok(())
         });
         let changed = changed.await?;
-        let kind = match (&edit.schedule, &source) {
-            (Some(_), _) => "RS_SNAPSHOT_SCHEDULE_UPDATED_AUDIT",
-            (None, Some(_)) => "RS_CREDENTIAL_UPDATED_AUDIT",
-            (None, None) => "RS_BACKUP_CONFIG_UPDATED_AUDIT",
-        };
-        let message = format!("backup job of {} changed", changed.cluster);
-        self.event(by, Some(project), Some(&changed), kind, message).await?;
+        self.tell_edit(&before, &changed, other_uri, by).await?;
+        if syncs {
+            let message = "resync asked for, as more is covered than before";
+            self.event(by, Some(project), Some(&changed), RESYNC_KIND, message).await?;
+        }
         Ok(changed)
+    }
+
+    /// Says what an edit changed, if it changed anything.
+    async fn tell_edit(&self, old: &Job, new: &Job, other_uri: bool, by: &By) -> Result<()> {
+        let mut said = changes::between(&shown(old), &shown(new));
+        // What differs may be the password alone, which is not shown.
+        if other_uri && old.source.shown == new.source.shown {
+            said.push("source.uri: other credentials".to_owned());
+        }
+        if said.is_empty() {
+            return Ok(());
+        }
+        let filter = |job: &Job| (job.source.include.clone(), job.source.exclude.clone());
+        let kind = match () {
+            () if old.schedule != new.schedule => "RS_SNAPSHOT_SCHEDULE_UPDATED_AUDIT",
+            () if other_uri => "RS_CREDENTIAL_UPDATED_AUDIT",
+            () if filter(old) != filter(new) => "RS_DENYLIST_UPDATED_AUDIT",
+            () => "RS_BACKUP_CONFIG_UPDATED_AUDIT",
+        };
+        let message = changes::message(&format!("backup job of {} changed", new.cluster), &said);
+        self.event(by, Some(&new.project), Some(new), kind, message).await
     }
 
     fn drill(&self, job: &Id, uri: &str, every_secs: u64) -> Result<Drill> {
@@ -245,7 +283,7 @@ impl Control {
     /// Conflict: it is not active.
     pub async fn request_resync(&self, project: &Id, job: &Id, by: &By) -> Result<Job> {
         let ask = |job: &mut Job| job.requests.resync += 1;
-        self.request(project, job, by, ask, "RS_SYNC_REQUESTED_AUDIT", "resync asked for").await
+        self.request(project, job, by, ask, RESYNC_KIND, "resync asked for").await
     }
 
     /// Asks for a snapshot now.
@@ -253,9 +291,26 @@ impl Control {
     /// # Errors
     /// Conflict: it is not active.
     pub async fn request_snapshot(&self, project: &Id, job: &Id, by: &By) -> Result<Job> {
-        let ask = |job: &mut Job| job.requests.snapshot += 1;
-        self.request(project, job, by, ask, "RS_SNAPSHOT_REQUESTED_AUDIT", "snapshot asked for")
-            .await
+        self.request_kept_snapshot(project, job, None, by).await
+    }
+
+    /// As [`Control::request_snapshot`]; it is kept for so many days, and as long as the schedule says where not given.
+    pub async fn request_kept_snapshot(
+        &self,
+        project: &Id,
+        job: &Id,
+        days: Option<u32>,
+        by: &By,
+    ) -> Result<Job> {
+        let ask = |job: &mut Job| {
+            job.requests.snapshot += 1;
+            job.requests.snapshot_days = job.requests.snapshot_days.max(days);
+        };
+        let what = match days {
+            Some(days) => format!("snapshot asked for, to be kept for {days} days"),
+            None => "snapshot asked for".to_owned(),
+        };
+        self.request(project, job, by, ask, "RS_SNAPSHOT_REQUESTED_AUDIT", &what).await
     }
 
     async fn request(
@@ -296,6 +351,43 @@ impl Control {
         let message = format!("backup job of {} removed", record.cluster);
         self.event(by, Some(project), Some(&record), "BACKUP_CONFIG_DELETED", message).await
     }
+}
+
+/// Whether something of it is stored, which an edit must fit.
+fn has_data(job: &Job) -> bool {
+    !matches!(job.state, JobState::Inactive | JobState::Terminating)
+}
+
+/// Whether a schedule will do. One that is finer than people may ask for stays, where it was given otherwise.
+fn allowed(new: &ScheduleSpec, old: Option<&ScheduleSpec>) -> Result<()> {
+    new.schedule()?;
+    let same = old.is_some_and(|old| old.interval_secs == new.interval_secs);
+    if new.interval_secs < SHORTEST_SECS && !same {
+        return Err(Error::usage("snapshots are a minute apart or more"));
+    }
+    Ok(())
+}
+
+/// What of a job an event may show.
+fn shown(job: &Job) -> Value {
+    let Source { shown, include, exclude, member, member_tag, throttle, workers, .. } = &job.source;
+    let drill = job
+        .drill
+        .as_ref()
+        .map(|drill| json!({ "to": drill.shown, "every_secs": drill.every_secs }));
+    json!({
+        "schedule": serde_json::to_value(&job.schedule).unwrap_or_default(),
+        "source": {
+            "uri": shown,
+            "include": include,
+            "exclude": exclude,
+            "member": member,
+            "member_tag": member_tag,
+            "throttle": throttle,
+            "workers": workers,
+        },
+        "drill": drill,
+    })
 }
 
 /// Whether `new` may cover what `old` left out. Careful: yes where it cannot be told.

@@ -10,6 +10,8 @@ use crate::{
     views::{History, RangeView, SnapshotView},
 };
 
+const DAY: u64 = 86_400;
+
 /// How long one snapshot is kept from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeepUntil {
@@ -89,6 +91,21 @@ impl Control {
         let kind = "SNAPSHOT_EXPIRY_UPDATED_AUDIT";
         self.event(by, Some(project), Some(&job), kind, message).await?;
         Ok(view(&parts.snapshots.manifest(id).await?, Some(&keep)))
+    }
+
+    /// Keeps the newest snapshot, which was just taken for somebody, as many days as he asked for. Other rules may keep it
+    /// longer.
+    pub(crate) async fn keep_newest(&self, job: &Job, days: u32) -> Result<()> {
+        let Some(Parts { snapshots, .. }) = self.parts(job).await? else { return Ok(()) };
+        let Some(id) = snapshots.snapshot_ids().await?.pop() else { return Ok(()) };
+        let due = snapshots.keeps().await?.get(&id).and_then(|keep| keep.due);
+        let created = snapshots.manifest(&id).await?.created;
+        let until = u64::try_from(created.0 / 1000).unwrap_or_default() + u64::from(days) * DAY;
+        snapshots.set_keep(&id, &Keep { due, until: Some(until) }).await?;
+        let message =
+            format!("snapshot {id} of {} is kept for {days} days, as asked for", job.cluster);
+        let kind = "SNAPSHOT_EXPIRY_UPDATED_AUDIT";
+        self.event(&By::system(), Some(&job.project), Some(job), kind, message).await
     }
 
     /// Deletes a snapshot. The newest one stays: the backup goes on from it.

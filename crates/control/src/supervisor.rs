@@ -135,14 +135,21 @@ impl Supervisor {
     /// A request is served when its snapshot is there: a crash before that forgets none.
     async fn serve_requests(&self, running: &Running, job: &Record) -> Result<()> {
         let served = running.serve_requests(job);
-        if served > job.requests.snapshot_done {
-            let note = |job: &mut Record| {
-                job.requests.snapshot_done = job.requests.snapshot_done.max(served);
-                Ok(())
-            };
-            self.control.catalog().change::<Record>(job.id.as_str(), note).await?;
+        if served <= job.requests.snapshot_done {
+            return Ok(());
         }
-        Ok(())
+        if let Some(days) = job.requests.snapshot_days {
+            self.control.keep_newest(job, days).await?;
+        }
+        let note = |job: &mut Record| {
+            let asked = &mut job.requests;
+            asked.snapshot_done = asked.snapshot_done.max(served);
+            if asked.snapshot_done >= asked.snapshot {
+                asked.snapshot_days = None;
+            }
+            Ok(())
+        };
+        self.control.catalog().change::<Record>(job.id.as_str(), note).await.map(|_| ())
     }
 
     async fn lease(&self, job: &Record) -> Result<Option<Lease>> {

@@ -126,12 +126,17 @@ pub struct Smtp {
     pub url: String,
     /// User name.
     pub user: Option<String>,
-    /// Password, sealed for `settings/smtp`.
+    /// Password, sealed for [`Smtp::PLACE`].
     pub password: Option<Sealed>,
     /// Sender.
     pub from: String,
     /// Receivers.
     pub to: Vec<String>,
+}
+
+impl Smtp {
+    /// Where the password is sealed for.
+    pub const PLACE: &'static str = "settings/smtp";
 }
 
 /// What holds for the whole server.

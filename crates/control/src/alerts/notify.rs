@@ -103,7 +103,7 @@ async fn mail(control: &Control, smtp: &Smtp, alert: &Alert) -> Result<()> {
     let mut transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(&smtp.url)
         .map_err(|e| Error::usage("the URL of the mail server is wrong").source(e))?;
     if let (Some(user), Some(password)) = (&smtp.user, &smtp.password) {
-        let password = control.seal().open(password, "settings/smtp")?;
+        let password = control.seal().open(password, Smtp::PLACE)?;
         transport = transport.credentials(Credentials::new(user.clone(), password.to_string()));
     }
     let sent = transport.build().send(message).await;

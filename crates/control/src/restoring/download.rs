@@ -5,6 +5,7 @@ use std::{
     io::{BufWriter, Read as _, Write},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use bygone_base::{Error, ErrorKind, Result, work};
@@ -27,6 +28,11 @@ use super::{Outcome, moment};
 use bygone_snapshot::Parts;
 
 use crate::{Control, restores::rules};
+
+/// Whoever follows a link before its file is ready waits for it so long.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// It is looked for this often.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// A file that a link leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -252,11 +258,24 @@ fn is_used_up(delivery: &Delivery) -> bool {
 }
 
 impl Control {
-    /// The file that a link leads to. Takes the same time for every wrong secret.
+    /// The file that a link leads to, once it is ready: a script may follow the link as soon as it has it. Takes the same
+    /// time for every wrong secret.
     ///
     /// # Errors
-    /// `NotFound`: no such link, or it has ended. `Unavailable`: not ready yet.
+    /// `NotFound`: no such link, or it has ended. `Unavailable`: still not ready.
     pub async fn download(&self, restore: &Id, secret: &str) -> Result<Download> {
+        let end = self.clock().monotonic() + PATIENCE;
+        loop {
+            match self.ready_download(restore, secret).await {
+                Err(e) if e.kind() == ErrorKind::Unavailable && self.clock().monotonic() < end => {
+                    self.clock().sleep(LOOK).await;
+                }
+                found => return found,
+            }
+        }
+    }
+
+    async fn ready_download(&self, restore: &Id, secret: &str) -> Result<Download> {
         let unknown = || Error::new(ErrorKind::NotFound, "this link leads nowhere, or no longer");
         let found = self.catalog().find::<RestoreJob>(restore.as_str()).await?;
         let restore = found.ok_or_else(unknown)?.value;
@@ -276,7 +295,8 @@ impl Control {
                 Ok(Download { path, name: name.clone(), size: *size })
             }
             (RestoreStatus::InProgress, ..) => {
-                Err(Error::new(ErrorKind::Unavailable, "the file is not ready yet"))
+                Err(Error::new(ErrorKind::Unavailable, "the file is not ready yet")
+                    .hint("try again in a minute"))
             }
             _ => Err(unknown()),
         }

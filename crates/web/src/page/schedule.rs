@@ -34,7 +34,7 @@ pub(crate) fn fields(spec: &ScheduleSpec) -> Markup {
     html! {
         fieldset {
             legend { "Snapshots" }
-            (control::duration("interval", "Every", spec.interval_secs, "6, 8, 12 or 24 hours for clients of Ops Manager's API; anything from a second to 31 days here."))
+            (control::duration("interval", "Every", spec.interval_secs, "6, 8, 12 or 24 hours for clients of Ops Manager's API; anything from a minute to 31 days here."))
             (control::text("day_at", "The day begins at", &format!("{:02}:{:02}", spec.hour, spec.minute), "HH:MM; snapshots are counted from it."))
             (control::text("zone", "in the time zone", &spec.zone, "A name such as Europe/Berlin, UTC, or an offset such as +0200."))
         }
