@@ -1,13 +1,13 @@
 //! A job as it is shown.
 
-use bygone_catalog::record::{Drill, Job, JobState, JobStores, Source};
+use bygone_catalog::record::{Drill, Job, JobState, JobStores, ScheduleSpec, Source};
 use bygone_control::{
     plan,
     views::{AgentLive, JobView, Live},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{moments::Moment, schedule::Schedule};
+use super::moments::Moment;
 use crate::schema::JsonSchema;
 use crate::time;
 
@@ -29,7 +29,7 @@ pub(crate) struct JobBody {
     created: String,
     source: SourceBody,
     stores: StoresBody,
-    schedule: Schedule,
+    schedule: ScheduleSpec,
     drill: Option<DrillBody>,
     /// Why it cannot be served, by its agent or by this server.
     message: Option<String>,
@@ -240,7 +240,7 @@ impl From<JobView> for JobBody {
             created: time::text(created),
             source: job.source.into(),
             stores: StoresBody { snapshot, oplog, sync },
-            schedule: job.schedule.into(),
+            schedule: job.schedule,
             drill: job.drill.map(DrillBody::from),
             message: problem,
             actions: plan::possible(state).into_iter().map(ActionWord::from).collect(),

@@ -173,6 +173,10 @@ async fn whatever_is_asked_nothing_breaks_and_nothing_leaks() {
         "name",
         "user",
         "key",
+        "orgId",
+        "alertConfigId",
+        "host",
+        "head",
     ];
     values.extend(others.map(|name| (name, "0".repeat(24))));
     let mut done = 0;

@@ -68,6 +68,10 @@ async fn filled(world: &World, owner: &Client) -> Vec<(&'static str, String)> {
         ("store", "main".to_owned()),
         ("id", "main".to_owned()),
         ("user", "0".repeat(24)),
+        ("orgId", "0".repeat(24)),
+        ("alertConfigId", "0".repeat(24)),
+        ("host", "here".to_owned()),
+        ("head", "%2Fhead%2F".to_owned()),
     ]
 }
 

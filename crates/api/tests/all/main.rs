@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test")]
 
+mod clients;
 mod document;
 mod fuzz;
 mod isolation;

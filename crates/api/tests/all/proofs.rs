@@ -64,7 +64,7 @@ async fn a_nonce_can_be_used_again_with_the_next_count_and_ends() {
     let first = owner.proof(&challenge, &GET, ROOT);
     let mut credentials = digest::Credentials::parse(&first).unwrap();
     let mut ask = async |count: u32| {
-        credentials.count = count;
+        credentials.count = format!("{count:08x}");
         credentials.response = credentials.expected(&owner.private, "GET");
         let mut asked = request(&GET, ROOT, "");
         let proof = credentials.to_header().parse().unwrap();
