@@ -247,6 +247,14 @@ pub enum CatalogCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Print a link by which a Global Owner who cannot log in chooses a new password, once; also while the server runs
+    OwnerLink {
+        #[command(flatten)]
+        server: ServerArgs,
+        /// Which one, where there are several
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]

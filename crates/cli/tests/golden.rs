@@ -44,6 +44,7 @@ fn help_texts() {
         "store",
         "catalog",
         "catalog backup",
+        "catalog owner-link",
         "key",
         "key new",
         "key rotate",

@@ -98,6 +98,7 @@ async fn the_life_of_a_job_on_the_command_line() {
     let line = told(&asked.command(&format!("snapshot delete Shop {last}")).run().await, 1);
     says(&line, &["newest snapshot is not deleted"]);
     people_and_stores(&asked).await;
+    a_way_back_in(&site, &asked).await;
     let line = told(&asked.command("job terminate Shop --confirm Shop").run().await, 1);
     says(&line, &["stop it first"]);
     let _ = asked.command("job stop Shop").run().await.expect_code(0);
@@ -108,6 +109,36 @@ async fn the_life_of_a_job_on_the_command_line() {
     let _ = asked.command("job remove Shop").run().await.expect_code(0);
     server.interrupt();
     let _ = server.wait(wait::PATIENCE).await.expect_code(0);
+}
+
+/// Beside the running server.
+async fn a_way_back_in(site: &Site, asked: &Asked) {
+    let config = site.folder.path().join("bygone.toml");
+    let command = || Bygone::new(["catalog", "owner-link", "--config"]).arg(&config);
+    let said = command().run().await.expect_code(0).stdout;
+    let link = said.split_whitespace().find(|word| word.contains("/welcome/")).unwrap();
+    let secret = link.trim_end_matches(',').rsplit('/').next().unwrap();
+    let access = Access::new(site.control.clone());
+    let owner = access.accept(secret, "long enough, and new").await.unwrap();
+    // He has a password, and gets a link for another one.
+    let line = told(&command().args(["--user".to_owned(), "ann".to_owned()]).run().await, 1);
+    says(&line, &["no Global Owner", &owner.name]);
+    let json = command().arg("--json").run().await.expect_code(0).stdout;
+    assert!(json.contains(&owner.name), "{json}");
+    let audited = asked.command("user list").run().await.expect_code(0).stdout;
+    assert!(audited.contains("GLOBAL_OWNER"), "{audited}");
+    let events = site.control.events(None, None).await.unwrap();
+    assert!(events.iter().filter(|event| event.kind == "USER_INVITED_AUDIT").count() >= 2);
+    // An API key that is good for all projects, by the same commands.
+    let made =
+        asked.command("user new-key all --role GLOBAL_OWNER").run().await.expect_code(0).stdout;
+    let public = made.trim().split(':').next().unwrap();
+    let listed = asked.command("user keys").run().await.expect_code(0).stdout;
+    assert!(
+        listed.lines().any(|line| line.contains(public) && line.contains("GLOBAL_OWNER")),
+        "{listed}"
+    );
+    let _ = asked.command(&format!("user remove-key {public}")).run().await.expect_code(0);
 }
 
 async fn people_and_stores(asked: &Asked) {
