@@ -232,8 +232,6 @@ pub(super) fn reconcile(known: &[Alert], wrong: &[Condition], now: UnixMillis) -
 
 #[cfg(test)]
 mod tests {
-    use bygone_base::SeededRng;
-
     use super::*;
 
     const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
@@ -243,7 +241,7 @@ mod tests {
     }
 
     fn id(seed: u64) -> Id {
-        Id::new(NOW, &SeededRng::new(seed))
+        format!("{seed:024x}").parse().unwrap()
     }
 
     fn fine() -> JobFacts {
