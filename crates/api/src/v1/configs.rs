@@ -58,8 +58,8 @@ pub(crate) struct ConfigPatch {
     excluded_namespaces: Option<Vec<String>>,
     /// The full new list.
     included_namespaces: Option<Vec<String>>,
-    /// PRIMARY, SECONDARY, host or host:port. It agrees to the initial sync that covering more namespaces needs, and
-    /// where one follows, a host is read from. Where none is needed, none is done.
+    /// PRIMARY, SECONDARY, host or host:port. It agrees to cover more namespaces, which is a new initial sync; where a sync
+    /// follows, a host is read from. Where none is needed, none is done.
     sync_source: Option<String>,
     /// host:port; empty: any.
     preferred_member: Option<String>,
