@@ -60,7 +60,7 @@ pub struct NewJob {
 pub struct JobEdit {
     /// Schedule and retention. Existing snapshots keep what they were given.
     pub schedule: Option<ScheduleSpec>,
-    /// Source. To cover more namespaces needs a resync, which must be agreed to by `resync`.
+    /// Source. Other namespaces are a new initial sync (decision 0011); to cover more must be agreed to by `resync`.
     pub source: Option<NewSource>,
     /// Agree to a resync that the change needs; where it needs none, none is done.
     pub resync: bool,
@@ -193,6 +193,7 @@ impl Control {
         let (mut before, mut syncs) = (old, false);
         let changed = self.catalog().change::<Job>(job.as_str(), |job| {
             before = job.clone();
+            let refilters = source.as_ref().is_some_and(|new| filter(new) != filter(&job.source));
             syncs = source.as_ref().is_some_and(|new| has_data(job) && widens(&job.source, new));
             if syncs && !edit.resync {
                 return Err(Error::usage("what was left out until now needs a new initial sync")
@@ -206,7 +207,7 @@ impl Control {
             }
             if let Some(member) = &edit.member {
                 job.source.member.clone_from(member);
-            } else if edit.sync_from.is_some() && (syncs || !has_data(job)) {
+            } else if edit.sync_from.is_some() && (refilters || !has_data(job)) {
                 job.source.member.clone_from(&edit.sync_from);
             }
             if let Some(drill) = &drill {
@@ -234,11 +235,10 @@ impl Control {
         if said.is_empty() {
             return Ok(());
         }
-        let filter = |job: &Job| (job.source.include.clone(), job.source.exclude.clone());
         let kind = match () {
             () if old.schedule != new.schedule => "RS_SNAPSHOT_SCHEDULE_UPDATED_AUDIT",
             () if other_uri => "RS_CREDENTIAL_UPDATED_AUDIT",
-            () if filter(old) != filter(new) => "RS_DENYLIST_UPDATED_AUDIT",
+            () if filter(&old.source) != filter(&new.source) => "RS_DENYLIST_UPDATED_AUDIT",
             () => "RS_BACKUP_CONFIG_UPDATED_AUDIT",
         };
         let message = changes::message(&format!("backup job of {} changed", new.cluster), &said);
@@ -395,6 +395,11 @@ fn shown(job: &Job) -> Value {
         },
         "drill": drill,
     })
+}
+
+/// What is covered, as it was given.
+fn filter(source: &Source) -> (&[String], &[String]) {
+    (&source.include, &source.exclude)
 }
 
 /// Whether `new` may cover what `old` left out. Careful: yes where it cannot be told.

@@ -67,9 +67,12 @@ impl<B: Known> JsonSchema for Sent<B> {
                 properties.insert((*name).to_owned(), json!({ "description": about }));
             }
             for Idle { name, good, why, .. } in B::IDLE {
-                let good =
-                    if good.is_empty() { String::new() } else { format!(" ({good:?} only)") };
-                let about = format!("Means nothing here{good}: {why}.");
+                let words: Vec<String> = good.iter().map(|word| format!("{word:?}")).collect();
+                let only = match words.is_empty() {
+                    true => String::new(),
+                    false => format!(" ({} only)", words.join(" or ")),
+                };
+                let about = format!("Means nothing here{only}: {why}.");
                 properties.insert((*name).to_owned(), json!({ "description": about }));
             }
         }

@@ -8,7 +8,7 @@ use bygone_catalog::{
 use bygone_control::views::JobView;
 use serde::Serialize;
 
-use super::{configs::tls, orgs, uri};
+use super::{orgs, uri};
 use crate::{
     call::{Call, Link, List},
     failure::Failure,
@@ -136,7 +136,7 @@ fn cluster(call: &Call, view: JobView) -> Cluster {
         call.link("backupConfig", &format!("{group}/backupConfigs/{}", job.id)),
     ];
     Cluster {
-        replica_set_name: set(&job),
+        replica_set_name: set(call, &job),
         links,
         id: job.id.into(),
         group_id: job.project.into(),
@@ -147,8 +147,8 @@ fn cluster(call: &Call, view: JobView) -> Cluster {
 }
 
 /// The replica set's name, also before an agent has seen it.
-fn set(job: &Job) -> Option<String> {
-    job.set.clone().or_else(|| uri::option(&job.source.shown, "replicaSet"))
+fn set(call: &Call, job: &Job) -> Option<String> {
+    job.set.clone().or_else(|| uri::option(&uri::whole(call, job), "replicaSet"))
 }
 
 async fn everywhere(call: Call) -> Result<List<ProjectClusters>, Failure> {
@@ -167,24 +167,24 @@ async fn everywhere(call: Call) -> Result<List<ProjectClusters>, Failure> {
             org_name: orgs::NAME,
             plan_type: "OnPrem",
             tags: Vec::new(),
-            clusters: jobs.into_iter().map(|view| summary(view, alerts_of)).collect(),
+            clusters: jobs.into_iter().map(|view| summary(&call, view, alerts_of)).collect(),
         });
     }
     call.list(projects)
 }
 
-fn summary(view: JobView, alerts: impl Fn(&Id) -> u64) -> ClusterSummary {
+fn summary(call: &Call, view: JobView, alerts: impl Fn(&Id) -> u64) -> ClusterSummary {
     let JobView { job, live, .. } = view;
     let heard = live.is_some_and(|live| live.agent.is_some());
-    let shown = &job.source.shown;
+    let source = uri::whole(call, &job);
     ClusterSummary {
         kind: "replica set",
         availability: if heard { "available" } else { "unavailable" },
         backup_enabled: matches!(job.state, JobState::Active | JobState::Misconfigured),
-        auth_enabled: uri::mechanism(shown) != "NONE",
-        ssl_enabled: tls(shown),
+        auth_enabled: uri::mechanism(&source) != "NONE",
+        ssl_enabled: uri::is_tls(&source),
         alert_count: alerts(&job.id),
-        node_count: uri::addresses(shown).len() as u64,
+        node_count: uri::addresses(&source).len() as u64,
         cluster_id: job.id.into(),
         name: job.cluster,
     }
@@ -238,7 +238,7 @@ fn host_of(call: &Call, job: &Job, hostname: &str, port: u16) -> Host {
         cluster_id: job.id.to_string(),
         hostname: hostname.to_owned(),
         port,
-        replica_set_name: set(job),
+        replica_set_name: set(call, job),
         host_enabled: true,
     }
 }

@@ -58,8 +58,8 @@ pub(crate) struct ConfigPatch {
     excluded_namespaces: Option<Vec<String>>,
     /// The full new list.
     included_namespaces: Option<Vec<String>>,
-    /// PRIMARY, SECONDARY, host or host:port. It agrees to the initial sync that covering more namespaces needs, and
-    /// where one follows, a host is read from. Where none is needed, none is done.
+    /// PRIMARY, SECONDARY, host or host:port. It agrees to cover more namespaces, which is a new initial sync; where a sync
+    /// follows, a host is read from. Where none is needed, none is done.
     sync_source: Option<String>,
     /// host:port; empty: any.
     preferred_member: Option<String>,
@@ -142,13 +142,14 @@ fn config(call: &Call, view: JobView) -> BackupConfig {
         call.link("group", &group),
         call.link("snapshotSchedule", &format!("{path}/snapshotSchedule")),
     ];
+    let source = uri::whole(call, &job);
     BackupConfig {
         links,
         status_name,
         storage_engine_name: "WIRED_TIGER",
-        auth_mechanism_name: uri::mechanism(&job.source.shown),
-        username: uri::user(&job.source.shown).map(str::to_owned),
-        ssl_enabled: tls(&job.source.shown),
+        auth_mechanism_name: uri::mechanism(&source),
+        username: uri::user(&source).map(str::to_owned),
+        ssl_enabled: uri::is_tls(&source),
         encryption_enabled: false,
         provisioned: job.state != JobState::Inactive,
         snapshot_store: store(&job),
@@ -186,7 +187,7 @@ fn store(job: &Job) -> SnapshotStore {
 
 async fn patch(call: Call, body: ConfigPatch) -> Result<BackupConfig, Failure> {
     let view = call.job("clusterId").await?;
-    check(&body, &view.job)?;
+    check(&call, &body, &view.job)?;
     let action = body.status_name.as_deref().map(|word| action(word, &view)).transpose()?;
     if let Some(action) = action {
         // First of all: what is refused leaves nothing changed.
@@ -205,7 +206,7 @@ async fn patch(call: Call, body: ConfigPatch) -> Result<BackupConfig, Failure> {
 }
 
 /// What cannot be changed must be as it is.
-fn check(body: &ConfigPatch, job: &Job) -> Result<(), Failure> {
+fn check(call: &Call, body: &ConfigPatch, job: &Job) -> Result<(), Failure> {
     if body.snapshot_store.as_ref().is_some_and(|wanted| *wanted != store(job)) {
         let why = "the snapshot store of a job cannot be changed";
         return Err(Failure::conflict("CANNOT_CHANGE_SNAPSHOT_STORE", why)
@@ -217,11 +218,12 @@ fn check(body: &ConfigPatch, job: &Job) -> Result<(), Failure> {
         let hint = "change the source with /api/v2";
         Failure::conflict("CANNOT_SET_BACKUP_AUTH", why).about(name).hint(hint)
     };
-    let known = ["NONE", uri::mechanism(&job.source.shown)];
+    let source = uri::whole(call, job);
+    let known = ["NONE", uri::mechanism(&source)];
     if body.auth_mechanism_name.as_deref().is_some_and(|name| !known.contains(&name)) {
         return Err(fixed("authMechanismName"));
     }
-    let user = uri::user(&job.source.shown);
+    let user = uri::user(&source);
     if body.username.as_deref().is_some_and(|name| !name.is_empty() && Some(name) != user) {
         return Err(fixed("username"));
     }

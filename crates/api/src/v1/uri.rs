@@ -1,4 +1,14 @@
-//! What a source's URI tells, as it is shown: without secrets. Pure.
+//! What a source's URI tells. As it is shown it has no options, since those may be secrets; these here are none.
+
+use bygone_catalog::record::Job;
+
+use crate::call::Call;
+
+/// The whole URI, to read options of it: it is never shown. As it is shown, where the catalog's key does not open it.
+pub(super) fn whole(call: &Call, job: &Job) -> String {
+    let given = call.control.source_as_given(job);
+    given.map_or_else(|_| job.source.shown.clone(), |source| source.uri)
+}
 
 /// The part between `mongodb://` and what follows the hosts; none of an SRV record, which names no hosts.
 fn authority(uri: &str) -> Option<&str> {
@@ -49,6 +59,12 @@ pub(super) fn mechanism(uri: &str) -> &'static str {
     }
 }
 
+/// Whether connections are encrypted, as far as it tells.
+pub(super) fn is_tls(uri: &str) -> bool {
+    let said = option(uri, "tls").or_else(|| option(uri, "ssl"));
+    said.map_or(uri.starts_with("mongodb+srv://"), |said| said == "true")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,5 +89,7 @@ mod tests {
         assert_eq!(mechanism(uri), "MONGODB_CR");
         assert_eq!(mechanism("mongodb+srv://a/?authMechanism=MONGODB-X509"), "MONGODB_X509");
         assert_eq!(user("mongodb+srv://v@a/"), Some("v"));
+        assert!(is_tls(uri) && is_tls("mongodb+srv://a") && is_tls("mongodb://a/?ssl=true"));
+        assert!(!is_tls("mongodb://a") && !is_tls("mongodb+srv://a/?tls=false"));
     }
 }

@@ -92,13 +92,13 @@ async fn a_sync_source_agrees_to_a_sync_that_is_needed_and_asks_for_none() {
     for bad in ["db1.example:x", "a b", ":1"] {
         site.patch(json!({ "syncSource": bad })).await.fails(400, "INVALID_ATTRIBUTE");
     }
-    // Less is covered: nothing is to be read again. More: it is, once, and by whom one likes.
+    // To cover less is nothing to agree to. To cover more is, and a host is what the sync reads from.
     let less = json!({ "excludedNamespaces": ["tmp"], "syncSource": "PRIMARY" });
     site.patch(less).await.is(200);
     assert_eq!(site.job().await.requests.resync, 0);
     let more = json!({ "excludedNamespaces": [] });
     site.patch(more.clone()).await.fails(400, "INVALID_ATTRIBUTE");
-    // Also of a stopped one, which goes on from the oplog.
+    // Also of a stopped one.
     site.patch(json!({ "statusName": "STOPPED" })).await.is(200);
     site.patch(more).await.fails(400, "INVALID_ATTRIBUTE");
     site.patch(json!({ "excludedNamespaces": [], "syncSource": "db2.example" })).await.is(200);

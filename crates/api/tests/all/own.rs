@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::world::{Answer, World, request};
+use crate::world::{Answer, Client, World, request};
 
 #[tokio::test]
 async fn a_job_lives_from_its_making_to_its_removal() {
@@ -71,8 +71,12 @@ async fn a_job_lives_from_its_making_to_its_removal() {
     assert_eq!(history, json!({ "snapshots": [], "damaged": [], "ranges": [], "gaps": [] }));
     let events = owner.get(&format!("/api/v2/projects/{project}/events")).await;
     assert!(events.text.contains(&owner.public) && !events.text.contains("topsecret"));
-    // They say what was changed, the newest first, also where they are of one moment.
-    let events = events.json();
+    told_what_changed(&owner, &project, &job).await;
+}
+
+/// Events say what was changed, the newest first, also where they are of one moment.
+async fn told_what_changed(owner: &Client, project: &str, job: &str) {
+    let events = owner.get(&format!("/api/v2/projects/{project}/events")).await.json();
     let told: Vec<&str> =
         events.as_array().unwrap().iter().map(|event| event["message"].as_str().unwrap()).collect();
     let began = told.iter().rposition(|message| message.contains("other made")).unwrap();
@@ -82,7 +86,7 @@ async fn a_job_lives_from_its_making_to_its_removal() {
     ));
     assert!(told.contains(&"backup job of orders changed: schedule.interval_secs: 60 → 120"));
     let new = json!({ "source": { "uri": "mongodb://u:another@h/" } });
-    owner.patch(&job, new).await.is(200);
+    owner.patch(job, new).await.is(200);
     let events = owner.get(&format!("/api/v2/projects/{project}/events")).await;
     assert_eq!(
         events.json()[0]["message"],

@@ -340,8 +340,6 @@ pub(super) fn reconcile(known: &[Alert], found: &Findings, now: UnixMillis) -> V
 
 #[cfg(test)]
 mod tests {
-    use bygone_base::SeededRng;
-
     use super::*;
 
     const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
@@ -351,7 +349,7 @@ mod tests {
     }
 
     fn id(seed: u64) -> Id {
-        Id::new(NOW, &SeededRng::new(seed))
+        format!("{seed:024x}").parse().unwrap()
     }
 
     fn fine() -> JobFacts {

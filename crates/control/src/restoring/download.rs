@@ -37,6 +37,11 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// It is looked for this often.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// Whoever follows a link before its file is ready waits for it so long.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// It is looked for this often.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// A file that a link leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Download {
