@@ -58,10 +58,14 @@ pub enum Command {
     Server(ServerArgs),
     /// Run an agent on another host: it gets its work from the server
     Agent(AgentArgs),
-    /// Jobs of a server: list, make, start, stop, restart, terminate
+    /// Jobs of a server: list, make, start, stop, restart, terminate, schedule
     Job(Box<remote::JobArgs>),
     /// Snapshots of a server's jobs: list, take, keep, delete
     Snapshot(Box<remote::SnapshotArgs>),
+    /// Restores of a server's jobs: list, start, cancel
+    RestoreJob(Box<remote::RestoreJobArgs>),
+    /// Alerts of a server: list, acknowledge
+    Alert(Box<remote::AlertArgs>),
     /// Users and keys of a server
     User(Box<remote::UserArgs>),
     /// Stores of a server

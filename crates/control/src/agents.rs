@@ -308,6 +308,52 @@ mod tests {
 
     const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 
+    #[tokio::test]
+    async fn what_agents_of_this_process_held_is_free_when_it_starts_again() {
+        use bygone_catalog::{Seal, Sqlite, record::JobStores};
+        let catalog = Catalog::new(Arc::new(Sqlite::in_memory().unwrap()));
+        let (clock, rng) = (Arc::new(bygone_base::SystemClock::new()), Arc::new(SeededRng::new(7)));
+        let control = Control::new(catalog, Seal::new(&[3; 32]).unwrap(), clock, rng);
+        let (by, dir) = (By::system(), tempfile::tempdir().unwrap());
+        let url = format!("file://{}", dir.path().display());
+        control.add_store(crate::NewStore::new("main", url), &by).await.unwrap();
+        let project = control.create_project("shop", &by).await.unwrap().id;
+        let job = crate::NewJob {
+            cluster: "Shop".to_owned(),
+            source: crate::NewSource {
+                uri: "mongodb://127.0.0.1/?replicaSet=rs0".to_owned(),
+                ..crate::NewSource::default()
+            },
+            stores: Some(JobStores {
+                snapshot: "main".to_owned(),
+                oplog: "main".to_owned(),
+                sync: "main".to_owned(),
+            }),
+            ..crate::NewJob::default()
+        };
+        let job = control.create_job(&project, job, &by).await.unwrap();
+        control.act(&project, &job.id, crate::Action::Start, &by).await.unwrap();
+        let asks = |name: &str| ConfCall { agent: name.to_owned(), found: Vec::new(), ..call(0) };
+        assert_eq!(control.conf_here(&project, &asks("old")).await.unwrap().len(), 1);
+        assert!(control.conf(&project, &asks("other")).await.unwrap().is_empty());
+        control.end_own_agents().await.unwrap();
+        assert_eq!(control.conf(&project, &asks("other")).await.unwrap().len(), 1);
+        // Those elsewhere go on.
+        control.end_own_agents().await.unwrap();
+        assert!(control.conf_here(&project, &asks("new")).await.unwrap().is_empty());
+        // What an agent says of a job that is no longer active is not noted.
+        control.act(&project, &job.id, crate::Action::Stop, &by).await.unwrap();
+        let found = Found {
+            job: job.id.to_string(),
+            set: Some("rs0".to_owned()),
+            ..call(0).found.remove(0)
+        };
+        let late = ConfCall { found: vec![found], ..asks("other") };
+        assert!(control.conf(&project, &late).await.unwrap().is_empty());
+        let kept = control.catalog().get::<Job>(job.id.as_str()).await.unwrap().value;
+        assert_eq!(kept.set, None);
+    }
+
     fn id(seed: u64) -> Id {
         Id::new(NOW, &SeededRng::new(seed))
     }

@@ -355,3 +355,17 @@ impl Control {
         counted.await.map(|_| ())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_would_fill_the_disk_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        check_room(dir.path(), 1).unwrap();
+        let error = check_room(dir.path(), u64::MAX / 2).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Full);
+        assert!(error.message().contains("are free on its disk"), "{error}");
+    }
+}

@@ -13,7 +13,7 @@ use bygone_catalog::{
     Id,
     record::{Alert, AlertKind, AlertStatus, Settings},
 };
-use bygone_control::{Action, By};
+use bygone_control::{Action, By, JobEdit};
 use bygone_tests::{ReplicaSet, Version, wait};
 use serde_json::Value;
 
@@ -45,7 +45,7 @@ async fn settings(site: &Site, change: impl Fn(&mut Settings)) {
     changed.await.unwrap();
 }
 
-async fn alert(site: &Site, job: &Id, kind: AlertKind, status: AlertStatus) -> Alert {
+pub async fn alert(site: &Site, job: &Id, kind: AlertKind, status: AlertStatus) -> Alert {
     let look = async || {
         let all = site.control.alerts(None).await.unwrap();
         let of_job = |a: &Alert| a.job.as_ref().is_none_or(|of| of == job);
@@ -67,7 +67,12 @@ async fn are_opened_told_once_and_closed() {
     orders(&client, 0, 100).await;
     let site = Site::new().await;
     let (program, heard) = listener(&site);
-    settings(&site, |s| s.command = Some(program.clone())).await;
+    settings(&site, |s| {
+        s.command = Some(program.clone());
+        // Nobody answers there: that keeps nothing from who is told by the program, nor tells him twice.
+        s.webhooks = vec!["http://127.0.0.1:1/".to_owned()];
+    })
+    .await;
     let job = site.job("Shop", &set.uri()).await;
     let by = By::system();
     site.control.act(&site.project, &job, Action::Start, &by).await.unwrap();
@@ -254,5 +259,48 @@ async fn are_caused_by_clocks_by_damage_and_by_a_store_that_is_away() {
     fs::rename(&away, site.store()).unwrap();
     alert(&site, &job, AlertKind::DaemonDown, AlertStatus::Closed).await;
     alert(&site, &job, AlertKind::SnapshotFailed, AlertStatus::Closed).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outlive_restarts_and_changes_of_the_schedule() {
+    let set = ReplicaSet::single(Version::V8_2).await;
+    orders(&set.client().await, 0, 100).await;
+    let site = Site::new().await;
+    let job = site.job("Shop", &set.uri()).await;
+    let by = By::system();
+    site.control.act(&site.project, &job, Action::Start, &by).await.unwrap();
+    let running = site.run();
+    site.until(&job, "the first snapshot", |v| v.status_name == "STARTED").await;
+    settings(&site, |s| s.thresholds.late_snapshot_percent = 0).await;
+    let late = alert(&site, &job, AlertKind::LateSnapshot, AlertStatus::Open).await;
+    let until = UnixMillis(i64::MAX / 2);
+    site.control.acknowledge(&site.project, &late.id, until, "I see", &by).await.unwrap();
+    running.stop().await;
+    let site = site.reopen();
+    assert_eq!(site.view(&job).await.status_name, "STARTED");
+    let running = site.run();
+    let complete = |v: &bygone_control::views::JobView| {
+        v.live.as_ref().is_some_and(|live| live.phase == "complete")
+    };
+    site.until(&job, "the job to be complete", complete).await;
+    let mut schedule = site.view(&job).await.job.schedule;
+    schedule.base_secs += 86_400;
+    let edit = JobEdit { schedule: Some(schedule.clone()), ..JobEdit::default() };
+    site.control.edit_job(&site.project, &job, edit, &by).await.unwrap();
+    let edited = |v: &bygone_control::views::JobView| {
+        let running = site.control.live();
+        let own = running.iter().find(|(record, _)| record.id == v.job.id);
+        own.is_some_and(|(record, _)| record.schedule == schedule) && complete(v)
+    };
+    let view = site.until(&job, "the job to run by its new schedule", edited).await;
+    assert_eq!(view.status_name, "STARTED");
+    // Looks were taken meanwhile, and are after it.
+    settings(&site, |s| s.thresholds.store_full_percent = 0).await;
+    alert(&site, &job, AlertKind::StoreNearlyFull, AlertStatus::Open).await;
+    let all = site.control.alerts(None).await.unwrap();
+    let late: Vec<_> = all.iter().filter(|a| a.kind == AlertKind::LateSnapshot).collect();
+    let [one] = &late[..] else { panic!("{late:#?}") };
+    assert_eq!(one.status, AlertStatus::Acknowledged, "{one:#?}");
     running.stop().await;
 }
