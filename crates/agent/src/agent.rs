@@ -29,6 +29,8 @@ use crate::{
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 /// An agent that never reached its source gives up after this long.
 const FIRST: Duration = Duration::from_secs(15);
+/// What keeps an agent waiting is told when it has lasted this long: an election takes less.
+const STUCK: Duration = Duration::from_secs(10);
 /// A run with an end gives up when nothing went forward for this long.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -52,6 +54,8 @@ struct Memory {
     diverged: bool,
     /// A new initial sync is wanted.
     resync: Option<TimelineReason>,
+    /// Why the source cannot be read, and since when.
+    waiting: Option<(Duration, String)>,
     /// Ends the attempt that is under way, and no other.
     attempt: CancellationToken,
 }
@@ -116,6 +120,13 @@ impl Agent {
         Ok(())
     }
 
+    /// Why nothing has been read from the source for a while; `None` while it is read, or nothing is known to be wrong.
+    pub fn stuck(&self) -> Option<String> {
+        let now = self.env.clock.monotonic();
+        let (since, why) = self.memory().waiting.clone()?;
+        (now.saturating_sub(since) >= STUCK).then_some(why)
+    }
+
     fn say_resync(&self, why: &dyn std::fmt::Display) {
         let text = format!("backup requires a resync, which begins now: {why}");
         self.env.progress.notice(text);
@@ -154,8 +165,12 @@ impl Agent {
                     return Ok(env.progress.now().chain);
                 }
                 Err(error) => {
-                    let stuck = env.clock.monotonic().saturating_sub(forward.0);
-                    self.judge_error(error, catch_up, stuck)?
+                    let now = env.clock.monotonic();
+                    let why = self.judge_error(error, catch_up, now.saturating_sub(forward.0))?;
+                    let mut memory = self.memory();
+                    let since = memory.waiting.as_ref().map_or(now, |(since, _)| *since);
+                    memory.waiting = Some((since, why.clone()));
+                    why
                 }
             };
             tracing::info!(reason = %message, "the agent starts over");
@@ -377,9 +392,12 @@ impl Agent {
                 let (timeline, sync) = env.uplink.begin_sync(&at, start, reason).await?;
                 at.timeline = timeline;
                 self.memory().resync = None;
+                // What is counted is counted of one initial sync.
+                env.progress.change(|p| (p.documents, p.bytes, p.collections_done) = (0, 0, 0));
                 (None, sync, start, start, Vec::new())
             }
         };
+        self.memory().waiting = None;
         let run = Sync {
             env: Arc::clone(env),
             member: Arc::clone(&chosen.member),
@@ -409,6 +427,7 @@ impl Agent {
         shutdown: &CancellationToken,
     ) -> Result<Ended> {
         let env = &self.env;
+        self.memory().waiting = None;
         env.progress.change(|p| (p.phase, p.message) = (Phase::Tailing, None));
         env.report(at).await;
         let goal = self.memory().goal;

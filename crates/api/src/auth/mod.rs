@@ -5,8 +5,8 @@ mod nonces;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
-use bygone_access::{Access, COOKIE, CSRF_HEADER, Principal};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts, uri::Scheme};
+use bygone_access::{Access, CSRF_HEADER, Principal, cookie_name};
 use bygone_control::Control;
 
 use self::{
@@ -37,7 +37,8 @@ impl Auth {
         if let Some(header) = parts.headers.get(header::AUTHORIZATION) {
             return self.key(parts, header, address).await;
         }
-        match cookie(&parts.headers) {
+        let tls = parts.extensions.get::<Scheme>() == Some(&Scheme::HTTPS);
+        match cookie(&parts.headers, cookie_name(tls)) {
             Some(secret) if sessions => self.session(parts, secret, address).await,
             _ => Err(self.unknown("this needs an API key", false)),
         }
@@ -53,11 +54,6 @@ impl Auth {
         let Some(said) = said else {
             return Err(self.unknown("Authorization is not HTTP digest with qop=auth", false));
         };
-        if let Some(address) = address
-            && self.access.failures().check(address).is_err()
-        {
-            return Err(Failure::rate_limited());
-        }
         let Some(nonce) = self.nonces.read(&said.nonce) else {
             return Err(self.unknown("the nonce is stale", true));
         };
@@ -76,8 +72,9 @@ impl Auth {
                 }
             }
             _ => {
-                if let Some(address) = address {
-                    self.access.failures().failed(address);
+                // A key is not guessed: who has it is never kept out by those who have not.
+                if self.access.attempts().failed(&said.username, address).is_err() {
+                    return Err(Failure::rate_limited());
                 }
                 Err(self.unknown("the API key is not known, or its proof is wrong", false))
             }
@@ -125,8 +122,8 @@ impl Auth {
     }
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|text| text.split(';')).map(str::trim);
-    pairs.find_map(|pair| pair.strip_prefix(COOKIE)?.strip_prefix('='))
+    pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }

@@ -8,4 +8,5 @@ mod isolation;
 mod ops_manager;
 mod own;
 mod proofs;
+mod watching;
 mod world;

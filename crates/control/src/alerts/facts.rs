@@ -8,7 +8,7 @@ use bygone_catalog::{
 use bygone_daemon::JobPhase;
 
 use super::plan::{Facts, JobFacts, StoreFacts};
-use crate::{Control, disk};
+use crate::{Control, disk, jobs::serving};
 
 /// What is read once for all jobs.
 struct Read {
@@ -49,32 +49,23 @@ pub(super) async fn gather(control: &Control, jobs: &[Job]) -> Result<Facts> {
 }
 
 fn of_job(control: &Control, job: &Job, read: &Read) -> JobFacts {
-    let live = control.running(&job.id).map(|running| running.live());
+    let live = control.running(&job.id).map(|running| running.live(control.now()));
     let agent = live.as_ref().and_then(|live| live.agent.as_ref());
     let backup = live.as_ref().map(|live| &live.backup);
-    let now = control.now();
-    let serving = read.agents.iter().filter(|agent| agent.serves.contains(&job.id));
-    let problem = read.agents.iter().flat_map(|agent| &agent.problems);
+    let serving = serving(&read.agents, job);
     let daemon = format!("daemon/{}", job.id);
     let lease = read.leases.iter().find(|lease| lease.name == daemon);
-    let behind = agent.map(|agent| {
-        let age = (now.0 / 1000).saturating_sub(i64::from(agent.stored.secs()));
-        agent.lag_secs.max(u64::try_from(age).unwrap_or_default())
-    });
     let seconds = |ts: bygone_base::Ts| UnixMillis(i64::from(ts.secs()) * 1000);
     JobFacts {
         job: job.id.clone(),
         project: job.project.clone(),
         cluster: job.cluster.clone(),
         since: job.since,
-        agent_heard: serving.map(|agent| agent.last_conf).max(),
-        agent_problem: problem
-            .filter(|(id, _)| *id == job.id)
-            .map(|(_, why)| why.clone())
-            .next_back(),
+        agent_heard: serving.map(|agent| agent.last_conf),
+        agent_problem: serving.and_then(|agent| agent.problem(&job.id)).map(str::to_owned),
         daemon_until: lease.map(|lease| lease.until),
         synced: backup.is_some_and(|backup| backup.phase == JobPhase::Complete),
-        behind_secs: behind,
+        behind_secs: live.as_ref().and_then(|live| live.lag_secs),
         snapshot: backup.and_then(|backup| backup.snapshot_at).map(seconds),
         interval_secs: job.schedule.interval_secs,
         resync: backup.and_then(|backup| backup.resync.clone()),

@@ -130,7 +130,8 @@ fn of_job(job: &JobFacts, limits: &Thresholds, now: UnixMillis) -> Vec<Condition
         && past(now, job.since, limits.agent_down_secs)
     {
         // Once there is something stored, how far that is behind says it better.
-        say(AlertKind::BackupAgentDown, format!("the agent of {name} cannot serve it: {why}"));
+        let message = format!("the source of {name} cannot be backed up: {why}");
+        say(AlertKind::SourceUnavailable, message);
     }
     let ran = job.daemon_until.unwrap_or(job.since).max(job.since);
     if past(now, ran, limits.daemon_down_secs) {
@@ -291,6 +292,8 @@ mod tests {
         // What only began has time.
         let young = JobFacts { since: before(10), agent_heard: None, daemon_until: None, ..fine() };
         assert_eq!(kinds(young), []);
+        let away = JobFacts { synced: false, agent_problem: Some("no route".into()), ..fine() };
+        assert_eq!(kinds(away), [AlertKind::SourceUnavailable]);
         let syncing = JobFacts { synced: false, behind_secs: Some(9_999), ..fine() };
         assert_eq!(kinds(syncing), []);
     }

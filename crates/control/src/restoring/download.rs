@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use bygone_base::{Error, ErrorKind, Result, work};
+use bygone_base::{Error, ErrorKind, Result, disk, work};
 use bygone_catalog::{
     Id,
     record::{Delivery, Form, Job, Names, Progress, RestoreJob, RestoreStatus},
@@ -23,7 +23,7 @@ use flate2::write::GzEncoder;
 use sha1::{Digest as _, Sha1};
 use tokio::sync::watch;
 
-use super::{Outcome, moment};
+use super::{Outcome, moment, transfer::is_used_up};
 use bygone_snapshot::Parts;
 
 use crate::{Control, restores::rules};
@@ -56,7 +56,7 @@ pub(super) async fn prepare(
     let folder = control.downloads()?.join(restore.id.as_str());
     // What a crash left of an earlier try.
     remove(&folder)?;
-    fs::create_dir_all(&folder).map_err(|e| Error::io(format!("make {}", folder.display()), e))?;
+    disk::private_dir(&folder)?;
     let say = |phase: &str| {
         sender.send_modify(|progress| progress.phase = phase.to_owned());
     };
@@ -88,6 +88,7 @@ pub(super) async fn prepare(
     let (form, file) = (form.clone(), target.clone());
     let packed = work::run("packing a download", move || {
         pack(&form, &dump, &file, &info)?;
+        disk::private_file(&file)?;
         remove(&dump)?;
         hash(&file)
     });
@@ -228,6 +229,7 @@ fn remove(folder: &Path) -> Result<()> {
 
 /// Removes the files of links that have ended.
 pub(crate) async fn clear_links(control: &Control) -> Result<()> {
+    control.note_transfers().await?;
     let now = control.now();
     let Ok(folder) = control.downloads() else { return Ok(()) };
     for restore in control.catalog().all::<RestoreJob>(None).await? {
@@ -242,13 +244,6 @@ pub(crate) async fn clear_links(control: &Control) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn is_used_up(delivery: &Delivery) -> bool {
-    match delivery {
-        Delivery::Http { max_downloads: Some(most), downloads, .. } => downloads >= most,
-        _ => false,
-    }
 }
 
 impl Control {
@@ -280,16 +275,5 @@ impl Control {
             }
             _ => Err(unknown()),
         }
-    }
-
-    /// Counts a download that reached the file's end.
-    pub async fn downloaded(&self, restore: &Id) -> Result<()> {
-        let counted = self.catalog().change::<RestoreJob>(restore.as_str(), |restore| {
-            if let Delivery::Http { downloads, .. } = &mut restore.delivery {
-                *downloads += 1;
-            }
-            Ok(())
-        });
-        counted.await.map(|_| ())
     }
 }
