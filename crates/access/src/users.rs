@@ -160,12 +160,13 @@ impl Access {
     /// # Errors
     /// Denied: the old one is wrong. Usage: the new one will not do.
     pub async fn change_password(&self, name: &str, old: &str, new: &str, by: &By) -> Result<()> {
-        self.names.check(name)?;
         let user = self.user_by_name(name).await?.ok_or_else(|| not_found("user"))?;
-        if !self.is_password(old, user.password.as_deref()).await? {
-            self.names.failed(name);
+        let mut attempt = self.attempts.begin(name, by.address.as_deref())?;
+        let same = self.is_password(old, user.password.as_deref()).await;
+        if !same.inspect_err(|_| attempt.undo())? {
             return Err(Error::new(ErrorKind::Denied, "the old password is wrong"));
         }
+        attempt.proved();
         let kept = self.hash_password(new).await?;
         let changed = self.control.catalog().change::<User>(user.id.as_str(), |user| {
             user.password = Some(kept.clone());

@@ -34,6 +34,7 @@ mod serve;
 mod time;
 mod v1;
 mod v2;
+mod watch;
 
 use std::sync::Arc;
 
@@ -48,6 +49,7 @@ use bygone_control::Control;
 
 pub use auth::digest;
 pub use client::Client;
+pub use watch::{Answers, Watching, counted, watching};
 
 use crate::{auth::Auth, failure::Failure, route::Route, serve::Shared};
 

@@ -227,6 +227,9 @@ pub struct UpArgs {
     /// Private key (PEM) for --listen
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// File with a token that shows all of --listen's metrics, as `Authorization: Bearer TOKEN`
+    #[arg(long, value_name = "FILE", requires = "listen", hide_short_help = true)]
+    pub metrics_token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

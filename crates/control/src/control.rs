@@ -19,7 +19,7 @@ use bygone_catalog::{
 use bygone_daemon::JobStatus;
 use tokio::sync::watch;
 
-use crate::{By, running::Running, views::Live};
+use crate::{By, restoring::Ledger, running::Running};
 
 /// How many events one page shows at most.
 const EVENTS: u32 = 500;
@@ -39,6 +39,8 @@ pub struct Control {
     nudged: AtomicBool,
     /// When this process began to look.
     began: UnixMillis,
+    /// What is being sent of files to be fetched.
+    pub(crate) ledger: Ledger,
     /// Jobs that run in this process.
     running: Mutex<HashMap<Id, Arc<Running>>>,
 }
@@ -56,6 +58,7 @@ impl Control {
             downloads: None,
             nudged: AtomicBool::new(true),
             began,
+            ledger: Ledger::default(),
             running: Mutex::default(),
         }
     }
@@ -124,17 +127,6 @@ impl Control {
 
     pub(crate) fn all_running(&self) -> std::sync::MutexGuard<'_, HashMap<Id, Arc<Running>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The jobs that run in this process, and what they do.
-    pub fn live(&self) -> Vec<(Job, Live)> {
-        let mut live: Vec<_> = self
-            .all_running()
-            .values()
-            .map(|running| (running.record.clone(), running.live()))
-            .collect();
-        live.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
-        live
     }
 
     /// Where the daemon's part of a job can be followed while it runs in this process.

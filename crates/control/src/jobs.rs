@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     By, Control, changes,
     control::line,
+    health::{Known, standing},
     plan::{self, Action},
     views::JobView,
 };
@@ -75,14 +76,25 @@ pub struct JobEdit {
 impl Control {
     /// The jobs of a project, as they stand.
     pub async fn jobs(&self, project: &Id) -> Result<Vec<JobView>> {
-        let jobs: Vec<Job> = self.catalog().all(Some(project.as_str())).await?;
-        let agents = self.agents(project).await?;
-        let mut seen = self.seen(project).await?;
-        let mut view = |job: Job| {
-            let seen = seen.remove(&job.id);
-            self.view(job, &agents, seen.as_ref())
+        self.views(Some(project)).await
+    }
+
+    /// The jobs of all projects, as they stand.
+    pub async fn all_jobs(&self) -> Result<Vec<JobView>> {
+        self.views(None).await
+    }
+
+    async fn views(&self, project: Option<&Id>) -> Result<Vec<JobView>> {
+        let scope = project.map(Id::as_str);
+        let jobs: Vec<Job> = self.catalog().all(scope).await?;
+        let agents: Vec<Agent> = self.catalog().all(scope).await?;
+        let seen = self.seen(project).await?;
+        let behind_secs = self.settings().await?.thresholds.oplog_behind_secs;
+        let view = |job: Job| {
+            let seen = seen.get(&job.id);
+            self.view(job, &agents, seen, behind_secs)
         };
-        Ok(jobs.into_iter().map(&mut view).collect())
+        Ok(jobs.into_iter().map(view).collect())
     }
 
     /// One job.
@@ -92,22 +104,34 @@ impl Control {
     pub async fn job(&self, project: &Id, job: &Id) -> Result<JobView> {
         let job: Job = self.within(project, job.as_str()).await?;
         let seen = self.catalog().find::<Seen>(job.id.as_str()).await?.map(|row| row.value);
-        Ok(self.view(job, &self.agents(project).await?, seen.as_ref()))
+        let behind_secs = self.settings().await?.thresholds.oplog_behind_secs;
+        Ok(self.view(job, &self.agents(project).await?, seen.as_ref(), behind_secs))
     }
 
-    fn view(&self, job: Job, agents: &[Agent], seen: Option<&Seen>) -> JobView {
-        let found = agents.iter().filter(|agent| agent.serves.contains(&job.id));
-        let problem = found.flat_map(|agent| &agent.problems).find(|(id, _)| *id == job.id);
-        let problem = problem.map(|(_, why)| format!("the agent cannot serve it: {why}"));
+    fn view(&self, job: Job, agents: &[Agent], seen: Option<&Seen>, behind_secs: u64) -> JobView {
+        let agent = serving(agents, &job);
+        let heard = agent.map(|agent| agent.last_conf);
+        let told = agent.and_then(|agent| agent.problem(&job.id));
+        let problem = told.map(|why| format!("the agent cannot serve it: {why}"));
         let problem = job.message.clone().or(problem);
-        let live = self.running(&job.id).map(|running| running.live());
+        let mut live = self.running(&job.id).map(|running| running.live(self.now()));
+        if let Some(live) = live.as_mut().and_then(|live| live.agent.as_mut()) {
+            // Its own id is the first half of who it says it is.
+            let own = |agent: &&Agent| live.holder.split('@').next() == Some(agent.id.as_str());
+            live.host = agents
+                .iter()
+                .find(own)
+                .map_or_else(|| live.holder.clone(), |agent| agent.host.clone());
+        }
         // Who runs it knows only once the stores are read.
-        let known = seen.filter(|_| job.state == JobState::Active);
-        let known = known.and_then(|seen| seen.snapshot).map(Ts);
-        let newest = live.as_ref().and_then(|live| live.backup.snapshot_at).or(known);
+        let seen = seen.filter(|_| job.state == JobState::Active);
+        let seen = seen.and_then(|seen| seen.snapshot).map(Ts);
+        let newest = live.as_ref().and_then(|live| live.backup.snapshot_at).or(seen);
         let next_snapshot = live.as_ref().and_then(|live| live.backup.next_snapshot);
         let status_name = plan::status_name(job.state, newest.is_some());
-        JobView { job, status_name, problem, live, newest, next_snapshot }
+        let known = Known { live: live.as_ref(), problem: problem.is_some(), heard, behind_secs };
+        let standing = standing(&job, known, self.now());
+        JobView { job, status_name, standing, problem, live, newest, next_snapshot }
     }
 
     /// Makes a job, inactive.
@@ -400,6 +424,12 @@ fn shown(job: &Job) -> Value {
 /// What is covered, as it was given.
 fn filter(source: &Source) -> (&[String], &[String]) {
     (&source.include, &source.exclude)
+}
+
+/// The agent that serves a job: of those that say so the one that was heard last, as others may be long dead.
+pub(crate) fn serving<'a>(agents: &'a [Agent], job: &Job) -> Option<&'a Agent> {
+    let serving = agents.iter().filter(|agent| agent.serves.contains(&job.id));
+    serving.max_by_key(|agent| agent.last_conf)
 }
 
 /// Whether `new` may cover what `old` left out. Careful: yes where it cannot be told.

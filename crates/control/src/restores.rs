@@ -145,6 +145,7 @@ impl Control {
                 expires: self.now(),
                 max_downloads: Some(0),
                 downloads: 0,
+                sent: 0,
                 secret: String::new(),
                 size: None,
             },
@@ -186,6 +187,7 @@ impl Control {
                     expires,
                     max_downloads,
                     downloads: 0,
+                    sent: 0,
                     secret: hash,
                     size: None,
                 };

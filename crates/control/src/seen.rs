@@ -27,7 +27,7 @@ pub(crate) async fn note(control: &Control, jobs: &[Job]) -> Result<HashMap<Id, 
     for job in jobs {
         let Some(running) = control.running(&job.id) else { continue };
         let old = known.get(&job.id);
-        let new = next(job, old, &running.live(), now);
+        let new = next(job, old, &running.live(now), now);
         if old.is_none_or(|old| is_news(old, &new)) {
             write(control, &new).await?;
         }
@@ -119,8 +119,8 @@ fn resync(old: Option<&Seen>, backup: &JobStatus) -> Option<String> {
 
 impl Control {
     /// What is known of the jobs of a project.
-    pub(crate) async fn seen(&self, project: &Id) -> Result<HashMap<Id, Seen>> {
-        let all: Vec<Seen> = self.catalog().all(Some(project.as_str())).await?;
+    pub(crate) async fn seen(&self, project: Option<&Id>) -> Result<HashMap<Id, Seen>> {
+        let all: Vec<Seen> = self.catalog().all(project.map(Id::as_str)).await?;
         Ok(all.into_iter().map(|seen| (seen.job.clone(), seen)).collect())
     }
 }

@@ -193,6 +193,8 @@ impl Fleet {
     fn call(&self, agent: &str, served: &HashMap<String, Served>, leaving: bool) -> ConfCall {
         let found = served.iter().map(|(job, one)| {
             let (set, problem) = one.cell.found().clone();
+            let stuck = || one.cell.agent.get().and_then(|agent| agent.stuck());
+            let problem = problem.or_else(stuck);
             let (resync, failures) = (one.begun, one.failures);
             Found { job: job.clone(), set, problem, resync, failures }
         });

@@ -5,8 +5,8 @@ mod nonces;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
-use bygone_access::{Access, COOKIE, CSRF_HEADER, Principal};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts, uri::Scheme};
+use bygone_access::{Access, CSRF_HEADER, Principal, cookie_name};
 use bygone_base::Error;
 use bygone_control::{By, Control};
 
@@ -72,7 +72,8 @@ impl Auth {
         if let Some(header) = parts.headers.get(header::AUTHORIZATION) {
             return self.key(parts, header, address).await;
         }
-        match cookie(&parts.headers) {
+        let tls = parts.extensions.get::<Scheme>() == Some(&Scheme::HTTPS);
+        match cookie(&parts.headers, cookie_name(tls)) {
             Some(secret) if sessions => self.session(parts, secret, address).await,
             _ => Err(self.unknown("this needs an API key", false)),
         }
@@ -88,11 +89,6 @@ impl Auth {
         let Some(said) = said else {
             return Err(self.unknown("Authorization is not HTTP digest with qop=auth", false));
         };
-        if let Some(address) = address
-            && self.access.failures().check(address).is_err()
-        {
-            return Err(Failure::rate_limited());
-        }
         let Some(nonce) = self.nonces.read(&said.nonce) else {
             return Err(self.unknown("the nonce is stale", true));
         };
@@ -111,12 +107,13 @@ impl Auth {
                 }
             }
             found => {
-                if let Some(address) = address {
-                    self.access.failures().failed(address);
-                    // Of a name that nobody has, anybody could fill the events with anything.
-                    if found.is_some() {
-                        self.tell_failure(&said.username, address).await?;
-                    }
+                // A key is not guessed: who has it is never kept out by those who have not.
+                if self.access.attempts().failed(&said.username, address).is_err() {
+                    return Err(Failure::rate_limited());
+                }
+                // Of a name that nobody has, anybody could fill the events with anything.
+                if let Some(address) = address.filter(|_| found.is_some()) {
+                    self.tell_failure(&said.username, address).await?;
                 }
                 Err(self.unknown("the API key is not known, or its proof is wrong", false))
             }
@@ -171,8 +168,8 @@ impl Auth {
     }
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|text| text.split(';')).map(str::trim);
-    pairs.find_map(|pair| pair.strip_prefix(COOKIE)?.strip_prefix('='))
+    pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }

@@ -15,10 +15,11 @@ use crate::{
     v1::BASE,
 };
 
-const KINDS: [AlertKind; 10] = [
+const KINDS: [AlertKind; 11] = [
     AlertKind::OplogBehind,
     AlertKind::ResyncRequired,
     AlertKind::BackupAgentDown,
+    AlertKind::SourceUnavailable,
     AlertKind::DaemonDown,
     AlertKind::LateSnapshot,
     AlertKind::SnapshotFailed,

@@ -161,11 +161,6 @@ fn config(call: &Call, view: JobView) -> BackupConfig {
     }
 }
 
-/// Whether connections are encrypted, as far as the URI tells.
-pub(super) fn tls(uri: &str) -> bool {
-    ["tls=true", "ssl=true", "mongodb+srv://"].iter().any(|word| uri.contains(word))
-}
-
 /// Ops Manager names a whole database by its name, where a pattern here is `database.*`.
 fn shown(patterns: Vec<String>) -> Vec<String> {
     let name = |pattern: String| pattern.strip_suffix(".*").map_or(pattern.clone(), str::to_owned);

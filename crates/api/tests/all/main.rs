@@ -9,4 +9,5 @@ mod isolation;
 mod ops_manager;
 mod own;
 mod proofs;
+mod watching;
 mod world;

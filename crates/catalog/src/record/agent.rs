@@ -32,6 +32,14 @@ pub struct Agent {
     pub gave_up: Vec<(Id, UnixMillis)>,
 }
 
+impl Agent {
+    /// Why it cannot serve a job.
+    pub fn problem(&self, job: &Id) -> Option<&str> {
+        let of = self.problems.iter().find(|(id, _)| id == job);
+        of.map(|(_, why)| why.as_str())
+    }
+}
+
 impl Record for Agent {
     const KIND: Kind = Kind("agent");
 

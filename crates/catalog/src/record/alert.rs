@@ -15,6 +15,8 @@ pub enum AlertKind {
     ResyncRequired,
     /// No agent of a project with active jobs was heard for too long.
     BackupAgentDown,
+    /// An agent is there, but cannot back the source up.
+    SourceUnavailable,
     /// The daemon of an active job does not run.
     DaemonDown,
     /// The newest snapshot is too old for the schedule.
@@ -125,7 +127,7 @@ impl Default for Thresholds {
 /// A mail server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Smtp {
-    /// `smtp://host:25`, `smtp://host:587` (STARTTLS where offered) or `smtps://host`.
+    /// `smtp://host:587`, by STARTTLS (`?tls=opportunistic`: where it is offered, `?tls=none`: without), or `smtps://host`.
     pub url: String,
     /// User name.
     pub user: Option<String>,

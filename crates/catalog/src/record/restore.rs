@@ -54,8 +54,11 @@ pub enum Delivery {
         expires: UnixMillis,
         /// How often it can be downloaded; none: as often as one likes.
         max_downloads: Option<u32>,
-        /// How often it was, whole.
+        /// How often it was: what was sent of it by its size, rounded up.
         downloads: u32,
+        /// Bytes that were sent.
+        #[serde(default)]
+        sent: u64,
         /// BLAKE3 of the link's secret, hex.
         secret: String,
         /// Bytes of the file, once it is ready.

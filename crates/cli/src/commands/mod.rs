@@ -11,7 +11,6 @@ pub mod remote;
 mod report;
 mod restore;
 mod server;
-mod shown;
 mod snapshots;
 mod source;
 mod status;

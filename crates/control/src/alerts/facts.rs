@@ -9,7 +9,7 @@ use bygone_catalog::{
 };
 
 use super::plan::{Facts, JobFacts, StoreFacts};
-use crate::{Control, disk};
+use crate::{Control, disk, jobs::serving};
 
 /// What passes by itself is a failure when it lasts so long.
 const HOLD_MS: i64 = 60_000;
@@ -62,20 +62,17 @@ pub(super) async fn gather(
 
 fn of_job(control: &Control, job: &Job, read: &Read) -> JobFacts {
     let now = control.now();
-    let live = control.running(&job.id).map(|running| running.live());
+    let live = control.running(&job.id).map(|running| running.live(now));
     let agent = live.as_ref().and_then(|live| live.agent.as_ref());
     let seen = read.seen.get(&job.id);
-    let serving = || read.agents.iter().filter(|agent| agent.serves.contains(&job.id));
-    // What one said that was heard since is over.
-    let newest = serving().max_by_key(|agent| agent.last_conf);
-    let problem = newest.and_then(|agent| agent.problems.iter().find(|(id, _)| *id == job.id));
+    let serving = serving(&read.agents, job);
     let daemon = format!("daemon/{}", job.id);
     let lease = read.leases.iter().find(|lease| lease.name == daemon);
-    let behind = seen.filter(|seen| seen.stored > 0).map(|seen| {
+    let known = seen.filter(|seen| seen.stored > 0).map(|seen| {
         let age = now.since(moment(seen.stored).max(job.since)) / 1000;
-        let lag = agent.map_or(0, |agent| agent.lag_secs);
-        lag.max(u64::try_from(age).unwrap_or_default())
+        u64::try_from(age).unwrap_or_default()
     });
+    let behind = live.as_ref().and_then(|live| live.lag_secs).or(known);
     let failing = seen.and_then(|seen| seen.failing.as_ref());
     let firm = failing.filter(|failing| is_firm(failing, now)).map(|failing| failing.why.clone());
     JobFacts {
@@ -86,8 +83,8 @@ fn of_job(control: &Control, job: &Job, read: &Read) -> JobFacts {
         began: control.began(),
         runs: live.is_some(),
         agent_here: agent.is_some(),
-        agent_heard: serving().map(|agent| agent.last_conf).max(),
-        agent_problem: problem.map(|(_, why)| why.clone()),
+        agent_heard: serving.map(|agent| agent.last_conf),
+        agent_problem: serving.and_then(|agent| agent.problem(&job.id)).map(str::to_owned),
         daemon_until: lease.map(|lease| lease.until),
         synced: seen.is_some_and(|seen| seen.snapshot.is_some()),
         behind_secs: behind,

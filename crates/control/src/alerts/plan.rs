@@ -166,6 +166,7 @@ fn of_job(job: &JobFacts, limits: &Thresholds, now: UnixMillis, found: &mut Find
     };
     let mut judge = |kind, verdict| found.note(&about, kind, verdict);
     judge(AlertKind::BackupAgentDown, agent_down(job, limits, now));
+    judge(AlertKind::SourceUnavailable, source_unavailable(job, limits, now));
     judge(AlertKind::DaemonDown, daemon_down(job, limits, now));
     judge(AlertKind::OplogBehind, oplog_behind(job, limits, now));
     judge(AlertKind::ResyncRequired, resync_required(job));
@@ -183,11 +184,15 @@ fn agent_down(job: &JobFacts, limits: &Thresholds, now: UnixMillis) -> Verdict {
         let down = format!("no agent serves {name} since {since}: start one, or look at its log");
         return silent(down, heard.max(job.began), limits.agent_down_secs, now);
     }
+    Right
+}
+
+fn source_unavailable(job: &JobFacts, limits: &Thresholds, now: UnixMillis) -> Verdict {
     match &job.agent_problem {
         // Once there is something stored, how far that is behind says it better.
         _ if job.synced => Right,
         Some(why) if past(now, job.since, limits.agent_down_secs) => {
-            Wrong(format!("the agent of {name} cannot serve it: {why}"))
+            Wrong(format!("the source of {} cannot be backed up: {why}", job.cluster))
         }
         // A new agent has not tried yet.
         None if !job.agent_here => Unknown,
@@ -411,6 +416,8 @@ mod tests {
         // What only began has time.
         let young = JobFacts { since: before(10), agent_heard: None, daemon_until: None, ..fine() };
         assert_eq!(kinds(young), []);
+        let away = JobFacts { synced: false, agent_problem: Some("no route".into()), ..fine() };
+        assert_eq!(kinds(away), [AlertKind::SourceUnavailable]);
         let syncing = JobFacts { synced: false, behind_secs: Some(9_999), ..fine() };
         assert_eq!(kinds(syncing), []);
     }

@@ -8,7 +8,11 @@ use std::{
     time::Duration,
 };
 
-use bygone_base::{ByteSize, Error, ErrorKind, Result, work};
+use bygone_base::{
+    ByteSize, Error, ErrorKind, Result,
+    disk::{private_dir, private_file},
+    work,
+};
 use bygone_catalog::{
     Id,
     record::{Delivery, Form, Job, Names, Progress, RestoreJob, RestoreStatus},
@@ -24,18 +28,13 @@ use flate2::write::GzEncoder;
 use sha1::{Digest as _, Sha1};
 use tokio::sync::watch;
 
-use super::{Outcome, moment};
+use super::{Outcome, moment, transfer::is_used_up};
 use bygone_snapshot::Parts;
 
 use crate::{Control, disk, restores::rules};
 
 /// Bytes that stay free: the catalog lies on the same disk.
 const SPARE: u64 = 256 << 20;
-
-/// Whoever follows a link before its file is ready waits for it so long.
-const PATIENCE: Duration = Duration::from_secs(600);
-/// It is looked for this often.
-const LOOK: Duration = Duration::from_millis(500);
 
 /// Whoever follows a link before its file is ready waits for it so long.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -70,7 +69,7 @@ pub(super) async fn prepare(
     let folder = control.downloads()?.join(restore.id.as_str());
     // What a crash left of an earlier try.
     remove(&folder)?;
-    fs::create_dir_all(&folder).map_err(|e| Error::io(format!("make {}", folder.display()), e))?;
+    private_dir(&folder)?;
     let say = |phase: &str| {
         sender.send_modify(|progress| progress.phase = phase.to_owned());
     };
@@ -103,6 +102,7 @@ pub(super) async fn prepare(
     let (form, file) = (form.clone(), target.clone());
     let packed = work::run("packing a download", move || {
         pack(&form, &dump, &file, &info)?;
+        private_file(&file)?;
         remove(&dump)?;
         hash(&file)
     });
@@ -276,6 +276,7 @@ fn remove(folder: &Path) -> Result<()> {
 
 /// Removes the files of links that have ended.
 pub(crate) async fn clear_links(control: &Control) -> Result<()> {
+    control.note_transfers().await?;
     let now = control.now();
     let Ok(folder) = control.downloads() else { return Ok(()) };
     for restore in control.catalog().all::<RestoreJob>(None).await? {
@@ -290,13 +291,6 @@ pub(crate) async fn clear_links(control: &Control) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn is_used_up(delivery: &Delivery) -> bool {
-    match delivery {
-        Delivery::Http { max_downloads: Some(most), downloads, .. } => downloads >= most,
-        _ => false,
-    }
 }
 
 impl Control {
@@ -342,17 +336,6 @@ impl Control {
             }
             _ => Err(unknown()),
         }
-    }
-
-    /// Counts a download that reached the file's end.
-    pub async fn downloaded(&self, restore: &Id) -> Result<()> {
-        let counted = self.catalog().change::<RestoreJob>(restore.as_str(), |restore| {
-            if let Delivery::Http { downloads, .. } = &mut restore.delivery {
-                *downloads += 1;
-            }
-            Ok(())
-        });
-        counted.await.map(|_| ())
     }
 }
 

@@ -3,6 +3,7 @@
 mod download;
 mod drill;
 mod queue;
+mod transfer;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -23,6 +24,8 @@ pub(crate) use download::clear_links;
 pub use download::{Download, download_path};
 pub(crate) use drill::drills;
 pub(crate) use queue::Queue;
+pub(crate) use transfer::Ledger;
+pub use transfer::Transfer;
 
 use crate::{By, Control, restores::rules};
 

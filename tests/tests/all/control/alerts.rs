@@ -13,7 +13,7 @@ use bygone_catalog::{
     Id,
     record::{Alert, AlertKind, AlertStatus, Settings},
 };
-use bygone_control::{Action, By, JobEdit};
+use bygone_control::{Action, By, JobEdit, health::Standing};
 use bygone_tests::{ReplicaSet, Version, wait};
 use serde_json::Value;
 
@@ -109,6 +109,12 @@ async fn are_opened_told_once_and_closed() {
     drop(set);
     let behind = alert(&site, &job, AlertKind::OplogBehind, AlertStatus::Open).await;
     assert!(behind.message.contains("s behind"), "{}", behind.message);
+    // Whoever looks at the job sees the same: how far behind, and that it is not well.
+    let view = site.until(&job, "the agent's problem", |v| v.problem.is_some()).await;
+    assert_eq!(view.standing, Standing::Failing, "{view:?}");
+    let live = view.live.as_ref().unwrap();
+    assert!(live.lag_secs.is_some_and(|lag| lag > 20), "{view:?}");
+    assert_eq!(live.agent.as_ref().map(|agent| agent.lag_secs), live.lag_secs, "{view:?}");
     running.stop().await;
     // Each was told when it opened and when it closed, and never twice.
     let mut all = told(&heard);
@@ -144,11 +150,13 @@ async fn tell_of_agents_that_are_not_there() {
     let view = site.until(&job, "the agent's problem", |v| v.problem.is_some()).await;
     assert!(view.problem.as_ref().is_some_and(|p| p.contains("127.0.0.1:1")), "{view:?}");
     let look = async || {
-        let open = alert(&site, &job, AlertKind::BackupAgentDown, AlertStatus::Open).await;
-        Some(open).filter(|open| open.message.contains("cannot serve"))
+        let all = site.control.alerts(None).await.unwrap();
+        all.into_iter().find(|one| one.kind == AlertKind::SourceUnavailable)
     };
-    let down = wait::until("an alert that names the problem", LIMIT, look).await;
-    assert!(down.message.contains("127.0.0.1:1"), "{}", down.message);
+    let away = wait::until("an alert that names the problem", LIMIT, look).await;
+    assert!(away.message.contains("127.0.0.1:1"), "{}", away.message);
+    assert_eq!(view.standing, Standing::Failing, "{view:?}");
+    alert(&site, &job, AlertKind::BackupAgentDown, AlertStatus::Closed).await;
     running.stop().await;
 }
 
@@ -288,11 +296,7 @@ async fn outlive_restarts_and_changes_of_the_schedule() {
     schedule.base_secs += 86_400;
     let edit = JobEdit { schedule: Some(schedule.clone()), ..JobEdit::default() };
     site.control.edit_job(&site.project, &job, edit, &by).await.unwrap();
-    let edited = |v: &bygone_control::views::JobView| {
-        let running = site.control.live();
-        let own = running.iter().find(|(record, _)| record.id == v.job.id);
-        own.is_some_and(|(record, _)| record.schedule == schedule) && complete(v)
-    };
+    let edited = |v: &bygone_control::views::JobView| v.job.schedule == schedule && complete(v);
     let view = site.until(&job, "the job to run by its new schedule", edited).await;
     assert_eq!(view.status_name, "STARTED");
     // Looks were taken meanwhile, and are after it.

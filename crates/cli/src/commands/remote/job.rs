@@ -172,11 +172,12 @@ fn confirmed(cluster: &str, confirm: Option<String>) -> Result<()> {
 fn shown(jobs: &[Value]) -> String {
     let row = |job: &Value| {
         let live = &job["live"];
-        let lag = live["agent"]["lag_secs"].as_u64();
+        let lag = job["lag_secs"].as_u64();
         vec![
             text(job, "cluster").to_owned(),
             text(job, "set").to_owned(),
             text(job, "status_name").to_owned(),
+            text(job, "standing").to_owned(),
             text(live, "phase").to_owned(),
             lag.map(|secs| format!("{secs} s")).unwrap_or_default(),
             text(&job["newest"], "time").to_owned(),
@@ -185,7 +186,16 @@ fn shown(jobs: &[Value]) -> String {
         ]
     };
     let rows: Vec<Vec<String>> = jobs.iter().map(row).collect();
-    let headings =
-        ["cluster", "set", "status", "phase", "lag", "newest snapshot", "next", "message"];
+    let headings = [
+        "cluster",
+        "set",
+        "status",
+        "standing",
+        "phase",
+        "lag",
+        "newest snapshot",
+        "next",
+        "message",
+    ];
     table(&headings, &rows)
 }
