@@ -1,12 +1,12 @@
 //! Agents: who serves what, and the way in for their data.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 use bygone_agent::fleet::{self, ConfCall, Hidden, Work};
 use bygone_base::{Error, ErrorKind, Result, UnixMillis};
 use bygone_catalog::{
-    Catalog, Id,
+    Catalog, Id, Lease,
     record::{Agent, AgentKey, Job, JobState},
 };
 use bygone_ingest::http::{Caller, Gate};
@@ -28,7 +28,8 @@ impl Control {
     /// An agent tells how it fares and asks for its work.
     pub async fn conf(&self, project: &Id, call: &ConfCall) -> Result<Vec<Work>> {
         let now = self.now();
-        let jobs: Vec<Job> = self.catalog().all(Some(project.as_str())).await?;
+        let mut jobs: Vec<Job> = self.catalog().all(Some(project.as_str())).await?;
+        let mut changed = false;
         for found in &call.found {
             let job = jobs.iter().find(|job| job.id.as_str() == found.job);
             let Some(job) = job else { continue };
@@ -36,21 +37,29 @@ impl Control {
                 && job.set.is_none()
             {
                 self.name_set(job, set).await?;
+                changed = true;
             }
             if found.resync > job.requests.resync_done {
                 self.resync_begun(job, found.resync).await?;
+                changed = true;
             }
+        }
+        if changed {
+            jobs = self.catalog().all(Some(project.as_str())).await?;
         }
         let mut work = Vec::new();
         let mut serves = Vec::new();
         if !call.leaving {
             let active = jobs.iter().filter(|job| job.state == JobState::Active);
             let share = self.share(project, active.clone().count(), call, now).await?;
+            let own: HashSet<&str> = call.found.iter().map(|found| found.job.as_str()).collect();
+            let held = self.held(&call.agent, now).await?;
             for job in active {
-                let own = call.found.iter().any(|found| found.job == job.id.as_str());
-                if (own || serves.len() < share) && self.grant(job, call, now).await? {
+                let more = own.contains(job.id.as_str()) || serves.len() < share;
+                let granted = held.contains(&lease_name(&job.id));
+                if more && (granted || self.grant(job, call, now).await?) {
                     serves.push(job.id.clone());
-                    work.push(self.work(&job.id).await?);
+                    work.push(self.work(job)?);
                 }
             }
         }
@@ -80,8 +89,16 @@ impl Control {
         Ok(lease.is_some())
     }
 
-    async fn work(&self, job: &Id) -> Result<Work> {
-        let job = self.catalog().get::<Job>(job.as_str()).await?.value;
+    /// The leases of an agent that last: seen at one look for all of its jobs.
+    async fn held(&self, agent: &str, now: UnixMillis) -> Result<HashSet<String>> {
+        let until = UnixMillis(now.0 + LEASE_MS);
+        let all: Vec<Lease> = self.catalog().all(None).await?;
+        let own = all.into_iter().filter(|held| held.owner == agent && held.lasts(now, until));
+        Ok(own.map(|held| held.name).collect())
+    }
+
+    fn work(&self, job: &Job) -> Result<Work> {
+        let job = job.clone();
         let uri = self.seal().open(&job.source.uri, &format!("job/{}", job.id))?;
         let reason = self.running(&job.id).and_then(|r| r.status.borrow().resync.clone());
         Ok(Work {
@@ -173,11 +190,25 @@ impl Control {
     /// What a leaving agent served, others may take at once.
     async fn free_leases(&self, agent: &str, now: UnixMillis) -> Result<()> {
         let catalog: &Catalog = self.catalog();
-        let held: Vec<bygone_catalog::Lease> = catalog.all(None).await?;
+        let held: Vec<Lease> = catalog.all(None).await?;
         for lease in held.iter().filter(|lease| lease.owner == agent) {
             catalog.release(lease, now).await?;
         }
         Ok(())
+    }
+
+    /// The agents whose ids begin so are no more: what they served, others may take at once.
+    pub async fn agents_gone(&self, prefix: &str) -> Result<()> {
+        for agent in self.catalog().all::<Agent>(None).await? {
+            if agent.id.starts_with(prefix) && !agent.left {
+                let leave = |agent: &mut Agent| {
+                    agent.left = true;
+                    Ok(())
+                };
+                self.catalog().change(&agent.id, leave).await?;
+            }
+        }
+        self.end_leases(|lease| lease.owner.starts_with(prefix)).await
     }
 
     /// Forgets agents that are long gone.
@@ -237,5 +268,56 @@ impl Gate for AgentGate {
         let project: Id = caller.scope.parse()?;
         let call: ConfCall = fleet::decode(call)?;
         fleet::encode(&self.control.conf(&project, &call).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bygone_base::{SystemClock, SystemRng};
+    use bygone_catalog::{Seal, Sqlite};
+
+    use super::*;
+    use crate::{Action, NewJob, NewSource, NewStore};
+
+    fn call(agent: &str) -> ConfCall {
+        ConfCall {
+            agent: agent.to_owned(),
+            host: "here".to_owned(),
+            version: "1".to_owned(),
+            found: Vec::new(),
+            leaving: false,
+        }
+    }
+
+    /// With two jobs that are to be served.
+    async fn site(folder: &std::path::Path) -> (Control, Id) {
+        let catalog = Catalog::new(Arc::new(Sqlite::in_memory().unwrap()));
+        let seal = Seal::new(&[7; 32]).unwrap();
+        let control =
+            Control::new(catalog, seal, Arc::new(SystemClock::new()), Arc::new(SystemRng));
+        let store = NewStore::new("main", format!("file://{}", folder.display()));
+        control.add_store(store, &By::system()).await.unwrap();
+        let project = control.create_project("shop", &By::system()).await.unwrap().id;
+        for cluster in ["a", "b"] {
+            let source = NewSource { uri: "mongodb://h:1/".to_owned(), ..NewSource::default() };
+            let new = NewJob { cluster: cluster.to_owned(), source, ..NewJob::default() };
+            let job = control.create_job(&project, new, &By::system()).await.unwrap();
+            control.act(&project, &job.id, Action::Start, &By::system()).await.unwrap();
+        }
+        (control, project)
+    }
+
+    #[tokio::test]
+    async fn what_agents_of_an_ended_process_served_is_free_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (control, project) = site(folder.path()).await;
+        let served = async |agent: &str| control.conf(&project, &call(agent)).await.unwrap().len();
+        assert_eq!(served("here-1").await, 2);
+        assert_eq!(served("here-1").await, 2, "leases that last are still its own");
+        assert_eq!(served("elsewhere").await, 0);
+        // The next process: without a word the old agent would keep its jobs, and count as alive.
+        control.agents_gone("here-").await.unwrap();
+        assert_eq!(served("here-2").await, 1, "the other agent alive is left its share");
+        assert_eq!(served("elsewhere").await, 1);
     }
 }

@@ -153,6 +153,12 @@ impl Supervisor {
     }
 
     async fn renew(&mut self, job: &Record) -> Result<()> {
+        let now = self.control.now();
+        let until = UnixMillis(now.0 + LEASE_MS);
+        // Nobody else can have taken what lasts: the catalog need not be asked.
+        if self.stops.get(&job.id).is_some_and(|stop| stop.lease.lasts(now, until)) {
+            return Ok(());
+        }
         let held = self.lease(job).await?;
         let Some(stop) = self.stops.get_mut(&job.id) else { return Ok(()) };
         match held {

@@ -78,6 +78,8 @@ pub struct Fleet {
 /// What holds for the agents of one process, whatever they are given.
 #[derive(Debug, Clone, Default)]
 pub struct Own {
+    /// What their ids begin with: who starts them again knows by it which ones are no more.
+    pub prefix: String,
     /// Longest time before a change is stored; the usual one where not given.
     pub flush: Option<Duration>,
     /// Parts are taken over from agents that are still alive.
@@ -130,7 +132,7 @@ impl Fleet {
     /// # Errors
     /// Denied: the server does not know this agent's key. A failure of the watched job that is fatal ([`Watched`]).
     pub async fn run(&self, shutdown: &CancellationToken) -> Result<()> {
-        let agent = format!("{:016x}", self.rng.next_u64());
+        let agent = format!("{}{:016x}", self.own.prefix, self.rng.next_u64());
         let mut served: HashMap<String, Served> = HashMap::new();
         let mut tasks: JoinSet<Ended> = JoinSet::new();
         let mut reached = false;

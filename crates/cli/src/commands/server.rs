@@ -22,6 +22,9 @@ use self::{
 use super::shown::Board;
 use crate::{args::ServerArgs, output::Output};
 
+/// What the ids of agents in the server's own process begin with: with it, they end.
+const HERE: &str = "here-";
+
 /// Runs until Ctrl-C.
 pub async fn run(args: ServerArgs, output: &Output) -> Result<ExitCode> {
     let config = Config::read(&args.config)?;
@@ -30,6 +33,7 @@ pub async fn run(args: ServerArgs, output: &Output) -> Result<ExitCode> {
     // Whoever ran before does no more; agents elsewhere may.
     let daemons = |lease: &Lease| ["daemon/", "restore/"].iter().any(|p| lease.name.starts_with(p));
     control.end_leases(daemons).await?;
+    control.agents_gone(HERE).await?;
     let who = Arc::new(Access::new(control.clone()));
     let mut signals = JoinSet::new();
     let shutdown = super::on_signal(&mut signals);
@@ -42,7 +46,7 @@ pub async fn run(args: ServerArgs, output: &Output) -> Result<ExitCode> {
     let agents = config.agent.then(|| Agents {
         control: control.clone(),
         sources: Arc::new(MongoSources { clock: control.clock().clone() }),
-        own: Own::default(),
+        own: Own { prefix: HERE.to_owned(), ..Own::default() },
     });
     let supervisor = Supervisor::new(control);
     // What still fails is shown with its job, and tried again at the next start.

@@ -212,6 +212,7 @@ fn own(
     // Room and networks come back; what else is wrong needs a person, who looks at what ended.
     let fatal = |e: &Error| !matches!(e.kind(), ErrorKind::Unavailable | ErrorKind::Full);
     Own {
+        prefix: String::new(),
         flush: Some(args.flush),
         take_over: args.source.take_over,
         watched: Some(Watched { job: job.id.to_string(), fatal, started }),
