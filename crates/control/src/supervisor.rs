@@ -8,6 +8,7 @@ use bygone_catalog::{
     record::{Job as Record, JobState},
 };
 use bygone_daemon::{Job, JobOptions};
+use bygone_head::{Budget, HeadOptions};
 use bygone_ingest::{Ingest, Options};
 use bygone_oplog::uplink::{PartKey, Uplink};
 use bygone_snapshot::{Parts, Policy};
@@ -20,6 +21,11 @@ use crate::{By, Control, grooms, housekeeping::Housekeeping, running::Running, t
 const EVERY: Duration = Duration::from_secs(1);
 /// Another server may take a job over when this one was not heard for so long.
 const LEASE_MS: i64 = 30_000;
+/// What the heads of all jobs may gather in memory before the largest write it down: few jobs are as free as one
+/// alone, many do not take many times as much.
+const GATHERED: usize = 512 << 20;
+/// Blocks that the head of one job keeps.
+const CACHE: usize = 8 << 20;
 /// A job that could not be started is tried again after this long.
 const AGAIN: Duration = Duration::from_secs(30);
 
@@ -31,6 +37,8 @@ pub struct Supervisor {
     jobs: JoinSet<(Id, Result<()>)>,
     stops: std::collections::HashMap<Id, Stop>,
     again: std::collections::HashMap<Id, Duration>,
+    /// What the heads of all jobs gather.
+    budget: Budget,
     work: Housekeeping,
 }
 
@@ -51,6 +59,7 @@ impl Supervisor {
             jobs: JoinSet::new(),
             stops: Default::default(),
             again: Default::default(),
+            budget: Budget::new(GATHERED),
             work,
         }
     }
@@ -198,7 +207,7 @@ impl Supervisor {
         let key = PartKey { job: job.name.parse()?, part: set.parse()? };
         let stores = control.stores_of(job).await?;
         let Parts { snapshots, oplog } = stores.part(key.job.clone(), key.part.clone());
-        let options = options(job)?;
+        let options = options(job, &self.budget)?;
         // A groom by hand learns from it that the job has more elsewhere.
         snapshots.set_policy(&options.policy).await?;
         let (clock, rng) = (control.clock().clone(), control.rng().clone());
@@ -275,8 +284,11 @@ impl Supervisor {
 }
 
 /// How a job's daemon runs.
-fn options(job: &Record) -> Result<JobOptions> {
+fn options(job: &Record, budget: &Budget) -> Result<JobOptions> {
+    let alone = HeadOptions { budget: Some(budget.clone()), ..HeadOptions::default() };
     Ok(JobOptions {
+        // A job with a way of keeping of its own has the process for itself.
+        head: if job.keep.is_some() { alone } else { HeadOptions { cache: CACHE, ..alone } },
         schedule: job.schedule.schedule()?,
         tiers: job.keep.is_none_or(|keep| keep.tiers),
         policy: Policy {
