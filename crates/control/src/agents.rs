@@ -1,6 +1,6 @@
 //! Agents: who serves what, and the way in for their data.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 use bygone_agent::fleet::{self, ConfCall, Hidden, Work};
@@ -41,7 +41,8 @@ impl Control {
 
     async fn answer(&self, project: &Id, call: &ConfCall, here: bool) -> Result<Vec<Work>> {
         let now = self.now();
-        let jobs: Vec<Job> = self.catalog().all(Some(project.as_str())).await?;
+        let mut jobs: Vec<Job> = self.catalog().all(Some(project.as_str())).await?;
+        let mut changed = false;
         for found in &call.found {
             let job = jobs.iter().find(|job| job.id.as_str() == found.job);
             let Some(job) = job else { continue };
@@ -49,10 +50,15 @@ impl Control {
                 && job.set.is_none()
             {
                 self.name_set(job, set).await?;
+                changed = true;
             }
             if found.resync > job.requests.resync_done {
                 self.resync_begun(job, found.resync).await?;
+                changed = true;
             }
+        }
+        if changed {
+            jobs = self.catalog().all(Some(project.as_str())).await?;
         }
         let agents = self.agents(project).await?;
         let gave_up = gave_up(&agents, call, now);
@@ -62,13 +68,18 @@ impl Control {
             let active = jobs.iter().filter(|job| job.state == JobState::Active);
             // How many an agent takes by itself, so that those alive have about equally many.
             let share = active.clone().count().div_ceil(others(&agents, call, now).count() + 1);
+            let own: HashSet<&str> = call.found.iter().map(|found| found.job.as_str()).collect();
+            let held = self.held(&call.agent, now).await?;
             for job in active {
-                let own = call.found.iter().any(|found| found.job == job.id.as_str());
                 if gave_up.iter().any(|(left, _)| *left == job.id) {
                     self.leave(job, call, now).await?;
-                } else if (own || serves.len() < share) && self.grant(job, call, now).await? {
+                    continue;
+                }
+                let more = own.contains(job.id.as_str()) || serves.len() < share;
+                let granted = held.contains(&lease_name(&job.id));
+                if more && (granted || self.grant(job, call, now).await?) {
                     serves.push(job.id.clone());
-                    work.push(self.work(&job.id).await?);
+                    work.push(self.work(job)?);
                 }
             }
         }
@@ -95,8 +106,16 @@ impl Control {
         Ok(lease.is_some())
     }
 
-    async fn work(&self, job: &Id) -> Result<Work> {
-        let job = self.catalog().get::<Job>(job.as_str()).await?.value;
+    /// The leases of an agent that last: seen at one look for all of its jobs.
+    async fn held(&self, agent: &str, now: UnixMillis) -> Result<HashSet<String>> {
+        let until = UnixMillis(now.0 + LEASE_MS);
+        let all: Vec<Lease> = self.catalog().all(None).await?;
+        let own = all.into_iter().filter(|held| held.owner == agent && held.lasts(now, until));
+        Ok(own.map(|held| held.name).collect())
+    }
+
+    fn work(&self, job: &Job) -> Result<Work> {
+        let job = job.clone();
         let uri = self.seal().open(&job.source.uri, &format!("job/{}", job.id))?;
         let reason = self.running(&job.id).and_then(|r| r.status.borrow().resync.clone());
         Ok(Work {

@@ -12,6 +12,7 @@ use bygone_catalog::{
     record::{Job as Record, JobState},
 };
 use bygone_daemon::{Job, JobOptions};
+use bygone_head::{Budget, HeadOptions};
 use bygone_ingest::{Ingest, Options};
 use bygone_oplog::uplink::{PartKey, Uplink};
 use bygone_snapshot::{Parts, Policy};
@@ -24,6 +25,11 @@ use crate::{By, Control, grooms, housekeeping::Housekeeping, running::Running, t
 const EVERY: Duration = Duration::from_secs(1);
 /// Another server may take a job over when this one was not heard for so long.
 const LEASE_MS: i64 = 30_000;
+/// What the heads of all jobs may gather in memory before the largest write it down: few jobs are as free as one
+/// alone, many do not take many times as much.
+const GATHERED: usize = 512 << 20;
+/// Blocks that the head of one job keeps.
+const CACHE: usize = 8 << 20;
 /// A job that could not be started is tried again after this long.
 const AGAIN: Duration = Duration::from_secs(30);
 
@@ -37,6 +43,8 @@ pub struct Supervisor {
     /// Where data of jobs that were stopped may be on its way in yet.
     leaving: std::collections::HashMap<Id, Weak<Ingest>>,
     again: std::collections::HashMap<Id, Duration>,
+    /// What the heads of all jobs gather.
+    budget: Budget,
     work: Housekeeping,
 }
 
@@ -58,6 +66,7 @@ impl Supervisor {
             stops: Default::default(),
             leaving: Default::default(),
             again: Default::default(),
+            budget: Budget::new(GATHERED),
             work,
         }
     }
@@ -167,6 +176,12 @@ impl Supervisor {
     }
 
     async fn renew(&mut self, job: &Record) -> Result<()> {
+        let now = self.control.now();
+        let until = UnixMillis(now.0 + LEASE_MS);
+        // Nobody else can have taken what lasts: the catalog need not be asked.
+        if self.stops.get(&job.id).is_some_and(|stop| stop.lease.lasts(now, until)) {
+            return Ok(());
+        }
         let held = self.lease(job).await?;
         let Some(stop) = self.stops.get_mut(&job.id) else { return Ok(()) };
         match held {
@@ -206,7 +221,7 @@ impl Supervisor {
         let key = PartKey { job: job.name.parse()?, part: set.parse()? };
         let stores = control.stores_of(job).await?;
         let Parts { snapshots, oplog } = stores.part(key.job.clone(), key.part.clone());
-        let options = options(job)?;
+        let options = options(job, &self.budget)?;
         // A groom by hand learns from it that the job has more elsewhere.
         snapshots.set_policy(&options.policy).await?;
         let (clock, rng) = (control.clock().clone(), control.rng().clone());
@@ -292,8 +307,11 @@ impl Supervisor {
 }
 
 /// How a job's daemon runs.
-fn options(job: &Record) -> Result<JobOptions> {
+fn options(job: &Record, budget: &Budget) -> Result<JobOptions> {
+    let alone = HeadOptions { budget: Some(budget.clone()), ..HeadOptions::default() };
     Ok(JobOptions {
+        // A job with a way of keeping of its own has the process for itself.
+        head: if job.keep.is_some() { alone } else { HeadOptions { cache: CACHE, ..alone } },
         schedule: job.schedule.schedule()?,
         tiers: job.keep.is_none_or(|keep| keep.tiers),
         policy: Policy {
