@@ -296,9 +296,8 @@ impl Control {
         });
         let changed = changed.await?;
         if changed.state != before {
-            if before == JobState::Inactive {
-                // What was known was of another life.
-                self.catalog().delete::<Seen>(job.as_str()).await?;
+            if changed.state == JobState::Active {
+                self.forget_seen(&changed, before).await?;
             }
             let message = format!("{} of {}", action.as_str(), changed.cluster);
             let kind = "RS_STATE_CHANGED_AUDIT";

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use bygone_base::{ErrorKind, Result, Ts, UnixMillis};
 use bygone_catalog::{
     Id,
-    record::{Failing, Job, Seen},
+    record::{Failing, Job, JobState, Seen},
 };
 use bygone_daemon::{JobPhase, JobStatus};
 use bygone_oplog::uplink::TimelineReason;
@@ -118,6 +118,22 @@ fn resync(old: Option<&Seen>, backup: &JobStatus) -> Option<String> {
 }
 
 impl Control {
+    /// A job becomes active: of one that was inactive nothing is known any more, of one that was stopped not what failed.
+    pub(crate) async fn forget_seen(&self, job: &Job, before: JobState) -> Result<()> {
+        let id = job.id.as_str();
+        if before == JobState::Inactive {
+            return self.catalog().delete::<Seen>(id).await;
+        }
+        let forgotten = self.catalog().change::<Seen>(id, |seen| {
+            (seen.failing, seen.resync) = (None, None);
+            Ok(())
+        });
+        match forgotten.await {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    }
+
     /// What is known of the jobs of a project.
     pub(crate) async fn seen(&self, project: Option<&Id>) -> Result<HashMap<Id, Seen>> {
         let all: Vec<Seen> = self.catalog().all(project.map(Id::as_str)).await?;

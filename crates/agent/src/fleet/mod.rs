@@ -154,23 +154,27 @@ impl Fleet {
         let mut reached = false;
         let end = loop {
             served.values_mut().for_each(Served::note_begun);
-            match self.conf.conf(&self.call(&agent, &served, false)).await {
+            let heard = match self.conf.conf(&self.call(&agent, &served, false)).await {
                 Ok(work) => {
                     reached = true;
                     if let Err(error) = self.follow(&agent, work, &mut served, &mut tasks) {
                         break Err(error);
                     }
+                    true
                 }
                 Err(e) if e.kind() == ErrorKind::Denied && !reached => break Err(e),
-                Err(error) => tracing::warn!(%error, "the server hands out no work for now"),
-            }
+                Err(error) => {
+                    tracing::warn!(%error, "the server hands out no work for now");
+                    false
+                }
+            };
             let untold = served.values().any(|s| s.work.set.is_none() && s.ended.is_some());
             let wait = if untold { SOON } else { EVERY };
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break Ok(()),
                 Some(Ok(ended)) = tasks.join_next() => {
-                    if let Err(error) = self.note(ended, &mut served) {
+                    if let Err(error) = self.note(ended, &mut served, heard) {
                         break Err(error);
                     }
                 }
@@ -277,7 +281,13 @@ impl Fleet {
         }
     }
 
-    fn note(&self, (job, cell, ended): Ended, served: &mut HashMap<String, Served>) -> Result<()> {
+    /// `heard`: the server was, at the last call.
+    fn note(
+        &self,
+        (job, cell, ended): Ended,
+        served: &mut HashMap<String, Served>,
+        heard: bool,
+    ) -> Result<()> {
         let Some(one) = served.get_mut(&job).filter(|one| Arc::ptr_eq(&one.cell, &cell)) else {
             return Ok(());
         };
@@ -293,7 +303,9 @@ impl Fleet {
             cell.found().1 = Some(format!("{error}{hint}"));
             let now = self.clock.monotonic();
             let went_well = now.saturating_sub(one.started) >= WELL;
-            one.failures = if went_well { 1 } else { one.failures + 1 };
+            // While the server is away nothing can be served, by another agent neither.
+            let before = if went_well { 0 } else { one.failures };
+            one.failures = before + u32::from(heard);
             one.ended = Some(now + AGAIN);
             self.unless_fatal(&job, error)?;
         }

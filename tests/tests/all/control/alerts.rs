@@ -291,12 +291,14 @@ async fn outlive_restarts_and_changes_of_the_schedule() {
     let complete = |v: &bygone_control::views::JobView| {
         v.live.as_ref().is_some_and(|live| live.phase == "complete")
     };
-    site.until(&job, "the job to be complete", complete).await;
-    let mut schedule = site.view(&job).await.job.schedule;
-    schedule.base_secs += 86_400;
-    let edit = JobEdit { schedule: Some(schedule.clone()), ..JobEdit::default() };
+    let view = site.until(&job, "the job to be complete", complete).await;
+    let (before, mut schedule) = (view.next_snapshot, view.job.schedule);
+    schedule.interval_secs *= 2;
+    let edit = JobEdit { schedule: Some(schedule), ..JobEdit::default() };
     site.control.edit_job(&site.project, &job, edit, &by).await.unwrap();
-    let edited = |v: &bygone_control::views::JobView| v.job.schedule == schedule && complete(v);
+    let edited = |v: &bygone_control::views::JobView| {
+        v.next_snapshot.is_some() && v.next_snapshot != before && complete(v)
+    };
     let view = site.until(&job, "the job to run by its new schedule", edited).await;
     assert_eq!(view.status_name, "STARTED");
     // Looks were taken meanwhile, and are after it.

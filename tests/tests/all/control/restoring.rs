@@ -107,12 +107,12 @@ async fn what_is_cancelled_is_not_done() {
         assert_eq!(site.restored(&running.id).await.status, RestoreStatus::Killed);
     }
     wait::until("no reader", LIMIT, async || (readers(&site) == 0).then_some(())).await;
+    links_end(&site, &job).await;
     // Its turn would have come before that of one that was asked for later.
+    is_untouched(&target).await;
     let (_proxy, still) = stalled(&target).await;
     let later = ask(&site, &job, into(&still, false)).await;
     begun(&site, &later.id).await;
-    is_untouched(&target).await;
-    links_end(&site, &job).await;
     // A job that is terminated ends its restores.
     let (control, by) = (&site.control, By::system());
     control.act(&site.project, &job, Action::Stop, &by).await.unwrap();
