@@ -9,7 +9,7 @@ use crate::views::Live;
 
 /// An agent that was not heard for so long may be anywhere. It asks for work every 5 seconds and reports every 10, and
 /// an idle source writes a no-op every 10.
-pub const SILENT_SECS: u64 = 30;
+const SILENT_SECS: u64 = 30;
 
 /// What a job does, and whether that is well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +90,11 @@ pub struct Known<'a> {
     pub behind_secs: u64,
 }
 
+/// Whether who was last heard then is silent.
+pub fn is_silent(heard: UnixMillis, now: UnixMillis) -> bool {
+    now.since(heard) > SILENT_SECS as i64 * 1000
+}
+
 /// How a job fares at `now`.
 pub fn standing(job: &Job, known: Known<'_>, now: UnixMillis) -> Standing {
     match job.state {
@@ -107,8 +112,7 @@ pub fn standing(job: &Job, known: Known<'_>, now: UnixMillis) -> Standing {
     }
     let agent = known.live.and_then(|live| live.agent.as_ref());
     let asked = known.heard.unwrap_or(job.since).max(job.since);
-    let silent = |heard: UnixMillis| now.since(heard) > SILENT_SECS as i64 * 1000;
-    if silent(asked) || agent.is_some_and(|agent| silent(agent.heard)) {
+    if is_silent(asked, now) || agent.is_some_and(|agent| is_silent(agent.heard, now)) {
         return Standing::Silent;
     }
     let Some(live) = known.live else { return Standing::Starting };

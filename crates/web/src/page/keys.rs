@@ -8,6 +8,7 @@ use axum::{
 use bygone_access::{AgentKeyView, KeyView, NewKey, Right};
 use bygone_base::{Error, ErrorKind, Result, UnixMillis};
 use bygone_catalog::record::{Agent, Grant, Project};
+use bygone_control::health::is_silent;
 use maud::{Markup, html};
 
 use crate::{
@@ -24,9 +25,6 @@ use crate::{
     site::{Site, id},
     visitor::{Posted, Scope, Visitor},
 };
-
-/// An agent that was not heard for so long counts as down, in milliseconds.
-const SILENT: i64 = 60_000;
 
 pub(crate) fn routes() -> Router<Site> {
     Router::new()
@@ -101,7 +99,7 @@ fn agent_table(agents: &[Agent], now: UnixMillis) -> Markup {
 fn agent_state(agent: &Agent, now: UnixMillis) -> Markup {
     if agent.left {
         badge(Mood::Still, "stopped")
-    } else if now.since(agent.last_conf) > SILENT {
+    } else if is_silent(agent.last_conf, now) {
         badge(Mood::Bad, "silent")
     } else if agent.serves.is_empty() {
         badge(Mood::Still, "standing by")
