@@ -133,6 +133,7 @@ impl Control {
             schedule: new.schedule,
             keep: None,
             requests: Requests::default(),
+            announced: None,
             drill: None,
             message: None,
         };
@@ -180,6 +181,7 @@ impl Control {
         };
         let changed = self.catalog().change::<Job>(job.as_str(), |job| {
             if let Some(schedule) = &edit.schedule {
+                job.announced = self.announce(job, schedule)?;
                 job.schedule = schedule.clone();
             }
             if let Some(source) = &source {

@@ -5,7 +5,7 @@
 //!                 │             ▲
 //!                 │             │ reads every second, writes what became of it
 //!                 └─▶ views   Supervisor ─▶ Running: ingest + daemon of one job  ◀──HTTP── agents
-//!                               ├─▶ restores     ├─▶ alerts     └─▶ integrity, usage
+//!                               ├─▶ restores     ├─▶ alerts     └─▶ expiry, grooms, checks, usage
 //! ```
 //!
 //! Invariants:
@@ -21,19 +21,22 @@ mod agents;
 pub mod alerts;
 mod apart;
 mod by;
+mod checks;
 mod control;
 mod disk;
+mod expiry;
 mod given;
 mod grooms;
 mod housekeeping;
-mod integrity;
 mod jobs;
 mod local;
+mod opened;
 pub mod plan;
 mod rebuild;
 mod restores;
 mod restoring;
 mod running;
+mod schedules;
 mod snapshots;
 mod source;
 mod stores;

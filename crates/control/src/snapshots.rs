@@ -125,8 +125,11 @@ impl Control {
     }
 }
 
+pub(crate) fn millis(secs: u64) -> UnixMillis {
+    UnixMillis(i64::try_from(secs).unwrap_or(i64::MAX / 1000).saturating_mul(1000))
+}
+
 fn view(m: &Manifest, keep: Option<&Keep>) -> SnapshotView {
-    let millis = |secs: u64| UnixMillis(i64::try_from(secs).unwrap_or(i64::MAX / 1000) * 1000);
     SnapshotView {
         id: m.id.clone(),
         at: m.at.ts,

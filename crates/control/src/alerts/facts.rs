@@ -8,13 +8,13 @@ use bygone_catalog::{
 use bygone_daemon::JobPhase;
 
 use super::plan::{Facts, JobFacts, StoreFacts};
-use crate::{Control, disk};
+use crate::{Control, checks};
 
 /// What is read once for all jobs.
 struct Read {
     agents: Vec<Agent>,
     leases: Vec<Lease>,
-    /// Newest first.
+    /// The newest of each job.
     checks: Vec<Integrity>,
     /// Newest first.
     drills: Vec<RestoreJob>,
@@ -29,7 +29,7 @@ pub(super) async fn gather(control: &Control, jobs: &[Job]) -> Result<Facts> {
     let read = Read {
         agents: catalog.all(None).await?,
         leases: catalog.all(None).await?,
-        checks: catalog.page(&newest).await?,
+        checks: checks::newest_of_all(control, jobs).await?,
         drills,
     };
     let active = jobs.iter().filter(|job| job.state == JobState::Active);
@@ -40,9 +40,11 @@ pub(super) async fn gather(control: &Control, jobs: &[Job]) -> Result<Facts> {
         let Some(first) = jobs.iter().filter(uses).map(|job| job.since).min() else { continue };
         let used = match view.store.max_bytes {
             Some(most) => view.usage.as_ref().map(|usage| (usage.bytes, most)),
-            None => disk::used(&view.store.url),
+            None => control.disks.used(&view.store.url, &**control.clock()).await,
         };
-        let groomed = view.groomed.unwrap_or(first);
+        // Only that of snapshots is groomed.
+        let grooms = jobs.iter().any(|job| uses(&job) && job.stores.snapshot == view.store.id);
+        let groomed = if grooms { view.groomed.unwrap_or(first) } else { control.now() };
         facts.stores.push(StoreFacts { id: view.store.id, used, groomed });
     }
     Ok(facts)

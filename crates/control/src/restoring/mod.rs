@@ -1,6 +1,7 @@
 //! Doing restores: into a server, or into a file to be fetched.
 
 mod download;
+mod queue;
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use download::clear_links;
 pub use download::{Download, download_path};
+pub(crate) use queue::Queue;
 
 use crate::{By, Control, restores::rules};
 

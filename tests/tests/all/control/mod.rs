@@ -6,6 +6,7 @@ mod lifecycle;
 mod ops_manager;
 mod processes;
 mod rebuilt;
+mod upkeep;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
