@@ -122,6 +122,14 @@ impl Repository {
         &self.inner.store
     }
 
+    /// The same repository, reached by another way to its store.
+    #[must_use]
+    pub fn over(&self, way: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>) -> Repository {
+        let Inner { store, rng, id, naming, data } = &*self.inner;
+        let (store, rng, data) = (way(Arc::clone(store)), Arc::clone(rng), data.clone());
+        Repository { inner: Arc::new(Inner { store, rng, id: *id, naming: naming.clone(), data }) }
+    }
+
     /// The source of randomness for what is written.
     pub fn rng(&self) -> &Arc<dyn Rng> {
         &self.inner.rng

@@ -10,7 +10,6 @@ use std::{
 };
 
 use bygone_base::{Clock, Error, ErrorKind, Result, Rng, UnixMillis};
-use bygone_blockstore::Repository;
 use bygone_catalog::{
     Catalog, Id, Page, Record, Seal,
     record::{Alert, Event, Job, Project, Settings},
@@ -19,7 +18,7 @@ use bygone_catalog::{
 use bygone_daemon::JobStatus;
 use tokio::sync::watch;
 
-use crate::{By, restoring::Ledger, running::Running};
+use crate::{By, disk::Disks, expiry::Done, opened::Opened, restoring::Ledger, running::Running};
 
 /// How many events one page shows at most.
 const EVENTS: u32 = 500;
@@ -31,8 +30,12 @@ pub struct Control {
     seal: Seal,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
-    /// Opened stores, by id: deriving a key is slow on purpose.
-    pub(crate) repositories: tokio::sync::Mutex<HashMap<String, Repository>>,
+    /// Stores that are open.
+    pub(crate) opened: Opened,
+    /// How full disks are.
+    pub(crate) disks: Disks,
+    /// When what is old of each job was deleted.
+    pub(crate) tidied: Done,
     /// Where files to be fetched lie.
     downloads: Option<PathBuf>,
     /// A restore, a groom or a check was asked for.
@@ -54,7 +57,9 @@ impl Control {
             seal,
             clock,
             rng,
-            repositories: tokio::sync::Mutex::default(),
+            opened: Opened::default(),
+            disks: Disks::default(),
+            tidied: Done::default(),
             downloads: None,
             nudged: AtomicBool::new(true),
             began,

@@ -88,6 +88,8 @@ impl Control {
         let changed = self.catalog().change::<Job>(job.id.as_str(), |job| {
             job.set = Some(set.as_str().to_owned());
             (job.source, job.stores) = (source.clone(), stores.clone());
+            // What was announced on the page was of another schedule.
+            job.announced = job.announced.filter(|_| job.schedule == schedule);
             (job.schedule, job.keep) = (schedule.clone(), keep);
             Ok(())
         });

@@ -169,6 +169,7 @@ mod tests {
             },
             stores: JobStores { snapshot: "m".into(), oplog: "m".into(), sync: "m".into() },
             schedule: ScheduleSpec::default(),
+            announced: None,
             keep: None,
             requests: Requests::default(),
             drill: None,

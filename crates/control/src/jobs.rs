@@ -162,6 +162,7 @@ impl Control {
             schedule: new.schedule,
             keep: None,
             requests: Requests::default(),
+            announced: None,
             drill: None,
             message: None,
         };
@@ -224,6 +225,7 @@ impl Control {
                     .hint("agree to a resync (syncSource in the API)"));
             }
             if let Some(schedule) = &edit.schedule {
+                job.announced = self.announce(job, schedule)?;
                 job.schedule = schedule.clone();
             }
             if let Some(source) = &source {

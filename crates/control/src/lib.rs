@@ -5,7 +5,7 @@
 //!                 │             ▲
 //!                 │             │ reads every second, writes what became of it
 //!                 └─▶ views   Supervisor ─▶ Running: ingest + daemon of one job  ◀──HTTP── agents
-//!                               ├─▶ restores     ├─▶ alerts     └─▶ integrity, usage
+//!                               ├─▶ restores     ├─▶ alerts     └─▶ expiry, grooms, checks, usage
 //! ```
 //!
 //! Invariants:
@@ -22,22 +22,25 @@ pub mod alerts;
 mod apart;
 mod by;
 mod changes;
+mod checks;
 mod control;
 mod disk;
+mod expiry;
 mod forget;
 mod given;
 mod grooms;
 pub mod health;
 mod housekeeping;
-mod integrity;
 mod jobs;
 mod local;
 mod names;
+mod opened;
 pub mod plan;
 mod rebuild;
 mod restores;
 mod restoring;
 mod running;
+mod schedules;
 mod seen;
 mod settings;
 mod snapshots;

@@ -40,13 +40,10 @@ impl Running {
         Running { record, key, ingest, job, status }
     }
 
-    /// Whether it runs as the record has it now. (The source is the agent's.)
+    /// Whether it runs where the record has it now. (The source is the agent's; schedule and retention are handed over
+    /// while it runs.)
     pub(crate) fn is_of(&self, record: &JobRecord) -> bool {
-        let own = &self.record;
-        own.schedule == record.schedule
-            && own.keep == record.keep
-            && own.stores == record.stores
-            && own.set == record.set
+        self.record.stores == record.stores && self.record.set == record.set
     }
 
     /// Hands on a snapshot that was asked for; gives the count of requests that were served.

@@ -162,8 +162,11 @@ fn newest_of(moments: &[(TimelineId, OpTime)], current: &[Stretch]) -> Option<us
     newest.or_else(|| all().max_by_key(|(_, moment)| **moment)).map(|(n, _)| n)
 }
 
+pub(crate) fn millis(secs: u64) -> UnixMillis {
+    UnixMillis(i64::try_from(secs).unwrap_or(i64::MAX / 1000).saturating_mul(1000))
+}
+
 fn view(m: &Manifest, keep: Option<&Keep>) -> SnapshotView {
-    let millis = |secs: u64| UnixMillis(i64::try_from(secs).unwrap_or(i64::MAX / 1000) * 1000);
     SnapshotView {
         id: m.id.clone(),
         at: m.at.ts,

@@ -67,6 +67,7 @@ pub(crate) fn job(cluster: &str) -> Job {
         schedule: ScheduleSpec::default(),
         keep: None,
         requests: Requests::default(),
+        announced: None,
         drill: None,
         message: None,
     }

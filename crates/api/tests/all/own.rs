@@ -170,6 +170,28 @@ async fn people_and_keys_are_made_changed_and_removed_and_secrets_shown_once() {
 }
 
 #[tokio::test]
+async fn upkeep_has_limits_and_checks_of_stores_are_shown() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let usual = owner.get("/api/v2/upkeep").await.is(200);
+    assert_eq!(
+        (&usual["check_every_secs"], &usual["check_within_secs"]),
+        (&json!(86_400), &json!(604_800))
+    );
+    let put = async |body: Value| owner.ask(Method::PUT, "/api/v2/upkeep", body).await;
+    let changed = put(json!({ "check_every_secs": 3600, "groom_mb_per_second": 9 })).await.is(200);
+    assert_eq!(
+        (&changed["check_within_secs"], &changed["groom_mb_per_second"]),
+        (&json!(604_800), &json!(9))
+    );
+    assert_eq!(world.control.settings().await.unwrap().upkeep.check_every_secs, 3600);
+    for bad in [json!({ "check_every_secs": 1 }), json!({ "check_within_secs": 60 })] {
+        put(bad).await.fails(400, "INVALID_ATTRIBUTE");
+    }
+    assert_eq!(owner.get("/api/v2/stores/main/checks").await.is(200), json!([]));
+}
+
+#[tokio::test]
 async fn settings_are_changed_by_parts_and_the_mail_password_stays_hidden() {
     let world = World::new().await;
     let admin = world.client(Role::GlobalBackupAdmin, None).await;

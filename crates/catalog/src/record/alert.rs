@@ -3,6 +3,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use bygone_base::UnixMillis;
 use serde::{Deserialize, Serialize};
 
+use super::Upkeep;
 use crate::{Id, Kind, Record, Sealed};
 
 /// What is wrong. The words are Ops Manager's where it has one.
@@ -156,6 +157,8 @@ pub struct Settings {
     pub smtp: Option<Smtp>,
     /// A program that gets the alert as JSON on its standard input.
     pub command: Option<PathBuf>,
+    /// What grooms and checks may take.
+    pub upkeep: Upkeep,
     /// Small facts by name, such as when something was last done.
     pub marks: BTreeMap<String, i64>,
 }

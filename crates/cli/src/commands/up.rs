@@ -14,7 +14,7 @@ use bygone_catalog::{
     record::{Job, JobStores, Keeping, ScheduleSpec},
 };
 use bygone_control::{Control, Given, NewSource, NewStore, Supervisor};
-use bygone_daemon::JobStatus;
+use bygone_daemon::{JobStatus, Terms};
 use bygone_ingest::http::{Server, TlsFiles};
 use bygone_oplog::uplink::PartKey;
 use bygone_snapshot::Stores;
@@ -68,7 +68,7 @@ pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
     greet(output, &key, &stores.blocks.store().location());
     let server = listen(&args, &control, &project, output).await?;
     let mut supervisor = Supervisor::new(control.clone());
-    supervisor.step().await?;
+    supervisor.begin().await?;
     let shown = Shown { control: control.clone(), project, job: job.id.clone() };
     if let Some(why) = shown.refused().await {
         return Err(Error::new(ErrorKind::Unavailable, why));
@@ -99,11 +99,10 @@ pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
 
 /// What the arguments say of snapshots and how long they are kept.
 fn kept(args: &UpArgs) -> Result<(ScheduleSpec, Keeping)> {
-    let options = job_options(&args.keep, Some(args.interval))?;
-    let (schedule, policy) = (options.schedule, options.policy);
+    let Terms { schedule, tiers, policy, .. } = job_options(&args.keep, Some(args.interval))?.terms;
     let retention = schedule.retention;
     let base = match policy.keep_within_secs {
-        Some(within) if !options.tiers => within,
+        Some(within) if !tiers => within,
         _ => retention.base.as_secs(),
     };
     let spec = ScheduleSpec {
@@ -121,7 +120,7 @@ fn kept(args: &UpArgs) -> Result<(ScheduleSpec, Keeping)> {
     let keep = Keeping {
         last: policy.keep_last,
         within_secs: policy.keep_within_secs,
-        tiers: options.tiers,
+        tiers,
         groom_delay_secs: args.keep.groom_delay.as_secs(),
     };
     Ok((spec, keep))

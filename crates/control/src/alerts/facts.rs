@@ -9,7 +9,7 @@ use bygone_catalog::{
 };
 
 use super::plan::{Facts, JobFacts, StoreFacts};
-use crate::{Control, disk, jobs::serving};
+use crate::{Control, checks, jobs::serving};
 
 /// What passes by itself is a failure when it lasts so long.
 const HOLD_MS: i64 = 60_000;
@@ -20,7 +20,7 @@ const DRILL_MS: i64 = 6 * 3_600_000;
 struct Read {
     agents: Vec<Agent>,
     leases: Vec<Lease>,
-    /// Newest first.
+    /// The newest of each job.
     checks: Vec<Integrity>,
     /// Newest first.
     drills: Vec<RestoreJob>,
@@ -40,7 +40,7 @@ pub(super) async fn gather(
     let read = Read {
         agents: catalog.all(None).await?,
         leases: catalog.all(None).await?,
-        checks: catalog.page(&newest).await?,
+        checks: checks::newest_of_all(control, jobs).await?,
         drills,
         seen,
     };
@@ -52,9 +52,11 @@ pub(super) async fn gather(
         let Some(first) = jobs.iter().filter(uses).map(|job| job.since).min() else { continue };
         let used = match view.store.max_bytes {
             Some(most) => view.usage.as_ref().map(|usage| (usage.bytes, most)),
-            None => disk::used(&view.store.url),
+            None => control.disks.used(&view.store.url, &**control.clock()).await,
         };
-        let groomed = view.groomed.unwrap_or(first);
+        // Only that of snapshots is groomed.
+        let grooms = jobs.iter().any(|job| uses(&job) && job.stores.snapshot == view.store.id);
+        let groomed = if grooms { view.groomed.unwrap_or(first) } else { control.now() };
         facts.stores.push(StoreFacts { id: view.store.id, used, groomed });
     }
     Ok(facts)

@@ -222,7 +222,7 @@ fn latest(restores: &[RestoreJob], scope: &Scope<'_>, now: UnixMillis) -> Markup
 pub(crate) fn checked(check: Option<&Integrity>) -> Markup {
     let Some(check) = check else { return html! { "not yet" } };
     html! {
-        (moment(check.started, check.started)) " UTC, " (check.percent) " % of all blocks: "
+        (moment(check.started, check.started)) " UTC, " (check.percent) " % of its blocks read lately: "
         @if let Some(failure) = &check.failure {
             span.error { "could not be done: " (failure) }
         } @else if check.finished.is_none() {

@@ -207,7 +207,7 @@ impl Clock for Wrong {
 }
 
 /// The largest file below a folder.
-fn largest(folder: &Path) -> PathBuf {
+pub fn largest(folder: &Path) -> PathBuf {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let files = entries.map(|path| if path.is_dir() { largest(&path) } else { path });
     files.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()

@@ -9,6 +9,7 @@ mod rebuilt;
 mod restoring;
 mod resyncs;
 mod standby;
+mod upkeep;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
