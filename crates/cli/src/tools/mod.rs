@@ -4,6 +4,7 @@
 mod bsondump;
 mod common;
 mod config;
+mod given;
 mod mongodump;
 mod mongorestore;
 mod password;
@@ -17,8 +18,9 @@ use std::{
 };
 
 use bygone_base::{Error, ErrorKind};
-use bygone_dumptools::report::{Level, Log, stamp};
+use bygone_dumptools::report::{Log, stamp};
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind as Clap};
+use jiff::tz::TimeZone;
 use tokio::task::JoinSet;
 
 use crate::access;
@@ -82,16 +84,17 @@ trait Arguments: CommandFactory + FromArgMatches {
 }
 
 fn start<A: Arguments>(tool: Tool, arguments: Vec<OsString>) -> ExitCode {
+    let command = A::command();
+    let arguments = given::without_empty(&command, arguments);
     let arguments = std::iter::once(OsString::from(tool.name())).chain(arguments);
-    let parsed = A::command().try_get_matches_from(arguments);
+    let parsed = command.try_get_matches_from(arguments);
     let arguments = match parsed.and_then(|matches| A::from_arg_matches(&matches)) {
         Ok(arguments) => arguments,
         Err(error) => return refused(tool, &error),
     };
     if arguments.verbosity().version {
-        let version = env!("CARGO_PKG_VERSION");
         // A closed pipe is the reader's business.
-        let _ = writeln!(std::io::stdout(), "{} version: bygone-{version}", tool.name());
+        let _ = std::io::stdout().write_all(version(tool).as_bytes());
         return ExitCode::SUCCESS;
     }
     let log = log(arguments.verbosity());
@@ -118,16 +121,48 @@ fn start<A: Arguments>(tool: Tool, arguments: Vec<OsString>) -> ExitCode {
 }
 
 fn log(verbosity: &common::Verbosity) -> Log {
-    let clock = access::clock();
+    let (clock, zone) = (access::clock(), TimeZone::system());
     Log::new(verbosity.level(), move |line| {
-        let _ = writeln!(std::io::stderr(), "{}\t{line}", stamp(clock.now()));
+        let _ = writeln!(std::io::stderr(), "{}\t{line}", stamp(clock.now(), &zone));
     })
+}
+
+/// Lines that scripts look for; there is no Go in it.
+fn version(tool: Tool) -> String {
+    let (name, version) = (tool.name(), env!("CARGO_PKG_VERSION"));
+    let os = std::env::consts::OS;
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    format!(
+        "{name} version: bygone-{version}\ngit version: bygone-{version}\n   os: {os}\n   arch: {arch}\n   compiler: rustc\n"
+    )
+}
+
+/// What a command line that makes no sense is told with.
+const MISUSED: &str = "error parsing command line options";
+
+/// The error of a command line that makes no sense.
+fn misused(error: Error) -> Error {
+    error.within(MISUSED)
 }
 
 /// What went wrong, as a line.
 fn tell(log: &Log, error: &Error) {
+    let tool = asked_for().map_or(Tool::Dump, |(tool, _)| tool);
     let hint = error.hint_text().map(|h| format!("; {h}")).unwrap_or_default();
-    log.line(Level::Always, format_args!("Failed: {error}{hint}"));
+    let text = format!("{error}{hint}");
+    let usage = text.strip_prefix(MISUSED).map(|rest| rest.trim_start_matches(": "));
+    match (tool, usage) {
+        (Tool::Bson, Some(usage)) => log.always(usage),
+        (Tool::Bson, None) | (_, Some(_)) => log.always(&text),
+        (_, None) => log.always(format_args!("Failed: {text}")),
+    }
+    if usage.is_some() {
+        log.always(format_args!("try '{} --help' for more information", tool.name()));
+    }
 }
 
 /// A failure that was told already, or that lines before have told.
@@ -155,9 +190,12 @@ fn refused(tool: Tool, error: &clap::Error) -> ExitCode {
         (Clap::UnknownArgument, Some(flag)) if flag.starts_with('-') => {
             format!("unknown option {:?}", flag.trim_start_matches('-'))
         }
+        (Clap::InvalidValue, Some(flag)) if line.contains("is required") => {
+            format!("expected argument for flag `{}'", flag.split(' ').next().unwrap_or(&flag))
+        }
         _ => line,
     };
-    let now = stamp(access::clock().now());
+    let now = stamp(access::clock().now(), &TimeZone::system());
     let name = tool.name();
     let _ = writeln!(
         std::io::stderr(),

@@ -264,24 +264,35 @@ impl Arguments for Args {
     }
 
     async fn run(self, log: Log) -> Result<()> {
-        if let Some(other) = self.positional.iter().find(|text| !common::is_uri(text)) {
-            return Err(Error::usage(format!(
-                "error parsing positional arguments: {other:?} is no connection string; it must begin with mongodb:// or mongodb+srv://"
-            )));
-        }
-        if self.positional.len() > 1 {
-            return Err(Error::usage(
-                "too many URIs found in positional arguments: only one URI can be set as a positional argument",
-            ));
-        }
+        self.dump(&log).await
+    }
+}
+
+impl Args {
+    async fn dump(&self, log: &Log) -> Result<()> {
         let mut db = self.namespace.db.clone();
-        let positional = self.positional.first().cloned();
+        let positional = self.connection_string().map_err(super::misused)?;
         let mut connect = self.connect.options(&self.general, positional, &mut db)?;
         self.check(db.as_deref())?;
         self.check_oplog()?;
         let options = self.options(db)?;
         connect.read_preference = self.query.read_preference.clone();
         let connection = connect::connect(&connect, super::clock()).await?;
-        dump::run(&connection, &options, &log).await.map(|_| ())
+        dump::run(&connection, &options, log).await.map(|_| ())
+    }
+
+    /// The one without a flag.
+    fn connection_string(&self) -> Result<Option<String>> {
+        if !self.positional.iter().all(|text| common::is_uri(text)) {
+            return Err(Error::usage(
+                "error parsing positional arguments: provide only one MongoDB connection string. Connection strings must begin with mongodb:// or mongodb+srv:// schemes",
+            ));
+        }
+        if self.positional.len() > 1 {
+            return Err(Error::usage(
+                "too many URIs found in positional arguments: only one URI can be set as a positional argument",
+            ));
+        }
+        Ok(self.positional.first().cloned())
     }
 }

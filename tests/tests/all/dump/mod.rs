@@ -28,11 +28,13 @@ mod faults;
 mod flags;
 mod halts;
 mod keys;
+mod lost;
 mod oplog;
 mod progress;
 mod restoring;
 mod rounds;
 mod same;
+mod scripts;
 mod several;
 
 use std::{ffi::OsStr, process::Stdio};
