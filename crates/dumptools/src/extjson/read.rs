@@ -271,6 +271,7 @@ fn binary(
             let subtype = find(parts, "subType").and_then(Json::text);
             (text.and_then(base64::decode), subtype.and_then(|s| u8::from_str_radix(s, 16).ok()))
         }
+        ("$binary", Json::Object(_)) => (None, None),
         ("$binary", Json::String(text)) if fields.len() == 2 => {
             let subtype = find(fields, "$type").and_then(Json::text);
             (base64::decode(text), subtype.and_then(|s| u8::from_str_radix(s, 16).ok()))
