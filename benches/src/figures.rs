@@ -4,6 +4,7 @@ mod cost;
 mod dump;
 mod growth;
 mod head;
+mod jobs;
 mod lag;
 mod pitr;
 mod snapshot;
@@ -25,6 +26,14 @@ pub async fn run(name: &str, context: &Context) -> Report {
         "restore-dump" => dump::restores(context).await,
         "bsondump" => dump::documents(context).await,
         "cost" => cost::cost(context).await,
+        "jobs" => jobs::jobs(context).await,
+        "jobs-soak" => jobs::soak(context).await,
         other => panic!("no bench {other:?}"),
     }
+}
+
+/// Value at `part` of a hundred.
+fn percentile(sorted: &[f64], part: usize) -> f64 {
+    let at = (sorted.len() * part / 100).min(sorted.len().saturating_sub(1));
+    sorted.get(at).copied().unwrap_or(f64::INFINITY)
 }

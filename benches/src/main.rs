@@ -25,6 +25,7 @@
 mod context;
 mod data;
 mod figures;
+mod idle;
 mod measure;
 mod parts;
 mod report;
@@ -39,7 +40,7 @@ use crate::{context::Context, report::Figure};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What is measured, in this order: what changes the data comes later.
-const BENCHES: [&str; 11] = [
+const BENCHES: [&str; 13] = [
     "sync",
     "network",
     "dump",
@@ -51,7 +52,12 @@ const BENCHES: [&str; 11] = [
     "pitr",
     "lag",
     "cost",
+    "jobs",
+    "jobs-soak",
 ];
+
+/// These have sources of their own, and one round.
+const APART: [&str; 2] = ["jobs", "jobs-soak"];
 
 /// Says what goes on.
 fn say(what: &str) {
@@ -110,18 +116,21 @@ async fn bench(asked: &Asked) {
     let mut context = Context::new(asked.rounds);
     let mut all: Vec<Figure> = Vec::new();
     for name in &asked.benches {
-        context.prepare().await;
+        let apart = APART.contains(name);
+        if !apart {
+            context.prepare().await;
+        }
         say(name);
         let (began, before) = (clock.monotonic(), load());
         let report = figures::run(name, &context).await;
         let took = (clock.monotonic() - began).as_secs();
         print!("{}{}", report::table(&report.figures), report.details);
         let header = format!(
-            "`{}` on {}, {}; {} rounds in {took} s, load average {before} before and {} after.",
+            "`{}` on {}, {}; {} in {took} s, load average {before} before and {} after.",
             asked.words,
             asked.date,
             machine(),
-            asked.rounds,
+            if apart { "one round".to_owned() } else { format!("{} rounds", asked.rounds) },
             load()
         );
         if let Some(document) = &asked.document {

@@ -118,6 +118,11 @@ impl Running {
         }
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// CPU seconds so far.
     pub fn cpu(&self) -> f64 {
         cpu_of(self.child.id())

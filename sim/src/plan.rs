@@ -146,6 +146,7 @@ pub fn job(dice: &Dice, shape: Shape) -> JobOptions {
             memory: if dice.hits(500) { 16 << 10 } else { 64 << 20 },
             cache: 256 << 10,
             level: dice.between(1, 3) as i32,
+            budget: None,
         },
         compact: CompactOptions { min_count: 4, ..CompactOptions::default() },
     }

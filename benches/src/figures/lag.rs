@@ -9,6 +9,7 @@ use mongodb::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::percentile;
 use crate::{
     context::{Context, url},
     data::Dice,
@@ -78,12 +79,6 @@ async fn watch(
         clock.sleep(LOOK).await;
     }
     seen
-}
-
-/// Value at `part` of a hundred.
-fn percentile(sorted: &[f64], part: usize) -> f64 {
-    let at = (sorted.len() * part / 100).min(sorted.len().saturating_sub(1));
-    sorted.get(at).copied().unwrap_or(f64::INFINITY)
 }
 
 /// 5,000 writes a second for two minutes.

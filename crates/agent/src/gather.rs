@@ -10,6 +10,11 @@ use bygone_oplog::{
     slice::SliceBuilder,
 };
 
+/// The message of the no-op that a primary writes every ten seconds where nobody else writes, ...
+const PERIODIC: &str = "periodic noop";
+/// ... and of the one that we write where it does not.
+pub(crate) const NOTE: &str = "bygone: idle";
+
 /// What an entry asks of the agent besides being stored.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
@@ -29,8 +34,10 @@ pub(crate) struct Gather {
     /// The last entry read, when the filter left it out: the last entry of a
     /// slice always stays, or the chain could not advance over it.
     left_out: Option<Vec<u8>>,
-    /// When the first entry of the slice came.
+    /// When the first entry of the slice came, ...
     since: Option<Duration>,
+    /// ... and the first that says more than that time has passed.
+    news: Option<Duration>,
     last_ddl: Ts,
     /// Look into transactions for DDL too.
     deep: bool,
@@ -39,7 +46,16 @@ pub(crate) struct Gather {
 impl Gather {
     pub(crate) fn new(filter: Filter, from: OpTime, deep: bool) -> Self {
         let builder = SliceBuilder::new(from);
-        Gather { filter, builder, at: from, left_out: None, since: None, last_ddl: Ts::MIN, deep }
+        Gather {
+            filter,
+            builder,
+            at: from,
+            left_out: None,
+            since: None,
+            news: None,
+            last_ddl: Ts::MIN,
+            deep,
+        }
     }
 
     /// The last entry read.
@@ -47,9 +63,11 @@ impl Gather {
         self.at
     }
 
-    /// When its slice has to go at the latest, `flush` after its first entry.
-    pub(crate) fn due(&self, flush: Duration) -> Option<Duration> {
-        self.since.map(|since| since + flush)
+    /// When its slice has to go at the latest: `flush` after its first entry, `idle` after it while all that came
+    /// says only that nothing happens.
+    pub(crate) fn due(&self, flush: Duration, idle: Duration) -> Option<Duration> {
+        let quiet = self.since.map(|since| since + idle.max(flush));
+        self.news.map(|since| since + flush).or(quiet)
     }
 
     /// Raw bytes gathered.
@@ -82,6 +100,9 @@ impl Gather {
         }
         self.at = at;
         self.since.get_or_insert(now);
+        if !says_nothing(&entry, raw) {
+            self.news.get_or_insert(now);
+        }
         if self.filter.keeps(&entry) {
             self.left_out = None;
             self.builder.push(raw, at)?;
@@ -109,6 +130,7 @@ impl Gather {
 
     /// The slice of everything since the last one, `None` when nothing came.
     pub(crate) fn finish(&mut self) -> Result<Option<SliceBuilder>> {
+        self.news = None;
         if self.since.take().is_none() {
             return Ok(None);
         }
@@ -117,6 +139,12 @@ impl Gather {
         }
         Ok(Some(std::mem::replace(&mut self.builder, SliceBuilder::new(self.at))))
     }
+}
+
+/// Whether it is what a server or we write into an idle set, so that its time goes on.
+fn says_nothing(entry: &Entry<'_>, raw: &[u8]) -> bool {
+    let message = || RawDocument::from_bytes(raw).ok()?.get_document("o").ok()?.get_str("msg").ok();
+    entry.kind == Kind::Noop && message().is_some_and(|text| [PERIODIC, NOTE].contains(&text))
 }
 
 /// Whether an applyOps holds a command (create and createIndexes can stand in transactions).
@@ -171,6 +199,23 @@ mod tests {
         gather.push(&entry(6, "i", "a.x", id()), Duration::ZERO).unwrap();
         assert_eq!(stored(&mut gather), [at(6)]);
         assert!(gather.push(&entry(6, "i", "a.x", id()), Duration::ZERO).is_err());
+    }
+
+    #[test]
+    fn what_says_nothing_may_wait_and_everything_else_goes_soon() {
+        let secs = Duration::from_secs;
+        let mut gather = Gather::new(Filter::all(), at(1), false);
+        let due = |gather: &Gather| gather.due(secs(1), secs(30));
+        assert_eq!(due(&gather), None);
+        for (n, message) in [(2, PERIODIC), (3, NOTE)] {
+            let noop = entry(n, "n", "", rawdoc! { "msg": message });
+            gather.push(&noop, secs(n.into())).unwrap();
+            assert_eq!(due(&gather), Some(secs(32)));
+        }
+        gather.push(&entry(4, "n", "", rawdoc! { "msg": "of somebody" }), secs(9)).unwrap();
+        assert_eq!(due(&gather), Some(secs(10)));
+        assert_eq!(stored(&mut gather).len(), 3);
+        assert_eq!(due(&gather), None);
     }
 
     #[test]

@@ -51,9 +51,11 @@ pub struct AgentOptions {
     pub oplog_slice: ByteSize,
     /// .. or when its first entry has waited so long.
     pub flush: Duration,
+    /// .. or so long after it, while nothing but periodic no-ops came: an idle set writes few objects.
+    pub idle_flush: Duration,
     /// Pause of the tail after a small reply.
     pub pause: Duration,
-    /// An idle set gets a no-op after so long.
+    /// An idle set gets a no-op after so long: longer than the ten seconds after which a primary writes one by itself.
     pub note_every: Duration,
     /// How often the member's health is looked at.
     pub watch_every: Duration,
@@ -87,8 +89,9 @@ impl AgentOptions {
             sync_slice: ByteSize::mib(10),
             oplog_slice: ByteSize::mib(10),
             flush: Duration::from_millis(250),
+            idle_flush: Duration::from_secs(30),
             pause: Duration::from_millis(50),
-            note_every: Duration::from_secs(10),
+            note_every: Duration::from_secs(15),
             watch_every: Duration::from_secs(10),
             throttle: None,
             scan_order: ScanOrder::ById,

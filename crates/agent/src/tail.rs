@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use bygone_base::{ErrorKind, OpTime, Result, Ts};
+use bygone_base::{Clock, ErrorKind, OpTime, Result, Ts};
 use bygone_oplog::{slice::SliceBuilder, uplink::SessionRef};
 use bytes::Bytes;
 use tokio::{sync::watch, task::JoinSet};
@@ -85,6 +85,11 @@ impl Tail {
         self.acked.borrow().chain
     }
 
+    /// The end of an initial sync waits for what the source has then.
+    fn idle_flush(&self) -> Duration {
+        if self.syncing { self.env.options.flush } else { self.env.options.idle_flush }
+    }
+
     fn reached(&self) -> bool {
         self.goal.is_some_and(|goal| self.chain().ts >= goal)
     }
@@ -141,8 +146,7 @@ impl Tail {
             if self.reached() {
                 return Ok(TailEnd::Reached);
             }
-            let due = gather.due(options.flush);
-            let wait = due.map_or(options.flush, |due| due.saturating_sub(clock.monotonic()));
+            let due = gather.due(options.flush, self.idle_flush());
             let batch = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => {
@@ -154,14 +158,15 @@ impl Tail {
                     return Ok(TailEnd::Rechoose(leave.why()));
                 }
                 batch = cursor.next() => Some(batch?.ok_or_else(cursor_ended)?),
-                () = clock.sleep(wait) => None,
+                () = until(clock.as_ref(), due) => None,
             };
             if let Some(batch) = batch
                 && let Some(end) = self.take(gather, &batch, 0).await?
             {
                 return Ok(end);
             }
-            if gather.due(options.flush).is_some_and(|due| due <= clock.monotonic()) {
+            let due = gather.due(options.flush, self.idle_flush());
+            if due.is_some_and(|due| due <= clock.monotonic()) {
                 self.flush(gather).await?;
             }
         }
@@ -247,6 +252,14 @@ impl Tail {
             }
         }
         self.env.uplink.oplog_slice(&self.session, slice).await.map(|_| ())
+    }
+}
+
+/// Until `due`; for ever where nothing is: an idle source costs no timer.
+async fn until(clock: &dyn Clock, due: Option<Duration>) {
+    match due {
+        Some(due) => clock.sleep(due.saturating_sub(clock.monotonic())).await,
+        None => std::future::pending().await,
     }
 }
 

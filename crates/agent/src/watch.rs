@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bygone_base::{ErrorKind, OpTime};
+use bygone_base::{ErrorKind, Ts};
 use bygone_oplog::uplink::SessionRef;
 use tokio::sync::watch;
 
@@ -24,7 +24,7 @@ pub(crate) async fn watch_member(
     acked: watch::Receiver<Acked>,
     syncing: bool,
 ) -> String {
-    let mut idle = Idle::new(&env, &acked);
+    let mut idle = Idle::new(&env);
     let mut better = 0;
     loop {
         env.clock.sleep(env.options.watch_every.min(env.options.note_every)).await;
@@ -59,22 +59,23 @@ fn better_there(env: &Env, members: &[MemberInfo], host: &str) -> bool {
 }
 
 struct Idle {
-    chain: OpTime,
+    newest: Ts,
     since: Duration,
     permitted: bool,
 }
 
 impl Idle {
-    fn new(env: &Env, acked: &watch::Receiver<Acked>) -> Self {
-        Idle { chain: acked.borrow().chain, since: env.clock.monotonic(), permitted: true }
+    fn new(env: &Env) -> Self {
+        Idle { newest: Ts::MIN, since: env.clock.monotonic(), permitted: true }
     }
 
-    /// Where notes are not permitted the server's own periodic no-op has to do.
+    /// Where notes are not permitted the server's own periodic no-op has to do. What the source has already written
+    /// will be stored; only where it writes nothing is there something to do.
     async fn note(&mut self, env: &Env, acked: &watch::Receiver<Acked>) {
-        let chain = acked.borrow().chain;
+        let newest = env.progress.now().newest.max(acked.borrow().chain.ts);
         let now = env.clock.monotonic();
-        if chain != self.chain {
-            (self.chain, self.since) = (chain, now);
+        if newest != self.newest {
+            (self.newest, self.since) = (newest, now);
             return;
         }
         if !self.permitted || now.saturating_sub(self.since) < env.options.note_every {

@@ -132,6 +132,18 @@ impl Repository {
         !self.inner.data.is_empty()
     }
 
+    /// Looks whether it is still where it was opened.
+    ///
+    /// # Errors
+    /// What reading it gives; Usage: another one is in its place.
+    pub async fn check_there(&self) -> Result<()> {
+        let found = read_file(self.store().as_ref()).await?.id()?;
+        if found == self.id() {
+            return Ok(());
+        }
+        Err(Error::usage(format!("{} holds another repository now", self.store().location())))
+    }
+
     /// Refuses a repository that is not the one named in a manifest.
     pub fn expect_id(&self, id: RepositoryId) -> Result<()> {
         if id == self.id() {

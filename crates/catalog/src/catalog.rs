@@ -52,6 +52,13 @@ pub struct Lease {
     pub until: UnixMillis,
 }
 
+impl Lease {
+    /// Whether more than two thirds of the time asked for are left: nothing need be asked or written before.
+    pub fn lasts(&self, now: UnixMillis, until: UnixMillis) -> bool {
+        self.until.since(now).saturating_mul(3) > until.since(now).saturating_mul(2)
+    }
+}
+
 impl Record for Lease {
     const KIND: Kind = Kind("lease");
 
@@ -169,7 +176,7 @@ impl Catalog {
                 self.insert(&lease).await.map(|()| lease)
             }
             Some(row) if row.value.owner != owner && row.value.until > now => return Ok(None),
-            Some(row) if row.value.owner == owner && lasts(row.value.until, now, until) => {
+            Some(row) if row.value.owner == owner && row.value.lasts(now, until) => {
                 return Ok(Some(row.value));
             }
             Some(mut row) => {
@@ -199,11 +206,6 @@ impl Catalog {
             .await;
         released.map(|_| ())
     }
-}
-
-/// Whether more than two thirds of the time asked for are left.
-fn lasts(held: UnixMillis, now: UnixMillis, until: UnixMillis) -> bool {
-    held.since(now).saturating_mul(3) > until.since(now).saturating_mul(2)
 }
 
 fn read<T: Record>(stored: Stored) -> Result<Row<T>> {

@@ -24,6 +24,10 @@ use clap::Parser as _;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Threads of a server that wait for disks or keep a processor busy. Hundreds of jobs on a slow disk would otherwise
+/// start hundreds, which stay, each with memory of its own.
+const SERVER_BLOCKING: usize = 48;
+
 fn main() -> ExitCode {
     if let Some((tool, arguments)) = tools::asked_for() {
         return tools::main(tool, arguments);
@@ -31,7 +35,11 @@ fn main() -> ExitCode {
     let cli = args::Cli::parse();
     let output = output::Output::new(&cli);
     output.start_logging(cli.verbose);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if matches!(cli.command, args::Command::Server(_)) {
+        builder.max_blocking_threads(SERVER_BLOCKING);
+    }
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             return output.failed(&bygone_base::Error::io("start the runtime", error));

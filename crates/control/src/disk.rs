@@ -12,6 +12,12 @@ pub(crate) fn used(url: &str) -> Option<(u64, u64)> {
     Some((all.saturating_sub(free), all))
 }
 
+/// Bytes that may still be written into a folder; `None` where that cannot be told.
+pub(crate) fn free(folder: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(folder).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -22,5 +28,6 @@ mod tests {
         let (used, all) = used(&format!("file://{}", dir.path().display())).unwrap();
         assert!(used <= all && all > 0);
         assert_eq!(super::used("s3://bucket/prefix"), None);
+        assert!(free(dir.path()).unwrap() <= all);
     }
 }

@@ -55,8 +55,8 @@ impl Control {
             let oplog = self.oplog_store(&stores, name, part).await?;
             let sync = oplog.clone();
             let stores = JobStores { snapshot: store.clone(), oplog, sync };
-            let job = self.stopped_job(project, name.as_str(), part.as_str(), stores)?;
-            self.catalog().insert(&job).await?;
+            let mut job = self.stopped_job(project, name.as_str(), part.as_str(), stores)?;
+            self.insert_job(&mut job).await?;
             let message = format!("job {name} rebuilt from store {store}");
             self.event(by, Some(project), Some(&job), "BACKUP_CONFIG_REBUILT", message).await?;
             rebuilt.push(Rebuilt {

@@ -145,15 +145,24 @@ impl Control {
     /// # Errors
     /// Conflict: a job uses it.
     pub async fn remove_store(&self, id: &str, by: &By) -> Result<()> {
-        self.catalog().get::<Store>(id).await?;
-        let views = self.stores().await?;
-        let used = views.iter().any(|view| view.store.id == id && !view.jobs.is_empty());
-        if used {
+        // First it is said, then looked: a job that is made at the same time sees it, or is seen.
+        self.set_leaving(id, true).await?;
+        let jobs: Vec<Job> = self.catalog().all(None).await?;
+        if jobs.iter().any(|job| job.stores.holds(id)) {
+            self.set_leaving(id, false).await?;
             return Err(Error::new(ErrorKind::Conflict, format!("jobs use the store {id}")));
         }
         self.catalog().delete::<Store>(id).await?;
         self.repositories.lock().await.remove(id);
         self.event(by, None, None, "STORE_REMOVED_AUDIT", format!("store {id} removed")).await
+    }
+
+    async fn set_leaving(&self, id: &str, leaving: bool) -> Result<()> {
+        let changed = self.catalog().change::<Store>(id, |store| {
+            store.leaving = leaving;
+            Ok(())
+        });
+        changed.await.map(|_| ())
     }
 
     fn store(&self, new: NewStore) -> Result<Store> {
@@ -173,6 +182,7 @@ impl Control {
             load_factor: new.load_factor.max(1),
             max_bytes: new.max_bytes,
             repository: None,
+            leaving: false,
             created: self.now(),
         })
     }
@@ -237,6 +247,10 @@ impl Control {
         ];
         for (id, purpose) in wanted {
             let store = self.catalog().get::<Store>(id).await?.value;
+            if store.leaving {
+                let text = format!("store {id} is being removed");
+                return Err(Error::new(ErrorKind::Conflict, text));
+            }
             if !store.purposes.contains(&purpose) {
                 return Err(Error::usage(format!("store {id} is not for {purpose:?} data")));
             }
@@ -250,7 +264,7 @@ impl Control {
         let pick = |purpose: Purpose| {
             let fits = |view: &&StoreView| {
                 let store = &view.store;
-                store.assignment_enabled && store.purposes.contains(&purpose)
+                store.assignment_enabled && !store.leaving && store.purposes.contains(&purpose)
             };
             let load = |view: &&StoreView| {
                 (view.jobs.len() as u64).saturating_mul(1000) / u64::from(view.store.load_factor)

@@ -1,6 +1,10 @@
 //! Makes it so: runs what the catalog says is to run in this process, and notes what became of it.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bygone_base::{Error, ErrorKind, JobName, Result, UnixMillis};
 use bygone_catalog::{
@@ -8,6 +12,7 @@ use bygone_catalog::{
     record::{Job as Record, JobState},
 };
 use bygone_daemon::{Job, JobOptions};
+use bygone_head::{Budget, HeadOptions};
 use bygone_ingest::{Ingest, Options};
 use bygone_oplog::uplink::{PartKey, Uplink};
 use bygone_snapshot::{Parts, Policy};
@@ -20,6 +25,11 @@ use crate::{By, Control, grooms, housekeeping::Housekeeping, running::Running, t
 const EVERY: Duration = Duration::from_secs(1);
 /// Another server may take a job over when this one was not heard for so long.
 const LEASE_MS: i64 = 30_000;
+/// What the heads of all jobs may gather in memory before the largest write it down: few jobs are as free as one
+/// alone, many do not take many times as much.
+const GATHERED: usize = 512 << 20;
+/// Blocks that the head of one job keeps.
+const CACHE: usize = 8 << 20;
 /// A job that could not be started is tried again after this long.
 const AGAIN: Duration = Duration::from_secs(30);
 
@@ -30,7 +40,11 @@ pub struct Supervisor {
     owner: String,
     jobs: JoinSet<(Id, Result<()>)>,
     stops: std::collections::HashMap<Id, Stop>,
+    /// Where data of jobs that were stopped may be on its way in yet.
+    leaving: std::collections::HashMap<Id, Weak<Ingest>>,
     again: std::collections::HashMap<Id, Duration>,
+    /// What the heads of all jobs gather.
+    budget: Budget,
     work: Housekeeping,
 }
 
@@ -50,7 +64,9 @@ impl Supervisor {
             owner,
             jobs: JoinSet::new(),
             stops: Default::default(),
+            leaving: Default::default(),
             again: Default::default(),
+            budget: Budget::new(GATHERED),
             work,
         }
     }
@@ -135,14 +151,21 @@ impl Supervisor {
     /// A request is served when its snapshot is there: a crash before that forgets none.
     async fn serve_requests(&self, running: &Running, job: &Record) -> Result<()> {
         let served = running.serve_requests(job);
-        if served > job.requests.snapshot_done {
-            let note = |job: &mut Record| {
-                job.requests.snapshot_done = job.requests.snapshot_done.max(served);
-                Ok(())
-            };
-            self.control.catalog().change::<Record>(job.id.as_str(), note).await?;
+        if served <= job.requests.snapshot_done {
+            return Ok(());
         }
-        Ok(())
+        if let Some(days) = job.requests.snapshot_days {
+            self.control.keep_newest(job, days).await?;
+        }
+        let note = |job: &mut Record| {
+            let asked = &mut job.requests;
+            asked.snapshot_done = asked.snapshot_done.max(served);
+            if asked.snapshot_done >= asked.snapshot {
+                asked.snapshot_days = None;
+            }
+            Ok(())
+        };
+        self.control.catalog().change::<Record>(job.id.as_str(), note).await.map(|_| ())
     }
 
     async fn lease(&self, job: &Record) -> Result<Option<Lease>> {
@@ -153,6 +176,12 @@ impl Supervisor {
     }
 
     async fn renew(&mut self, job: &Record) -> Result<()> {
+        let now = self.control.now();
+        let until = UnixMillis(now.0 + LEASE_MS);
+        // Nobody else can have taken what lasts: the catalog need not be asked.
+        if self.stops.get(&job.id).is_some_and(|stop| stop.lease.lasts(now, until)) {
+            return Ok(());
+        }
         let held = self.lease(job).await?;
         let Some(stop) = self.stops.get_mut(&job.id) else { return Ok(()) };
         match held {
@@ -192,7 +221,7 @@ impl Supervisor {
         let key = PartKey { job: job.name.parse()?, part: set.parse()? };
         let stores = control.stores_of(job).await?;
         let Parts { snapshots, oplog } = stores.part(key.job.clone(), key.part.clone());
-        let options = options(job)?;
+        let options = options(job, &self.budget)?;
         // A groom by hand learns from it that the job has more elsewhere.
         snapshots.set_policy(&options.policy).await?;
         let (clock, rng) = (control.clock().clone(), control.rng().clone());
@@ -205,8 +234,11 @@ impl Supervisor {
     }
 
     /// No more data is taken at once; the daemon ends what it is at.
-    fn stop(&self, id: &Id) {
-        self.control.all_running().remove(id);
+    fn stop(&mut self, id: &Id) {
+        let running = self.control.all_running().remove(id);
+        if let Some(running) = running {
+            self.leaving.insert(id.clone(), Arc::downgrade(&running.ingest));
+        }
         if let Some(stop) = self.stops.get(id) {
             stop.token.cancel();
         }
@@ -228,6 +260,12 @@ impl Supervisor {
     /// Deletes what a job stored; done again from the beginning after a crash.
     async fn terminate(&mut self, job: &Record) -> Result<()> {
         let Some(lease) = self.lease(job).await? else { return Ok(()) };
+        // Who reads is ended first, and what is on its way in has come to its end.
+        let uploads = self.leaving.get(&job.id).is_some_and(|ingest| ingest.strong_count() > 0);
+        if uploads || self.control.end_restores(job).await? > 0 {
+            return Ok(());
+        }
+        self.leaving.remove(&job.id);
         let stores = self.control.stores_of(job).await?;
         let name: JobName = job.name.parse()?;
         let deleted = terminate::delete_all(&stores, &name).await?;
@@ -269,8 +307,11 @@ impl Supervisor {
 }
 
 /// How a job's daemon runs.
-fn options(job: &Record) -> Result<JobOptions> {
+fn options(job: &Record, budget: &Budget) -> Result<JobOptions> {
+    let alone = HeadOptions { budget: Some(budget.clone()), ..HeadOptions::default() };
     Ok(JobOptions {
+        // A job with a way of keeping of its own has the process for itself.
+        head: if job.keep.is_some() { alone } else { HeadOptions { cache: CACHE, ..alone } },
         schedule: job.schedule.schedule()?,
         tiers: job.keep.is_none_or(|keep| keep.tiers),
         policy: Policy {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use bygone_base::{Clock, Error, ErrorKind, Result, SnapshotId, TimelineId, UnixMillis};
+use bygone_base::{Clock, Error, ErrorKind, Result, SnapshotId, TimelineId, UnixMillis, work};
 use bygone_groom::{GroomOptions, groom_in, lease};
 use bygone_head::{Head, HeadOptions};
 use bygone_ingest::{Event, Events, Ingest, compact::CompactOptions};
@@ -135,7 +135,16 @@ impl Job {
             let error = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return self.still_failing(failure),
-                Err(error) = self.follow() => error,
+                Err(error) = self.guarded() => error,
+            };
+            let away = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Err(error),
+                away = self.away(&error) => away,
+            };
+            let error = match away {
+                Some(away) => away.source(error),
+                None => error,
             };
             if self.clock.monotonic().saturating_sub(started) > Duration::from_secs(600) {
                 tries = 0;
@@ -160,6 +169,25 @@ impl Job {
                 () = self.clock.sleep(wait) => {}
             }
         }
+    }
+
+    /// A panic is a failure of this job alone.
+    async fn guarded(&self) -> Result<std::convert::Infallible> {
+        work::guarded("a job", self.follow()).await?
+    }
+
+    /// While a store is away (its disk is not mounted, its server is down), what is missing there says nothing of what
+    /// is stored: it is tried again as soon as after any other trouble that passes.
+    async fn away(&self, error: &Error) -> Option<Error> {
+        if error.kind().is_transient() {
+            return None;
+        }
+        for repository in [self.part.repository(), self.oplog_part.repository()] {
+            if let Err(away) = repository.check_there().await {
+                return Some(Error::new(ErrorKind::Unavailable, away.to_string()));
+            }
+        }
+        None
     }
 
     fn still_failing(&self, failure: Option<Error>) -> Result<()> {
@@ -219,7 +247,7 @@ impl Job {
         });
     }
 
-    async fn follow(&self) -> Result<()> {
+    async fn follow(&self) -> Result<std::convert::Infallible> {
         // Subscribed before the store is read, so nothing falls between.
         let events = self.ingest.subscribe(&self.key);
         let now = self.clock.monotonic();
@@ -229,7 +257,8 @@ impl Job {
             next_snapshot: None,
             next_compact: now + COMPACT_EVERY,
             next_validate: now + VALIDATE_EVERY,
-            served: 0,
+            // What was served before a failure is not asked for again.
+            served: self.status.borrow().served,
         };
         self.reopen(&mut run).await?;
         loop {
@@ -247,6 +276,8 @@ impl Job {
         if self.status.borrow().snapshot.is_none() {
             self.phase(JobPhase::Building);
         }
+        let newest = self.oplog_part.timelines().await?.pop();
+        self.change(|s| s.timeline = newest);
         let head =
             Head::open(self.part.clone(), self.oplog_part.clone(), self.options.head.clone())
                 .await?;

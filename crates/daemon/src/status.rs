@@ -1,6 +1,7 @@
 //! What a job is doing.
 
 use bygone_base::{OpTime, SnapshotId, Ts, UnixMillis};
+use bygone_snapshot::Timeline;
 
 /// Where a job stands; the words continue the agent's phases of an initial sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -75,4 +76,6 @@ pub struct JobStatus {
     pub failure: Option<String>,
     /// A new initial sync is asked for, and why.
     pub resync: Option<String>,
+    /// The newest timeline, which says why it was opened.
+    pub timeline: Option<Timeline>,
 }

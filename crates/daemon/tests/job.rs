@@ -13,7 +13,10 @@ use std::{
 use async_trait::async_trait;
 use bson::{Binary, RawDocumentBuf, Timestamp, rawdoc, spec::BinarySubtype};
 use bygone_base::{Clock, OpTime, SeededRng, SyncId, TimelineId, Ts, UnixMillis};
-use bygone_blockstore::{MemoryStore, ObjectKind, Repository, Store as _};
+use bygone_blockstore::{
+    MemoryStore, ObjectKind, Repository, Store as _,
+    store::{FaultPlan, Faulty},
+};
 use bygone_daemon::{Job, JobOptions, JobPhase, JobStatus, keep, resynced_lately};
 use bygone_ingest::{Ingest, Options};
 use bygone_oplog::{
@@ -59,6 +62,8 @@ fn at(secs: u32) -> OpTime {
 struct World {
     clock: Arc<TestClock>,
     store: MemoryStore,
+    /// In front of `store`.
+    faulty: Arc<Faulty>,
     part: PartStore,
     ingest: Arc<Ingest>,
     key: PartKey,
@@ -69,14 +74,15 @@ impl World {
         let clock = Arc::new(TestClock::default());
         let store = MemoryStore::new(clock.clone());
         let rng = Arc::new(SeededRng::new(1));
-        let created =
-            Repository::create(Arc::new(store.clone()), None, rng.clone(), clock.as_ref()).await;
+        let (inner, plan) = (Arc::new(store.clone()), FaultPlan::default());
+        let faulty = Arc::new(Faulty::new(inner, clock.clone(), rng.clone(), plan));
+        let created = Repository::create(faulty.clone(), None, rng.clone(), clock.as_ref()).await;
         let repo = created.unwrap();
         let key = PartKey { job: "job".parse().unwrap(), part: "rs0".parse().unwrap() };
         let part = PartStore::new(repo.clone(), key.job.clone(), key.part.clone());
         let stores = Stores::one(repo);
         let ingest = Arc::new(Ingest::new(stores, clock.clone(), rng, Options::default()));
-        let world = World { clock, store, part, ingest, key };
+        let world = World { clock, store, faulty, part, ingest, key };
         world.history(1, START, "initial sync").await;
         world
     }
@@ -366,4 +372,76 @@ async fn tiers_keep_the_first_of_a_day_longer() {
         keep.until.zip(keep.due).is_some_and(|(until, due)| until - due == 3 * 86_400)
     });
     assert_eq!(days.count(), 3, "{keeps:?}");
+}
+
+/// A job at work whose first snapshot is taken.
+struct AtWork {
+    job: Arc<Job>,
+    status: watch::Receiver<JobStatus>,
+    tasks: JoinSet<bygone_base::Result<()>>,
+    shutdown: CancellationToken,
+}
+
+impl AtWork {
+    async fn on(world: &World) -> AtWork {
+        world.slice(1, START, at(1010), create()).await;
+        let (job, status) = world.job(every(360_000));
+        let (job, shutdown) = (Arc::new(job), CancellationToken::new());
+        let (mut tasks, stop, run) = (JoinSet::new(), shutdown.clone(), job.clone());
+        tasks.spawn(async move { run.run(&stop).await });
+        let mut at_work = AtWork { job, status, tasks, shutdown };
+        at_work.until(|s| s.taken == 1).await;
+        at_work
+    }
+
+    async fn until(&mut self, wanted: impl FnMut(&JobStatus) -> bool) -> JobStatus {
+        self.status.wait_for(wanted).await.unwrap().clone()
+    }
+
+    async fn stop(mut self) {
+        self.shutdown.cancel();
+        self.tasks.join_next().await.unwrap().unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_that_was_asked_for_is_taken_once_whatever_fails_afterwards() {
+    let world = World::new().await;
+    let mut work = AtWork::on(&world).await;
+    work.job.request_snapshot(1);
+    for (prev, last) in [(1010, 1020), (1020, 1030)] {
+        // What comes while the store is down is read by the try that follows.
+        world.slice(1, at(prev), at(last), insert(last as i32)).await;
+        world.faulty.set_plan(FaultPlan { before: 1000, ..FaultPlan::default() });
+        work.until(|s| s.failure.is_some()).await;
+        world.faulty.set_plan(FaultPlan::default());
+        let well = |s: &JobStatus| s.phase == JobPhase::Complete && s.position == at(last);
+        work.until(|s| well(s) && s.failure.is_none() && s.served == 1).await;
+    }
+    let later = world.clock.monotonic() + Duration::from_secs(30);
+    while world.clock.monotonic() < later {
+        tokio::task::yield_now().await;
+    }
+    work.stop().await;
+    assert_eq!(world.snapshots().await, 2);
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_stops_nothing_for_longer_than_it_is_away() {
+    let world = World::new().await;
+    let mut work = AtWork::on(&world).await;
+    world.faulty.set_plan(FaultPlan { before: 1000, ..FaultPlan::default() });
+    work.until(|s| s.failure.is_some()).await;
+    // Its disk is not mounted: nothing is found, the repository neither.
+    world.faulty.set_plan(FaultPlan { absent: 1000, ..FaultPlan::default() });
+    let says = |s: &JobStatus| s.failure.as_ref().is_some_and(|f| f.contains("no repository"));
+    let away = work.until(says).await;
+    assert_ne!(away.phase, JobPhase::Stopped);
+    world.slice(1, at(1010), at(1020), insert(1)).await;
+    world.faulty.set_plan(FaultPlan::default());
+    let began = world.clock.monotonic();
+    work.until(|s| s.failure.is_none() && s.position == at(1020)).await;
+    let waited = world.clock.monotonic() - began;
+    assert!(waited < Duration::from_secs(120), "{waited:?}");
+    work.stop().await;
 }

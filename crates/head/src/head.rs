@@ -14,7 +14,7 @@ use bygone_snapshot::{
 };
 use bygone_tree::RunRoot;
 
-use crate::{base::Base, first_base, gather::Gatherer};
+use crate::{Budget, base::Base, budget::Held, first_base, gather::Gatherer};
 
 /// zstd level of runs that are written because memory is full: the source is busy then, and may be on the
 /// same machine. A fold or a merge of runs compresses them better later.
@@ -29,11 +29,13 @@ pub struct HeadOptions {
     pub cache: usize,
     /// zstd level of blocks.
     pub level: i32,
+    /// What the heads of all jobs of a process may take together; each for itself where not given.
+    pub budget: Option<Budget>,
 }
 
 impl Default for HeadOptions {
     fn default() -> Self {
-        HeadOptions { memory: 64 << 20, cache: 32 << 20, level: 3 }
+        HeadOptions { memory: 64 << 20, cache: 32 << 20, level: 3, budget: None }
     }
 }
 
@@ -56,6 +58,8 @@ pub struct Head {
     pub(crate) part: PartStore,
     pub(crate) oplog_part: PartStore,
     options: HeadOptions,
+    /// What it holds of the budget.
+    held: Option<Held>,
     reader: BlockReader,
     history: Vec<Stretch>,
     pub(crate) base: Base,
@@ -135,10 +139,12 @@ impl Head {
         let fuzzy_until = base.at.max(base.readable_from);
         let gatherer = Gatherer::new(assembler, base.catalogue.clone(), base.at, fuzzy_until);
         let spilled = Vec::new();
+        let held = options.budget.as_ref().map(Budget::part);
         Head {
             part,
             oplog_part,
             options,
+            held,
             reader,
             history,
             base,
@@ -252,10 +258,20 @@ impl Head {
             self.gatherer.push(entry).inspect_err(|_| self.spent = true)?;
             count += 1;
         }
-        if self.gatherer.buffer().bytes() > self.options.memory {
+        self.hold();
+        let shared = self.held.as_ref().is_some_and(Held::is_too_much);
+        if shared || self.gatherer.buffer().bytes() > self.options.memory {
             self.spill_early(SPILL_LEVEL).await?;
         }
         Ok(count)
+    }
+
+    /// Notes in the budget what is gathered now.
+    fn hold(&mut self) {
+        let bytes = self.gatherer.buffer().bytes();
+        if let Some(held) = &mut self.held {
+            held.set(bytes);
+        }
     }
 
     /// Refuses to go on with what is not whole.
@@ -295,6 +311,7 @@ impl Head {
         let run = sorted.write(writer).await.map_err(|e| e.within("write a run"))?;
         writer.flush().await.map_err(|e| e.within("write a run"))?;
         self.spilled.extend(run);
+        self.hold();
         self.spent = false;
         Ok(())
     }

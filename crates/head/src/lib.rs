@@ -19,6 +19,7 @@
 //! Not here: when to snapshot (daemon), what to delete (groom), the bytes of blocks (tree).
 
 mod base;
+mod budget;
 mod compact;
 mod first_base;
 mod gather;
@@ -29,6 +30,7 @@ mod validate;
 mod view;
 
 pub use base::Base;
+pub use budget::Budget;
 pub use bygone_snapshot::{Catalogue, Collection, TreeInfo, ViewDef};
 pub use head::{Head, HeadOptions, HeadProgress};
 pub use view::{Choice, Overview, View, ViewOptions, choose, describe, expect_oplog, overview};

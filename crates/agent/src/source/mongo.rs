@@ -15,8 +15,10 @@ use bygone_oplog::filter::Filter;
 use futures::future::join_all;
 use mongodb::{
     Client,
-    options::{ClientOptions, SelectionCriteria, ServerAddress, Tls},
+    options::{ClientOptions, SelectionCriteria, ServerAddress, ServerMonitoringMode, Tls},
 };
+
+use crate::gather::NOTE;
 
 use super::{
     Batches, CollectionSize, Listing, Member, MemberInfo, MemberState, Scan, Server, Source,
@@ -25,6 +27,10 @@ use super::{
 
 /// How long a member may take to be found and connected.
 const CONNECT: Duration = Duration::from_secs(5);
+/// The driver's own look at a member.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+/// Connections that nobody needed for so long are closed.
+const UNUSED: Duration = Duration::from_secs(60);
 /// How long a small command may take.
 const COMMAND: Duration = Duration::from_secs(60);
 
@@ -71,6 +77,11 @@ impl MongoSource {
         options.server_selection_timeout = Some(CONNECT);
         options.connect_timeout = Some(CONNECT);
         options.max_pool_size = Some(64);
+        // Members are looked at by the agent itself, which may have hundreds of them: by default the driver would
+        // keep two more connections to each, and those that only an initial sync needed.
+        options.server_monitoring_mode.get_or_insert(ServerMonitoringMode::Poll);
+        options.heartbeat_freq.get_or_insert(HEARTBEAT);
+        options.max_idle_time.get_or_insert(UNUSED);
         Ok(MongoSource { uri, options, clock, state: Mutex::new(State::default()) })
     }
 
@@ -170,7 +181,7 @@ impl Source for MongoSource {
         let host = known.ok_or_else(|| {
             Error::new(ErrorKind::Unavailable, "the replica set has no primary now")
         })?;
-        let note = doc! { "appendOplogNote": 1, "data": { "msg": "bygone: idle" } };
+        let note = doc! { "appendOplogNote": 1, "data": { "msg": NOTE } };
         let written = self.member(&host)?.command("admin", note, "appendOplogNote").await;
         if written.is_err() {
             self.state().primary = None;

@@ -9,7 +9,7 @@ use bygone_base::{Error, OpTime, Result, Ts};
 use super::{Batches, SourceResult, cursor::Reading, mongo::MongoMember, scan::timestamp};
 
 /// How long the server waits for new entries before it answers with none.
-const AWAIT: Duration = Duration::from_millis(1000);
+const AWAIT: Duration = Duration::from_millis(5000);
 /// Entries per reply; a reply is at most 16 MiB in any case.
 const ENTRIES: u32 = 4000;
 

@@ -15,6 +15,8 @@ pub enum AlertKind {
     ResyncRequired,
     /// No agent of a project with active jobs was heard for too long.
     BackupAgentDown,
+    /// An agent is there, but cannot back the source up.
+    SourceUnavailable,
     /// The daemon of an active job does not run.
     DaemonDown,
     /// The newest snapshot is too old for the schedule.
@@ -64,8 +66,11 @@ pub struct Alert {
     pub updated: UnixMillis,
     /// When it closed.
     pub resolved: Option<UnixMillis>,
-    /// When somebody was last told.
+    /// When everybody was told how it stands.
     pub notified: Option<UnixMillis>,
+    /// The ways by which that was told.
+    #[serde(default)]
+    pub told: Vec<String>,
     /// By whom it is acknowledged, until when, and what he said.
     pub acknowledged: Option<(String, UnixMillis, String)>,
     /// A line for people: what, on what, since when, what to do.
@@ -122,16 +127,21 @@ impl Default for Thresholds {
 /// A mail server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Smtp {
-    /// `smtp://host:25`, `smtp://host:587` (STARTTLS where offered) or `smtps://host`.
+    /// `smtp://host:587`, by STARTTLS (`?tls=opportunistic`: where it is offered, `?tls=none`: without), or `smtps://host`.
     pub url: String,
     /// User name.
     pub user: Option<String>,
-    /// Password, sealed for `settings/smtp`.
+    /// Password, sealed for [`Smtp::PLACE`].
     pub password: Option<Sealed>,
     /// Sender.
     pub from: String,
     /// Receivers.
     pub to: Vec<String>,
+}
+
+impl Smtp {
+    /// Where the password is sealed for.
+    pub const PLACE: &'static str = "settings/smtp";
 }
 
 /// What holds for the whole server.

@@ -153,6 +153,9 @@ pub struct Requests {
     /// How many of them the newest one that was taken for them serves.
     #[serde(default)]
     pub snapshot_done: u64,
+    /// For how many days those that were not served yet are to be kept at least; where not given, the schedule says it.
+    #[serde(default)]
+    pub snapshot_days: Option<u32>,
 }
 
 /// A restore that is done again and again, to know that it can be.

@@ -10,7 +10,7 @@ use bygone_dumptools::{
 };
 use clap::Parser;
 
-use super::{Arguments, common::Verbosity, config};
+use super::{Arguments, MISUSED, Signal, Stop, common::Verbosity, config};
 
 /// View and debug .bson files.
 #[derive(Debug, Parser)]
@@ -80,10 +80,11 @@ impl Arguments for Args {
         &self.general
     }
 
-    async fn run(self, log: Log) -> Result<()> {
+    async fn run(self, log: Log, signal: Signal) -> Result<(), Stop> {
         // Nothing in it is for this tool, but it has to be there.
-        config::read(self.general.config.as_deref()).map_err(super::misused)?;
-        let options = self.options().map_err(super::misused)?;
-        bsondump::run(options, &log).await.map(|_| ())
+        let config = config::read(self.general.config.as_deref());
+        config.map_err(|e| Stop::Misused(e.within(MISUSED)))?;
+        let options = self.options().map_err(Stop::Misused)?;
+        Ok(signal.unless(bsondump::run(options, &log)).await.map(|_| ())?)
     }
 }

@@ -25,9 +25,8 @@ pub struct Verbosity {
     pub config: Option<PathBuf>,
     /// more detailed log output (include multiple times for more verbosity, or specify a numeric value)
     #[arg(short = 'v', long, value_name = "level", num_args = 0..=1, require_equals = true,
-          default_missing_value = "1", help_heading = "verbosity options",
-          value_parser = clap::value_parser!(u32))]
-    verbose: Vec<u32>,
+          default_missing_value = "1", help_heading = "verbosity options")]
+    verbose: Vec<String>,
     /// hide all log output
     #[arg(long, help_heading = "verbosity options")]
     quiet: bool,
@@ -38,14 +37,15 @@ pub struct Verbosity {
 }
 
 impl Verbosity {
-    /// The last level that is shown.
-    pub fn level(&self) -> Option<Level> {
-        match self.verbose.iter().fold(0_u32, |all, v| all.saturating_add(*v)) {
+    /// The last level that is shown; `None` when that is no number.
+    pub fn level(&self) -> Option<Option<Level>> {
+        let given: Vec<i64> = self.verbose.iter().map(|v| v.parse().ok()).collect::<Option<_>>()?;
+        Some(match given.iter().fold(0_i64, |sum, more| sum.saturating_add(*more)) {
             _ if self.quiet => None,
-            0 => Some(Level::Always),
+            ..=0 => Some(Level::Always),
             1 => Some(Level::Info),
             _ => Some(Level::Debug),
-        }
+        })
     }
 }
 
@@ -157,23 +157,14 @@ impl ConnectArgs {
         positional: Option<String>,
         db: &mut Option<String>,
     ) -> Result<ConnectOptions> {
-        let log = super::log(general);
-        self.gather(general, positional, db, &log).map_err(super::misused)
-    }
-
-    fn gather(
-        &self,
-        general: &Verbosity,
-        positional: Option<String>,
-        db: &mut Option<String>,
-        log: &Log,
-    ) -> Result<ConnectOptions> {
         self.refuse()?;
         let config = config::read(general.config.as_deref())?;
         let uri = self.uri(positional, config.uri)?;
         if let Some(uri) = &uri {
             *db = one_database(db.take(), uri.database()?)?;
         }
+        // What is told here is told before anything else is.
+        let log = super::log(general.level().flatten());
         if self.invalid_certificates || self.invalid_hostnames {
             log.always(
                 "WARNING: --sslAllowInvalidCertificates and --sslAllowInvalidHostnames are deprecated, please use --tlsInsecure instead",
@@ -183,7 +174,7 @@ impl ConnectArgs {
             log.always(format_args!("WARNING: ignoring unsupported URI parameter '{ignored}'"));
         }
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-        let mut options = ConnectOptions {
+        let options = ConnectOptions {
             host: self.host.clone(),
             port: self.port.clone(),
             username: self.username.clone(),
@@ -203,13 +194,18 @@ impl ConnectArgs {
             uri,
         };
         options.check()?;
-        if needs_password(&options) {
+        Ok(options)
+    }
+
+    /// Asks for the passwords that are missing.
+    pub fn ask(&self, options: &mut ConnectOptions, log: &Log) -> Result<()> {
+        if needs_password(options) {
             options.password = Some(password::ask("mongo user", log)?);
         }
-        if connect::is_key_locked(&options)? {
+        if connect::is_key_locked(options)? {
             options.key_password = Some(password::ask("client certificate", log)?);
         }
-        Ok(options)
+        Ok(())
     }
 
     /// The connection string, wherever it stands.

@@ -1,6 +1,7 @@
 //! Connecting as the stock tools do: by URI or by flags, directly to a single host unless a replica set is named.
 
 mod agree;
+pub mod concern;
 mod login;
 mod preference;
 mod tls;
@@ -114,6 +115,7 @@ impl ConnectOptions {
     /// # Errors
     /// Usage: flags and connection string contradict each other, or the string makes no sense.
     pub fn check(&self) -> Result<()> {
+        Hosts::of_flags(self)?;
         let Some(uri) = &self.uri else { return Ok(()) };
         agree::agree(self, uri)?;
         ConnectionString::parse(uri.text()).map(|_| ()).map_err(|e| bad_uri(&e))
@@ -170,11 +172,14 @@ pub async fn connect(options: &ConnectOptions, clock: Arc<dyn Clock>) -> Result<
     })
 }
 
+/// The reader's hints speak of the source of a backup.
 fn cannot_connect(failed: Error) -> Error {
-    match failed.kind() {
-        ErrorKind::Unavailable | ErrorKind::Denied => failed.within("can't create session"),
-        _ => failed,
-    }
+    let hint = match failed.kind() {
+        ErrorKind::Unavailable => "check host, port and TLS settings, and that the server runs",
+        ErrorKind::Denied => "check user, password and the databases and mechanism of the login",
+        _ => return failed,
+    };
+    failed.within("can't create session").hint(hint)
 }
 
 fn refused(shown: &str, error: &mongodb::error::Error) -> Error {

@@ -243,6 +243,7 @@ pub(super) async fn metadata(
         options: found.options.clone(),
         indexes: Vec::new(),
         uuid: found.uuid,
+        odd_uuid: None,
         name: found.name.clone(),
         // Of a view dumped as a collection that of a view: without a definition it is restored as a collection.
         kind: found.listed_as,

@@ -82,6 +82,9 @@ pub async fn run(connection: &Connection, options: &Options, log: &Log) -> Resul
         true => Some(oplog::start(connection, log).await?),
         false => None,
     };
+    if options.oplog && options.selection.all() {
+        oplog::refuse_resharding(connection).await?;
+    }
     let found = list::list(connection, options, log).await?;
     if found.is_empty() && options.selection.collection.is_some() {
         return Ok(0);

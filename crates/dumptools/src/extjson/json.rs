@@ -63,6 +63,11 @@ fn is_number(text: &str) -> bool {
         && exponent.is_none_or(|e| digits(e.strip_prefix(['-', '+']).unwrap_or(e)))
 }
 
+/// Reads the value that `text` begins with, whatever stands behind it.
+pub(super) fn parse_first(text: &str) -> Result<Json> {
+    Reader { bytes: text.as_bytes(), at: 0, relaxed: false }.value(0)
+}
+
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,

@@ -22,11 +22,22 @@ pub enum Strictness {
 /// # Errors
 /// Usage: the text is no JSON object, or one of its `$` forms is malformed; the message says where.
 pub fn parse(text: &str, strictness: Strictness) -> Result<Vec<u8>> {
-    let json = json::parse(text, strictness == Strictness::Relaxed)?;
-    let Json::Object(fields) = &json else {
+    document(&json::parse(text, strictness == Strictness::Relaxed)?)
+}
+
+/// The document that `text` begins with; what stands behind it is passed over.
+///
+/// # Errors
+/// As [`parse`] with [`Strictness::Strict`].
+pub fn parse_first(text: &str) -> Result<Vec<u8>> {
+    document(&json::parse_first(text)?)
+}
+
+fn document(json: &Json) -> Result<Vec<u8>> {
+    let Json::Object(fields) = json else {
         return Err(Error::usage("the JSON text is not an object"));
     };
-    let mut out = Vec::with_capacity(text.len());
+    let mut out = Vec::new();
     object(fields, &mut out)?;
     Ok(out)
 }

@@ -47,6 +47,15 @@ impl Compression {
         }
     }
 
+    /// Whether something that is compressed so can begin with these bytes.
+    pub(crate) fn begins(self, bytes: &[u8]) -> bool {
+        match self {
+            Compression::None => true,
+            Compression::Gzip => bytes.starts_with(&[0x1f, 0x8b]),
+            Compression::Zstd => bytes.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]),
+        }
+    }
+
     /// One member.
     pub(crate) fn compress(self, bytes: &[u8]) -> Result<Vec<u8>> {
         self.compress_into(bytes, Vec::new(), Effort::Full, &Pace::default())

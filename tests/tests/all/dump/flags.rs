@@ -49,7 +49,7 @@ async fn mongodump_refuses_contradictions() {
 
 #[tokio::test]
 async fn mongorestore_refuses_contradictions() {
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 13] = [
         (&["-c", "x"], "cannot restore a collection without a specified database"),
         (&["--nsFrom", "a.*"], "equal number of times"),
         (&["--oplogLimit", "5"], "cannot use --oplogLimit without --oplogReplay"),
@@ -61,11 +61,55 @@ async fn mongorestore_refuses_contradictions() {
         (&["--dir=-"], "cannot restore from stdin without a specified collection"),
         (&["--preserveUUID"], "cannot specify --preserveUUID without --drop"),
         (&["--noobjcheck"], "unknown option"),
-        (&["--writeConcern", "{w"], "error parsing --writeConcern"),
+        (&["--writeConcern", "{w"], "error parsing write concern"),
+        (&["--numInsertionWorkersPerCollection=-1"], "negative number of insertion workers"),
     ];
     for (arguments, text) in cases {
         refused("mongorestore", arguments, text).await;
     }
+    // With the stock tool it restores nothing and ends well.
+    let none = ["--numInsertionWorkersPerCollection=0"];
+    let _ = Tools::Ours.run("mongorestore", none, b"").await.expect(1).saying("must be positive");
+}
+
+/// What says nothing in itself is told before anything is counted; what contradicts itself ends as a restore does.
+#[tokio::test]
+async fn usage_is_told_as_scripts_know_it() {
+    let usage = "error parsing command line options: ";
+    let counted = "0 document(s) restored successfully.";
+    let cases: [(&str, &[&str], bool); 8] = [
+        ("mongorestore", &["--writeConcern", "{w: -1}"], true),
+        ("mongorestore", &["--uri", "mongodb://a", "--host", "b"], true),
+        ("mongorestore", &["--uri", "http://a"], true),
+        ("mongorestore", &["one", "two", "three"], true),
+        ("mongodump", &["--uri", "mongodb://a/x", "-d", "y"], true),
+        ("mongodump", &["x"], true),
+        ("mongorestore", &["--oplogLimit", "5"], false),
+        ("mongodump", &["-c", "x"], false),
+    ];
+    for (tool, arguments, misused) in cases {
+        for tools in [Tools::Ours, Tools::Stock] {
+            let soon = arguments.iter().chain(["--serverSelectionTimeout=1"].iter());
+            let ended = tools.run(tool, soon, b"").await.expect(1);
+            assert_eq!(ended.stderr.contains(usage), misused, "{tools:?} {}", ended.stderr);
+            assert_eq!(
+                ended.stderr.contains("--help' for more"),
+                misused,
+                "{tools:?} {arguments:?}"
+            );
+            // The stock tool connects before it looks for contradictions, and without a server does not count.
+            let counts = !misused && tool == "mongorestore" && tools == Tools::Ours;
+            assert_eq!(ended.stderr.contains(counted), counts, "{tools:?} {}", ended.stderr);
+        }
+    }
+    let lone = Tools::Ours.run("mongorestore", ["--at", "latest"], b"").await.expect(1);
+    let _ = lone.saying("required arguments were not provided: --store");
+    for tools in [Tools::Ours, Tools::Stock] {
+        let _ = tools.run("mongodump", ["--verbose=x"], b"").await.expect(255).saying("verbosity");
+    }
+    let away = ["--port", "1", "--serverSelectionTimeout=1", "."];
+    let away = Tools::Ours.run("mongorestore", away, b"").await.expect(1).saying("Failed: ");
+    assert!(!away.stderr.contains("source"), "{}", away.stderr);
 }
 
 #[tokio::test]
