@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bygone_base::{CollectionId, Result};
+use bygone_base::{CollectionId, Error, ErrorKind, Result};
 use bygone_restore::{
     Documents, NameRules, Namespace,
     model::{SourceCollection, SourceView},
@@ -88,6 +88,11 @@ pub async fn export(
     log: &Log,
 ) -> Result<(u64, u64)> {
     let all = everything(&*documents, &options.rules)?;
+    if all.is_empty() && options.rules.names_some() {
+        return Err(Error::new(ErrorKind::NotFound, "no namespace of that moment matches").hint(
+            "look at --ns-include and --ns-exclude: database.collection, * matches anything",
+        ));
+    }
     let sink = Sink::open(&options.place, options.compression, options.threads)?;
     let version = documents.contents().source.version;
     let version = format!("{}.{}.{}", version.major, version.minor, version.patch);

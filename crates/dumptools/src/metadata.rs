@@ -7,7 +7,7 @@ use bygone_base::{Error, Result};
 use bygone_document::{Doc, Element, walk::types};
 use bygone_restore::raw::{self, Build};
 
-use crate::extjson;
+use crate::extjson::{self, Strictness};
 
 /// What a namespace is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,8 @@ impl Metadata {
     /// The text of a metadata file.
     ///
     /// # Errors
-    /// Damaged: an option or an index is no BSON.
+    /// Damaged: an option or an index is no BSON. Unsupported: Extended JSON cannot say it, for example a document
+    /// `{"$numberLong": "5"}` within a view's pipeline, which would be read as a number.
     pub fn to_text(&self) -> Result<String> {
         let mut build = Build::new();
         if self.options != EMPTY {
@@ -76,7 +77,16 @@ impl Metadata {
             build = build.str("uuid", odd);
         }
         let build = build.str("collectionName", &self.name).str("type", self.kind.name());
-        extjson::to_text(&build.finish())
+        let document = build.finish();
+        let text = extjson::to_text(&document)?;
+        match extjson::parse(&text, Strictness::Strict) {
+            Ok(again) if again == document => Ok(text),
+            _ => Err(Error::unsupported(format!(
+                "error marshaling metadata json for collection `{}`: marshaling BSON to ExtJSON and back resulted in \
+                 discrepancies",
+                self.name
+            ))),
+        }
     }
 
     /// Reads the text of a metadata file; an empty one says nothing, and nothing stands behind its document.
@@ -185,6 +195,21 @@ mod tests {
         assert_eq!(Metadata::parse(&text).unwrap(), view);
         assert!(!Metadata::default().to_text().unwrap().contains("options"));
         assert_eq!(Metadata::parse("").unwrap(), Metadata::default());
+    }
+
+    #[test]
+    fn what_json_would_change_is_refused() {
+        let text = |literal: bson::RawDocumentBuf| {
+            let options =
+                rawdoc! {"viewOn": "a", "pipeline": [{"$addFields": {"l": {"$literal": literal}}}]};
+            let options = options.into_bytes();
+            Metadata { options, name: "v".to_owned(), ..Metadata::default() }.to_text()
+        };
+        assert!(text(rawdoc! {"$regex": "^x", "$options": "m"}).is_ok());
+        for literal in [rawdoc! {"$numberLong": "5"}, rawdoc! {"$oid": "x"}, rawdoc! {"$date": 0}] {
+            let failed = text(literal).unwrap_err();
+            assert!(failed.message().contains("`v`") && failed.message().contains("discrepancies"));
+        }
     }
 
     #[test]

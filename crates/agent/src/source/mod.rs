@@ -28,7 +28,7 @@ pub use hello::{MemberInfo, MemberState, NodeKind};
 pub use mongo::MongoSource;
 pub use natural::NaturalScan;
 pub use reader::{Lasting, Reader};
-pub use uri::SourceUri;
+pub use uri::{SourceUri, UriParts, parts as uri_parts};
 
 /// A replica set.
 #[async_trait]

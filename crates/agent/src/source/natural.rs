@@ -21,7 +21,7 @@ use super::{
     cursor::Pumped,
     mongo::MongoMember,
     part::{self, Part},
-    reader::patient,
+    reader::{Patience, patient},
 };
 
 /// Times that a scan is cut without a reply in between before it fails.
@@ -131,7 +131,7 @@ async fn name(member: &MongoMember) -> SourceResult<String> {
     Ok(hello.get_str("me").unwrap_or_default().to_owned())
 }
 
-fn exactly(host: &str) -> SelectionCriteria {
+pub(super) fn exactly(host: &str) -> SelectionCriteria {
     let host = host.to_ascii_lowercase();
     SelectionCriteria::Predicate(Arc::new(move |server| server.address().to_string() == host))
 }
@@ -258,7 +258,22 @@ impl Natural {
             return Ok(batch);
         }
         self.cursor = None;
-        part::first(&place.member, &self.scan, batch, until).await
+        let mut patience = Patience::new(&*self.reads.clock, self.lasting.patience);
+        let mut lost = false;
+        let count = loop {
+            let found = async {
+                if lost {
+                    place.unchanged().await?;
+                }
+                part::first(&place.member, &self.scan, &batch, until).await
+            };
+            match found.await {
+                Ok(count) => break count,
+                Err(failed) => patience.after(failed).await?,
+            }
+            lost = true;
+        };
+        Ok(batch.first(count))
     }
 
     /// Why the scan cannot go on where it was.

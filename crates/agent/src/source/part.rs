@@ -66,13 +66,13 @@ fn quantiles(mut records: Vec<i64>, parts: usize) -> Vec<i64> {
     cuts
 }
 
-/// The documents of a reply that are not behind the record `until`.
+/// How many documents of a reply are not behind the record `until`.
 pub(super) async fn first(
     member: &MongoMember,
     scan: &NaturalScan,
-    batch: Batch,
+    batch: &Batch,
     until: i64,
-) -> SourceResult<Batch> {
+) -> SourceResult<usize> {
     let known = records(member, scan, batch.docs()).await?;
     // One that was deleted meanwhile is left out where its neighbours do not tell on which side it was: leaving it out
     // is right for a dump, having it twice is not.
@@ -82,7 +82,7 @@ pub(super) async fn first(
             count = index + 1;
         }
     }
-    Ok(batch.first(count))
+    Ok(count)
 }
 
 fn key(doc: &[u8]) -> Result<Vec<u8>> {

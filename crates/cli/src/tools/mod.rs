@@ -4,6 +4,7 @@
 mod bsondump;
 mod common;
 mod config;
+mod given;
 mod mongodump;
 mod mongorestore;
 mod password;
@@ -19,6 +20,7 @@ use std::{
 use bygone_base::{Error, ErrorKind};
 use bygone_dumptools::report::{Level, Log, stamp};
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind as Clap};
+use jiff::tz::TimeZone;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -124,7 +126,8 @@ impl From<Error> for Stop {
 impl Stop {
     /// Of the connection's options: whether they are wrong in themselves.
     fn of_connecting(error: Error) -> Stop {
-        let tried = error.message().starts_with("can't create session");
+        let tried = ["can't create session", "error parsing --readPreference"];
+        let tried = tried.iter().any(|start| error.message().starts_with(start));
         match error.kind() {
             ErrorKind::Usage if !tried => Stop::Misused(error),
             _ => Stop::Failed(error),
@@ -133,16 +136,17 @@ impl Stop {
 }
 
 fn start<A: Arguments>(tool: Tool, arguments: Vec<OsString>) -> ExitCode {
+    let command = A::command();
+    let arguments = given::without_empty(&command, arguments);
     let arguments = std::iter::once(OsString::from(tool.name())).chain(arguments);
-    let parsed = A::command().try_get_matches_from(arguments);
+    let parsed = command.try_get_matches_from(arguments);
     let arguments = match parsed.and_then(|matches| A::from_arg_matches(&matches)) {
         Ok(arguments) => arguments,
         Err(error) => return refused(tool, &error),
     };
     if arguments.verbosity().version {
-        let version = env!("CARGO_PKG_VERSION");
         // A closed pipe is the reader's business.
-        let _ = writeln!(std::io::stdout(), "{} version: bygone-{version}", tool.name());
+        let _ = std::io::stdout().write_all(version(tool).as_bytes());
         return ExitCode::SUCCESS;
     }
     let Some(level) = arguments.verbosity().level() else {
@@ -168,10 +172,24 @@ fn start<A: Arguments>(tool: Tool, arguments: Vec<OsString>) -> ExitCode {
 }
 
 fn log(level: Option<Level>) -> Log {
-    let clock = access::clock();
+    let (clock, zone) = (access::clock(), TimeZone::system());
     Log::new(level, move |line| {
-        let _ = writeln!(std::io::stderr(), "{}\t{line}", stamp(clock.now()));
+        let _ = writeln!(std::io::stderr(), "{}\t{line}", stamp(clock.now(), &zone));
     })
+}
+
+/// Lines that scripts look for; there is no Go in it.
+fn version(tool: Tool) -> String {
+    let (name, version) = (tool.name(), env!("CARGO_PKG_VERSION"));
+    let os = std::env::consts::OS;
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    format!(
+        "{name} version: bygone-{version}\ngit version: bygone-{version}\n   os: {os}\n   arch: {arch}\n   compiler: rustc\n"
+    )
 }
 
 /// What went wrong, as a line.
@@ -180,22 +198,27 @@ fn tell(log: &Log, error: &Error) {
     log.line(Level::Always, format_args!("Failed: {error}{hint}"));
 }
 
+/// How most lines about wrong arguments begin.
+const MISUSED: &str = "error parsing command line options";
+
 fn stopped(tool: Tool, log: &Log, stop: Stop) -> ExitCode {
-    match stop {
-        Stop::Misused(error) => return misused(tool, &error.to_string()),
-        Stop::Failed(error) => tell(log, &error),
-        Stop::Told => {}
+    match (stop, tool) {
+        (Stop::Misused(error), Tool::Bson) => return misused(tool, &error.to_string()),
+        (Stop::Misused(error), _) => return misused(tool, &format!("{MISUSED}: {error}")),
+        (Stop::Failed(error), Tool::Bson) => log.always(error),
+        (Stop::Failed(error), _) => tell(log, &error),
+        (Stop::Told, _) => {}
     }
     ExitCode::FAILURE
 }
 
 /// That the arguments say nothing, in the words that scripts know.
 fn misused(tool: Tool, line: &str) -> ExitCode {
-    let now = stamp(access::clock().now());
+    let now = stamp(access::clock().now(), &TimeZone::system());
     let name = tool.name();
     let _ = writeln!(
         std::io::stderr(),
-        "{now}\terror parsing command line options: {line}\n{now}\ttry '{name} --help' for more information"
+        "{now}\t{line}\n{now}\ttry '{name} --help' for more information"
     );
     ExitCode::FAILURE
 }
@@ -215,9 +238,12 @@ fn refused(tool: Tool, error: &clap::Error) -> ExitCode {
         (Clap::UnknownArgument, Some(flag)) if flag.starts_with('-') => {
             format!("unknown option {:?}", flag.trim_start_matches('-'))
         }
+        (Clap::InvalidValue, Some(flag)) if line.contains("is required") => {
+            format!("expected argument for flag `{}'", flag.split(' ').next().unwrap_or(&flag))
+        }
         _ => line,
     };
-    misused(tool, &line)
+    misused(tool, &format!("{MISUSED}: {line}"))
 }
 
 /// Cores that this machine has for work beside the server's.

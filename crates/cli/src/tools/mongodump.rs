@@ -126,10 +126,10 @@ struct OutputArgs {
 impl Args {
     /// Where to connect to. A database that the URI names goes into `db` unless that is given.
     fn connection(&self, db: &mut Option<String>) -> Result<ConnectOptions> {
-        if let Some(other) = self.positional.iter().find(|text| !common::is_uri(text)) {
-            return Err(Error::usage(format!(
-                "error parsing positional arguments: {other:?} is no connection string; it must begin with mongodb:// or mongodb+srv://"
-            )));
+        if !self.positional.iter().all(|text| common::is_uri(text)) {
+            return Err(Error::usage(
+                "error parsing positional arguments: provide only one MongoDB connection string. Connection strings must begin with mongodb:// or mongodb+srv:// schemes",
+            ));
         }
         if self.positional.len() > 1 {
             return Err(Error::usage(
@@ -292,7 +292,7 @@ impl Args {
         let mut connect = self.connection(&mut db).map_err(Stop::Misused)?;
         self.check(db.as_deref())?;
         self.check_oplog()?;
-        self.connect.ask(&mut connect)?;
+        self.connect.ask(&mut connect, log)?;
         let options = self.options(db)?;
         let connection = connect::connect(&connect, super::clock()).await;
         let connection = connection.map_err(Stop::of_connecting)?;

@@ -375,7 +375,7 @@ impl Args {
         let mut db = self.namespace.db.clone();
         let Parsed { mut connect, target, concern } = self.parse(&mut db).map_err(Stop::Misused)?;
         self.check(db.as_deref(), target.as_deref())?;
-        self.connect.ask(&mut connect)?;
+        self.connect.ask(&mut connect, log)?;
         if db.is_some()
             && self.one_database(target.as_deref())
             && !self.filter.ns_include.is_empty()

@@ -28,16 +28,13 @@ pub(super) async fn dump(
 ) -> Result<u64> {
     let stored = found.stored();
     let name = format!("{}.{stored}", found.db);
-    if found.kind == Kind::View {
-        // Only archives say of a view that it has no documents.
-        if run.sink.is_archive() {
-            run.sink.lane(&found.db, &stored)?.finish().await?;
-        }
+    if found.kind == Kind::View && run.sink.is_directory() {
         return Ok(0);
     }
     run.log.always(format_args!("writing {name} to {}", run.sink.shown(&found.db, &stored)));
     let mut lane = run.sink.lane(&found.db, &stored)?;
     match open(run, found, &stored, permits.num_permits()).await {
+        Ok(cursors) if cursors.is_empty() => {}
         Ok(cursors) => {
             if cursors.len() > 1 {
                 run.log.info(format_args!("reading {name} with {} cursors", cursors.len()));
@@ -45,11 +42,12 @@ pub(super) async fn dump(
             // How many a query finds is not counted.
             let all = if run.options.query.is_some() { 0 } else { found.documents };
             let bar = run.bars.begin(name.clone(), all);
-            lane = read(cursors, lane, &bar, permits).await?;
+            let read = read(cursors, lane, &bar, permits).await;
+            lane = read.map_err(|e| e.within(format!("error dumping {name}")))?;
         }
         // Dropped since it was listed.
         Err(failed) if failed.fault == Fault::Gone => {}
-        Err(failed) => return Err(Error::from(failed).within(format!("error reading {name}"))),
+        Err(failed) => return Err(Error::from(failed).within(format!("error dumping {name}"))),
     }
     let (documents, _) = lane.finish().await?;
     if run.sink.shown(&found.db, &stored) == "stdout" {
@@ -86,19 +84,25 @@ async fn read(
     Ok(lane.into_inner())
 }
 
-/// So many documents that a reply holds about so many bytes.
+/// So many documents that a reply holds about so many bytes. Who may not ask for the size gets an average one.
 fn batch_size(found: &Found, reply: u64) -> u32 {
-    let one = found.bytes.checked_div(found.documents).unwrap_or(1000).max(1);
+    let one = match found.bytes.checked_div(found.documents) {
+        None | Some(0) => 1000,
+        Some(one) => one,
+    };
     u32::try_from((reply / one).clamp(16, 20_000)).unwrap_or(1000)
 }
 
-/// A collection is read in natural order, and goes on where it was cut; what a query or a view finds is not and does not.
+/// No cursor for a view, which has no documents. A collection is read in natural order, and goes on where it was cut; what a query or a view finds is not and does not.
 async fn open(
     run: &Run<'_>,
     found: &Found,
     stored: &str,
     cursors: usize,
 ) -> SourceResult<Vec<Box<dyn Batches>>> {
+    if found.kind == Kind::View {
+        return Ok(Vec::new());
+    }
     let (reader, what) = (&run.reader, "dump");
     let reply = match run.options.compression {
         Compression::None if cursors == 1 => REPLY,

@@ -63,6 +63,7 @@ mod tests {
             db: "d".to_owned(),
             name: "c".to_owned(),
             kind: Kind::Collection,
+            listed_as: Kind::Collection,
             options: options.into_bytes(),
             uuid: None,
             stored_in: Some([7; 16]),

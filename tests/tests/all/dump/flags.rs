@@ -13,7 +13,7 @@ async fn refused(tool: &str, arguments: &[&str], text: &str) {
 
 #[tokio::test]
 async fn mongodump_refuses_contradictions() {
-    let cases: [(&[&str], &str); 19] = [
+    let cases: [(&[&str], &str); 24] = [
         (&["-c", "x"], "cannot dump a collection without a specified database"),
         (&["-d", "x", "-q", "{}"], "cannot dump using a query without a specified collection"),
         (&["-d", "x", "-c", "y", "-q", "{}", "--queryFile", "z"], "either query or queryFile"),
@@ -33,6 +33,14 @@ async fn mongodump_refuses_contradictions() {
         (&["-j", "0"], "numParallelCollections must be positive"),
         (&["--nonsense"], "unknown option \"nonsense\""),
         (&["-d", "x", "-c", "system.buckets.y"], "system.buckets"),
+        (&["x"], "try 'mongodump --help' for more information"),
+        (
+            &["--config", "/nowhere"],
+            "error parsing command line options: error opening file with --config",
+        ),
+        (&["-d"], "expected argument for flag `"),
+        (&["--readPreference", "{mode: 'primary', tagSets: [{a: 'b'}]}"], "with mode primary"),
+        (&["--readPreference", "{mode: 'nearest', tagSets: {a: 'b'}}"], "must be an array"),
     ];
     for (arguments, text) in cases {
         refused("mongodump", arguments, text).await;
@@ -106,10 +114,20 @@ async fn usage_is_told_as_scripts_know_it() {
 
 #[tokio::test]
 async fn connection_strings_and_flags_must_agree() {
-    let cases: [(&[&str], &str); 4] = [
-        (&["--uri", "mongodb://a", "mongodb://b"], "only one URI"),
+    let cases: [(&[&str], &str); 6] = [
+        (&["--uri", "mongodb://a", "mongodb://b"], "in a positional argument and --uri"),
         (&["--uri", "mongodb://a/x", "-d", "y"], "different database"),
-        (&["--uri", "mongodb://a", "--host", "b"], "different hosts"),
+        (&["--uri", "mongodb://a", "--host", "b"], "different host in"),
+        (
+            &[
+                "--uri",
+                "mongodb://a/?authMechanism=PLAIN",
+                "--authenticationMechanism",
+                "SCRAM-SHA-1",
+            ],
+            "different authMechanism",
+        ),
+        (&["--uri", "mongodb://a/?replicaSet=x", "--host", "y/a"], "different replica set name"),
         (&["--uri", "http://a"], "error parsing uri"),
     ];
     for (arguments, text) in cases {

@@ -31,6 +31,7 @@ mod flags;
 mod halts;
 mod keys;
 mod lenient;
+mod lost;
 mod members;
 mod oplog;
 mod people;
@@ -39,6 +40,7 @@ mod replaying;
 mod restoring;
 mod rounds;
 mod same;
+mod scripts;
 mod several;
 
 use std::{ffi::OsStr, process::Stdio};
