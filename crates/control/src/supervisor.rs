@@ -12,7 +12,7 @@ use bygone_head::{Budget, HeadOptions};
 use bygone_ingest::{Ingest, Options};
 use bygone_oplog::uplink::{PartKey, Uplink};
 use bygone_snapshot::{Parts, Policy};
-use tokio::task::JoinSet;
+use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{By, Control, grooms, housekeeping::Housekeeping, running::Running, terminate};
@@ -24,6 +24,8 @@ const LEASE_MS: i64 = 30_000;
 /// What the heads of all jobs may gather in memory before the largest write it down: few jobs are as free as one
 /// alone, many do not take many times as much.
 const GATHERED: usize = 512 << 20;
+/// Jobs that compact slices at once: each may hold some hundred MB for a moment.
+const COMPACTING: usize = 2;
 /// Blocks that the head of one job keeps.
 const CACHE: usize = 8 << 20;
 /// A job that could not be started is tried again after this long.
@@ -39,6 +41,8 @@ pub struct Supervisor {
     again: std::collections::HashMap<Id, Duration>,
     /// What the heads of all jobs gather.
     budget: Budget,
+    /// Turns at compacting slices.
+    compacting: Arc<Semaphore>,
     work: Housekeeping,
 }
 
@@ -60,6 +64,7 @@ impl Supervisor {
             stops: Default::default(),
             again: Default::default(),
             budget: Budget::new(GATHERED),
+            compacting: Arc::new(Semaphore::new(COMPACTING)),
             work,
         }
     }
@@ -207,7 +212,8 @@ impl Supervisor {
         let key = PartKey { job: job.name.parse()?, part: set.parse()? };
         let stores = control.stores_of(job).await?;
         let Parts { snapshots, oplog } = stores.part(key.job.clone(), key.part.clone());
-        let options = options(job, &self.budget)?;
+        let compacting = Some(self.compacting.clone());
+        let options = JobOptions { compacting, ..options(job, &self.budget)? };
         // A groom by hand learns from it that the job has more elsewhere.
         snapshots.set_policy(&options.policy).await?;
         let (clock, rng) = (control.clock().clone(), control.rng().clone());
