@@ -152,5 +152,6 @@ pub fn job(dice: &Dice, shape: Shape) -> JobOptions {
             budget: None,
         },
         compact: CompactOptions { min_count: 4, ..CompactOptions::default() },
+        compacting: None,
     }
 }

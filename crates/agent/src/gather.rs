@@ -214,7 +214,7 @@ mod tests {
         }
         gather.push(&entry(4, "n", "", rawdoc! { "msg": "of somebody" }), secs(9)).unwrap();
         assert_eq!(due(&gather), Some(secs(10)));
-        assert_eq!(stored(&mut gather).len(), 3);
+        assert_eq!(stored(&mut gather), [at(4)]);
         assert_eq!(due(&gather), None);
     }
 

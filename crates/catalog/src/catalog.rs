@@ -53,9 +53,11 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Whether more than two thirds of the time asked for are left: nothing need be asked or written before.
+    /// Whether more than two thirds of the time asked for are left, and no more than all of it: nothing need be asked or
+    /// written before.
     pub fn lasts(&self, now: UnixMillis, until: UnixMillis) -> bool {
-        self.until.since(now).saturating_mul(3) > until.since(now).saturating_mul(2)
+        self.until <= until
+            && self.until.since(now).saturating_mul(3) > until.since(now).saturating_mul(2)
     }
 }
 

@@ -12,7 +12,10 @@ use bygone_head::{Budget, HeadOptions};
 use bygone_ingest::{Ingest, Options};
 use bygone_oplog::uplink::{PartKey, Uplink};
 use bygone_snapshot::Parts;
-use tokio::task::{self, JoinSet};
+use tokio::{
+    sync::Semaphore,
+    task::{self, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -26,6 +29,8 @@ const LEASE_MS: i64 = 30_000;
 /// What the heads of all jobs may gather in memory before the largest write it down: few jobs are as free as one
 /// alone, many do not take many times as much.
 const GATHERED: usize = 512 << 20;
+/// Jobs that compact slices at once: each may hold some hundred MB for a moment.
+const COMPACTING: usize = 2;
 /// Blocks that the head of one job keeps.
 const CACHE: usize = 8 << 20;
 /// A job that could not be started is tried again after this long.
@@ -41,9 +46,17 @@ pub struct Supervisor {
     /// The jobs that have one.
     busy: HashMap<Id, Busy>,
     again: HashMap<Id, Duration>,
-    /// What the heads of all jobs gather.
-    budget: Budget,
+    shared: Shared,
     work: Housekeeping,
+}
+
+/// What the jobs of this process share.
+#[derive(Clone)]
+struct Shared {
+    /// What their heads gather.
+    budget: Budget,
+    /// Turns at compacting slices.
+    compacting: Arc<Semaphore>,
 }
 
 /// A job that something is done for.
@@ -72,8 +85,11 @@ impl Supervisor {
         let owner = format!("server {:016x}", control.rng().next_u64());
         let work = Housekeeping::new(control.clone(), owner.clone());
         let (tasks, busy, again) = Default::default();
-        let budget = Budget::new(GATHERED);
-        Supervisor { control, owner, tasks, busy, again, budget, work }
+        let shared = Shared {
+            budget: Budget::new(GATHERED),
+            compacting: Arc::new(Semaphore::new(COMPACTING)),
+        };
+        Supervisor { control, owner, tasks, busy, again, shared, work }
     }
 
     /// Runs until `shutdown`, then lets every job end what it is at; gives the failures that still lasted. What fails
@@ -223,12 +239,12 @@ impl Supervisor {
         let Some(lease) = self.lease(&job.id).await? else { return Ok(()) };
         let (control, job) = (self.control.clone(), Box::new(job.clone()));
         let (id, token) = (job.id.clone(), CancellationToken::new());
-        let (stop, budget) = (token.clone(), self.budget.clone());
+        let (stop, shared) = (token.clone(), self.shared.clone());
         let work = async move {
             let prepared = tokio::select! {
                 biased;
                 () = stop.cancelled() => Err(Error::new(ErrorKind::Cancelled, "stopped")),
-                prepared = prepare(&control, &job, budget) => prepared,
+                prepared = prepare(&control, &job, shared) => prepared,
             };
             Done::Prepared(job, prepared)
         };
@@ -349,16 +365,17 @@ impl Supervisor {
 async fn prepare(
     control: &Control,
     job: &Record,
-    budget: Budget,
+    shared: Shared,
 ) -> Result<(Arc<Running>, Arc<Job>)> {
     let set = job.set.as_deref().unwrap_or_default();
     let key = PartKey { job: job.name.parse()?, part: set.parse()? };
     let stores = control.stores_of(job).await?;
     let Parts { snapshots, oplog } = stores.part(key.job.clone(), key.part.clone());
     // A job with a way of keeping of its own has the process for itself.
-    let alone = HeadOptions { budget: Some(budget), ..HeadOptions::default() };
+    let alone = HeadOptions { budget: Some(shared.budget), ..HeadOptions::default() };
     let head = if job.keep.is_some() { alone } else { HeadOptions { cache: CACHE, ..alone } };
-    let options = JobOptions { head, terms: terms(job)?, ..JobOptions::default() };
+    let compacting = Some(shared.compacting);
+    let options = JobOptions { head, terms: terms(job)?, compacting, ..JobOptions::default() };
     // A groom by hand learns from it that the job has more elsewhere.
     snapshots.set_policy(&options.terms.policy).await?;
     let (clock, rng) = (control.clock().clone(), control.rng().clone());

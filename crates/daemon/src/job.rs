@@ -19,7 +19,7 @@ use bygone_oplog::{
 use bygone_schedule::{Next, due};
 use bygone_snapshot::{Manifest, PartStore, Parts, Timeline, oplog::Portion};
 use bygone_tree::RunRoot;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -54,6 +54,9 @@ pub struct JobOptions {
     pub head: HeadOptions,
     /// Compaction of small slices.
     pub compact: CompactOptions,
+    /// Who compacts takes a permit: it holds what it merges in memory, several times over. A job that gets none looks
+    /// again a moment later.
+    pub compacting: Option<Arc<Semaphore>>,
 }
 
 impl Default for JobOptions {
@@ -63,6 +66,7 @@ impl Default for JobOptions {
             groom_delay: GROOM_DELAY,
             head: HeadOptions::default(),
             compact: CompactOptions::default(),
+            compacting: None,
         }
     }
 }
@@ -407,9 +411,8 @@ impl Job {
 
     async fn due(&self, run: &mut Running) -> Result<()> {
         let now = self.clock.monotonic();
-        if now >= run.next_compact {
+        if now >= run.next_compact && self.compact().await? {
             run.next_compact = now + COMPACT_EVERY;
-            self.compact().await?;
         }
         let Some(head) = &mut run.head else { return Ok(()) };
         if head.safe_point().is_none() {
@@ -457,6 +460,16 @@ impl Job {
         self.change(|s| s.served = asked);
         self.plan_next(run, decided.next);
         Ok(())
+    }
+
+    /// Whether it was this job's turn.
+    async fn compact(&self) -> Result<bool> {
+        let turns = self.options.compacting.as_ref();
+        let Ok(_turn) = turns.map(|turns| turns.try_acquire()).transpose() else {
+            return Ok(false);
+        };
+        self.ingest.compact(&self.key, self.clock.now(), &self.options.compact).await?;
+        Ok(true)
     }
 
     fn plan_next(&self, run: &mut Running, next: Next) {

@@ -265,7 +265,7 @@ async fn an_idle_set_advances_by_noops() {
     let world = World::new(1, 10);
     let _ = world.create(1, false, 10);
     let checker = Checker::new(&world, 0);
-    run_beside(&world, &checker, options(), async || pause(&world, 65_000).await).await;
+    run_beside(&world, &checker, options(), async || pause(&world, 125_000).await).await;
     let notes = world.state.lock().unwrap().notes;
     assert!((3..=7).contains(&notes), "{notes} notes");
     let stored = checker.stored.lock().unwrap();

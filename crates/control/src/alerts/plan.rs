@@ -449,7 +449,7 @@ mod tests {
         assert_eq!(unknown(between), kinds);
         assert_eq!(unknown(JobFacts { doubtful: true, ..fine() }), [AlertKind::SnapshotFailed]);
         let new = JobFacts { synced: false, agent_here: false, snapshot: None, ..fine() };
-        assert_eq!(unknown(new), [AlertKind::BackupAgentDown]);
+        assert_eq!(unknown(new), [AlertKind::SourceUnavailable]);
     }
 
     #[test]
