@@ -12,7 +12,7 @@ use crate::{
     alerts::{self, Telling},
     apart, forget, grooms, integrity,
     restoring::{self, Queue},
-    usage,
+    seen, usage,
 };
 
 /// Restores are looked for so often, and as soon as one is asked for in this process.
@@ -91,8 +91,17 @@ impl Housekeeping {
         });
     }
 
+    async fn note(&self) -> Result<()> {
+        let jobs: Vec<Job> = self.control.catalog().all(None).await?;
+        seen::note(&self.control, &jobs).await.map(|_| ())
+    }
+
     /// Ends what is under way; the restores begin anew at the next start.
     pub(crate) async fn stop(&mut self) {
+        // As things stand now they are known at the next start.
+        if let Err(error) = self.note().await {
+            tracing::warn!(%error, "how the jobs stand was not noted");
+        }
         self.stop.cancel();
         self.restores.stop().await;
         self.telling.stop().await;

@@ -18,7 +18,7 @@ use bygone_snapshot::{Parts, Policy};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{By, Control, grooms, housekeeping::Housekeeping, running::Running, terminate};
+use crate::{By, Control, grooms, housekeeping::Housekeeping, running::Running, seen, terminate};
 
 /// From one look to the next.
 const EVERY: Duration = Duration::from_secs(1);
@@ -120,7 +120,10 @@ impl Supervisor {
         if runs {
             self.renew(job).await?;
             match self.control.running(&job.id) {
-                Some(running) if !wanted || !running.is_of(job) => self.stop(&job.id),
+                Some(running) if !wanted || !running.is_of(job) => {
+                    seen::note_last(&self.control, job, &running).await?;
+                    self.stop(&job.id);
+                }
                 Some(running) => self.serve_requests(&running, job).await?,
                 None => {}
             }
