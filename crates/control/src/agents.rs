@@ -373,8 +373,8 @@ mod tests {
         assert_eq!(kept.set, None);
     }
 
-    fn id(seed: u64) -> Id {
-        Id::new(NOW, &SeededRng::new(seed))
+    fn id(number: u64) -> Id {
+        format!("{number:024x}").parse().unwrap()
     }
 
     fn agent(name: &str, gave_up: &[(Id, i64)]) -> Agent {

@@ -13,7 +13,7 @@ use crate::{
     alerts::{self, Telling},
     apart, checks, expiry, forget, grooms,
     restoring::{self, Queue},
-    usage,
+    seen, usage,
 };
 
 /// Restores are looked for so often, and as soon as one is asked for in this process.
@@ -109,8 +109,17 @@ impl Housekeeping {
         Ok(())
     }
 
+    async fn note(&self) -> Result<()> {
+        let jobs: Vec<Job> = self.control.catalog().all(None).await?;
+        seen::note(&self.control, &jobs).await.map(|_| ())
+    }
+
     /// Ends what is under way; it begins anew at the next start.
     pub(crate) async fn stop(&mut self) {
+        // As things stand now they are known at the next start.
+        if let Err(error) = self.note().await {
+            tracing::warn!(%error, "how the jobs stand was not noted");
+        }
         self.stop.cancel();
         self.restores.stop().await;
         self.telling.stop().await;

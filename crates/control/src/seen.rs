@@ -11,7 +11,7 @@ use bygone_catalog::{
 use bygone_daemon::{JobPhase, JobStatus};
 use bygone_oplog::uplink::TimelineReason;
 
-use crate::{Control, views::Live};
+use crate::{Control, running::Running, views::Live};
 
 /// A failure is over when nothing failed for so long.
 const WELL_MS: i64 = 60_000;
@@ -34,6 +34,12 @@ pub(crate) async fn note(control: &Control, jobs: &[Job]) -> Result<HashMap<Id, 
         known.insert(job.id.clone(), new);
     }
     Ok(known)
+}
+
+/// Notes how one job stands that is about to be stopped here.
+pub(crate) async fn note_last(control: &Control, job: &Job, running: &Running) -> Result<()> {
+    let old = control.catalog().find::<Seen>(job.id.as_str()).await?.map(|row| row.value);
+    write(control, &next(job, old.as_ref(), &running.live(), control.now())).await
 }
 
 async fn write(control: &Control, seen: &Seen) -> Result<()> {
@@ -93,9 +99,10 @@ fn resync(old: Option<&Seen>, backup: &JobStatus) -> Option<String> {
     if let Some(why) = &backup.resync {
         return Some(why.clone());
     }
-    // What was there before the first look is no news.
+    // What was over before the first look is no news.
     let known = old.map_or(0, |old| old.timeline);
-    let new = backup.timeline.as_ref().filter(|timeline| known > 0 && timeline.id.0 > known);
+    let news = known > 0 || backup.phase != JobPhase::Complete;
+    let new = backup.timeline.as_ref().filter(|timeline| news && timeline.id.0 > known);
     if let Some(timeline) = new.filter(|timeline| timeline.sync.is_some()) {
         match TimelineReason::parse(&timeline.reason) {
             Some(TimelineReason::RollOver) => {

@@ -19,7 +19,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    By, Control, grooms, housekeeping::Housekeeping, running::Running, schedules::terms, terminate,
+    By, Control, grooms, housekeeping::Housekeeping, running::Running, schedules::terms, seen,
+    terminate,
 };
 
 /// From one look to the next.
@@ -157,7 +158,10 @@ impl Supervisor {
         if self.busy.contains_key(&job.id) {
             self.renew(job).await?;
             match self.control.running(&job.id) {
-                Some(running) if !wanted || !running.is_of(job) => self.stop(&job.id),
+                Some(running) if !wanted || !running.is_of(job) => {
+                    seen::note_last(&self.control, job, &running).await?;
+                    self.stop(&job.id);
+                }
                 Some(running) => {
                     running.job.set_terms(terms(job)?);
                     self.serve_requests(&running, job).await?;

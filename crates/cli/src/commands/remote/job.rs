@@ -2,6 +2,7 @@
 
 use std::{
     io::{IsTerminal as _, Write as _},
+    path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
@@ -54,19 +55,7 @@ pub async fn run(args: JobArgs, output: &Output) -> Result<ExitCode> {
             output.result(format!("{cluster} has another source URI"), &job);
         }
         JobCommand::Drill { cluster, to_file, every, off } => {
-            let (path, _) = remote.job(&cluster).await?;
-            let drill = match to_file {
-                Some(file) if !off => {
-                    json!({"to": access::first_line(&file)?, "every_secs": every.as_secs()})
-                }
-                _ => Value::Null,
-            };
-            let job = remote.client.patch(&path, &json!({"drill": drill})).await?;
-            let line = match off {
-                true => format!("{cluster} has no more drills"),
-                false => format!("drills of {cluster} are set up; the first begins at once"),
-            };
-            output.result(line, &job);
+            drill(&remote, &cluster, to_file.filter(|_| !off), every, output).await?;
         }
         JobCommand::Start { cluster } => act(&remote, &cluster, "start", output).await?,
         JobCommand::Stop { cluster } => act(&remote, &cluster, "stop", output).await?,
@@ -132,6 +121,27 @@ async fn schedule(
     };
     let schedule = &job["schedule"];
     output.result(serde_json::to_string_pretty(schedule).unwrap_or_default(), schedule);
+    Ok(())
+}
+
+/// Sets drills up, or ends them where no target is given.
+async fn drill(
+    remote: &Remote,
+    cluster: &str,
+    to: Option<PathBuf>,
+    every: Duration,
+    output: &Output,
+) -> Result<()> {
+    let (path, _) = remote.job(cluster).await?;
+    let (drill, line) = match to {
+        Some(file) => {
+            let drill = json!({"to": access::first_line(&file)?, "every_secs": every.as_secs()});
+            (drill, format!("drills of {cluster} are set up; the first begins at once"))
+        }
+        None => (Value::Null, format!("{cluster} has no more drills")),
+    };
+    let job = remote.client.patch(&path, &json!({"drill": drill})).await?;
+    output.result(line, &job);
     Ok(())
 }
 
