@@ -161,8 +161,7 @@ impl Target {
     /// # Errors
     /// As [`Target::run`]; Conflict when somebody else has made it.
     pub async fn make(&self, what: &str, command: &Command) -> Result<()> {
-        let body = RawDocumentBuf::from_bytes(command.body.clone())
-            .map_err(|e| Error::internal(what).source(e))?;
+        let body = self.body(what, command)?;
         let attempts = AtomicU32::new(0);
         let made = self.retry(what, &command.db, || {
             attempts.fetch_add(1, Ordering::Relaxed);

@@ -264,8 +264,8 @@ mod tests {
         assert_eq!((uri.user(), uri.password()), (Some("ro@x"), Some("p/q")));
         assert_eq!(uri.option("authsource").as_deref(), Some("b"));
         assert_eq!(uri.text(), "mongodb://a:1/app");
-        let empty = Uri::parse("mongodb://root:@a").unwrap();
-        assert_eq!((empty.user(), empty.password()), (Some("root"), None));
+        let empty = Uri::parse("mongodb://me:@a").unwrap();
+        assert_eq!((empty.user(), empty.password()), (Some("me"), None));
     }
 
     #[test]

@@ -55,7 +55,6 @@ async fn same_files(version: Version) {
     let mut cases: Vec<Vec<&str>> = vec![
         vec!["-d", "one", "--viewsAsCollections"],
         vec!["-d", "one", "-c", "view", "--viewsAsCollections"],
-        vec!["-d", "one", "-c", "a", "--viewsAsCollections"],
         vec!["-d", "one", "-c", "checked", "--viewsAsCollections"],
         vec!["-d", "one", "-c", "view"],
         vec!["-d", "one", "-c", "a", "--forceTableScan"],
