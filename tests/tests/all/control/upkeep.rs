@@ -118,7 +118,8 @@ async fn expiry_and_checks_go_by_the_store_and_the_clock() {
     let by = By::system();
     site.control.act(&site.project, &shop, Action::Terminate, &by).await.unwrap();
     site.until(&shop, "the job to be inactive", |v| v.job.state == JobState::Inactive).await;
-    assert!(!site.store().join("jobs/Shop/rs0").exists());
+    let left = site.control.repository("main").await.unwrap();
+    assert_eq!(left.store().list("jobs/Shop/", None).await.unwrap(), []);
     // All the while nobody could open that store; now it is no repository.
     assert!(site.view(&stuck).await.live.is_none());
     drop(hung);
