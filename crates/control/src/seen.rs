@@ -39,7 +39,7 @@ pub(crate) async fn note(control: &Control, jobs: &[Job]) -> Result<HashMap<Id, 
 /// Notes how one job stands that is about to be stopped here.
 pub(crate) async fn note_last(control: &Control, job: &Job, running: &Running) -> Result<()> {
     let old = control.catalog().find::<Seen>(job.id.as_str()).await?.map(|row| row.value);
-    write(control, &next(job, old.as_ref(), &running.live(), control.now())).await
+    write(control, &next(job, old.as_ref(), &running.live(control.now()), control.now())).await
 }
 
 async fn write(control: &Control, seen: &Seen) -> Result<()> {

@@ -122,7 +122,7 @@ async fn a_resync_that_is_needed_when_the_agent_starts_is_begun_once() {
     run(&world, &checker, needed, async |_| {
         until(&world, "the resync", second).await;
         // It is said until it is over; that begins no other.
-        let chain = checker.stored.lock().unwrap().entries.len() + 100;
+        let chain = checker.stored.lock().unwrap().entries.len() + 5;
         let more = || checker.stored.lock().unwrap().entries.len() > chain;
         until(&world, "more of the oplog", more).await;
     })
