@@ -6,7 +6,7 @@ mod site;
 
 use std::{collections::BTreeSet, fmt::Write as _, path::PathBuf, sync::Arc, time::Duration};
 
-use bygone_base::{Clock as _, SystemClock};
+use bygone_base::{Clock as _, SystemClock, Ts};
 use bygone_tests::{ReplicaSet, Version};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -88,10 +88,11 @@ impl Bench {
         (self.clock.monotonic() - began).as_secs_f64()
     }
 
-    /// Until so many jobs are started, have a snapshot, and have stored what their sets had when this was asked.
+    /// Until so many jobs are started, have a snapshot and follow their sets, and those of busy ones have stored what
+    /// was written when this was asked. (No-ops of idle ones are stored later.)
     async fn followed(&self, jobs: usize) {
         let mut goals = Vec::new();
-        goals.extend(self.sets.sets.iter().map(|set| (set.name.clone(), set.oplog.newest())));
+        goals.extend(self.sets.sets.iter().map(|set| (set.name.clone(), Ts::MIN)));
         goals.extend(self.busy.iter().map(|set| (set.name.clone(), set.newest())));
         let until = self.clock.monotonic() + PATIENCE;
         loop {
