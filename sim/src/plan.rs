@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bygone_agent::{AgentOptions, ScanOrder};
 use bygone_base::ByteSize;
-use bygone_daemon::JobOptions;
+use bygone_daemon::{JobOptions, Terms};
 use bygone_head::HeadOptions;
 use bygone_ingest::compact::CompactOptions;
 use bygone_schedule::{Retention, Schedule};
@@ -134,14 +134,17 @@ pub fn job(dice: &Dice, shape: Shape) -> JobOptions {
     };
     let retention = Retention { base: interval * 3, days: 1, weeks: 0, months: 0, years: 0 };
     JobOptions {
-        schedule: Schedule { interval, retention, ..Schedule::default() },
-        tiers: interval.as_secs().is_multiple_of(5),
-        policy: Policy {
-            keep_last: dice.hits(600).then(|| dice.between(1, 4) as u32),
-            keep_within_secs: dice.hits(300).then(|| dice.below(1200)),
-            window_secs: dice.below(1800),
+        terms: Terms {
+            schedule: Schedule { interval, retention, ..Schedule::default() },
+            tiers: interval.as_secs().is_multiple_of(5),
+            policy: Policy {
+                keep_last: dice.hits(600).then(|| dice.between(1, 4) as u32),
+                keep_within_secs: dice.hits(300).then(|| dice.below(1200)),
+                window_secs: dice.below(1800),
+            },
+            announced: None,
         },
-        groom_delay: Some(delay),
+        groom_delay: delay,
         head: HeadOptions {
             memory: if dice.hits(500) { 16 << 10 } else { 64 << 20 },
             cache: 256 << 10,

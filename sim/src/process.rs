@@ -1,18 +1,17 @@
 //! Processes: started, killed at any moment, started again on the same store.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
 use bygone_agent::{Agent, AgentOptions};
 use bygone_base::{Clock, Error, ErrorKind, Result};
 use bygone_blockstore::{Repository, Secret, Store};
-use bygone_daemon::{Job, JobOptions, JobPhase};
+use bygone_daemon::{Job, JobOptions, JobPhase, JobStatus};
 use bygone_ingest::{Ingest, Options};
 use bygone_oplog::uplink::PartKey;
-use bygone_snapshot::PartStore;
-use bygone_snapshot::Stores;
+use bygone_snapshot::{Parts, Stores};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +39,8 @@ pub struct Site {
     pub name: String,
     /// The store as it sees it.
     pub store: Arc<dyn Store>,
+    /// That of its oplog, where it is another one.
+    pub oplog: Option<Arc<dyn Store>>,
     /// The repository's key.
     pub secret: Option<Arc<Secret>>,
     /// The part.
@@ -58,6 +59,8 @@ pub struct Site {
     pub findings: Arc<Mutex<Vec<String>>>,
     /// The job's wish for a resync, which somebody hands to the agent.
     pub resync: watch::Sender<Option<String>>,
+    /// Jobs that run, for who grooms the store for all of them.
+    pub jobs: Arc<Mutex<Vec<Weak<Job>>>>,
 }
 
 impl Site {
@@ -211,9 +214,20 @@ fn is_expected(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Unavailable | ErrorKind::Full)
 }
 
-async fn repository(site: &Site) -> Result<Repository> {
-    let (store, secret) = (Arc::clone(&site.store), site.secret.as_deref());
+async fn repository(site: &Site, store: &Arc<dyn Store>) -> Result<Repository> {
+    let (store, secret) = (Arc::clone(store), site.secret.as_deref());
     Repository::open_or_create(store, secret, site.dice.rng(), site.clock.as_ref()).await
+}
+
+async fn stores(site: &Site) -> Result<Stores> {
+    let blocks = repository(site, &site.store).await?;
+    Ok(match &site.oplog {
+        None => Stores::one(blocks),
+        Some(store) => {
+            let oplog = repository(site, store).await?;
+            Stores { blocks, sync: oplog.clone(), oplog }
+        }
+    })
 }
 
 async fn serve(
@@ -222,14 +236,20 @@ async fn serve(
     killed: CancellationToken,
     shutdown: &CancellationToken,
 ) -> Result<()> {
-    let repo = repository(site).await?;
+    let stores = stores(site).await?;
+    let Parts { snapshots, oplog } = stores.part(site.key.job.clone(), site.key.part.clone());
+    if site.oplog.is_some() {
+        // A groom learns from it that the job has more elsewhere.
+        snapshots.set_policy(&options.terms.policy).await?;
+    }
     let clock: Arc<dyn Clock> = site.clock.clone();
-    let stores = Stores::one(repo.clone());
     let ingest = Ingest::new(stores, clock.clone(), site.dice.rng(), Options::default());
     let ingest = Arc::new(ingest);
     site.net.attach(Some(Running { ingest: Arc::clone(&ingest), killed }));
-    let part = PartStore::new(repo, site.key.job.clone(), site.key.part.clone());
-    let (job, mut status) = Job::new(ingest, site.key.clone(), part.clone(), part, clock, options);
+    let (job, mut status) = Job::new(ingest, site.key.clone(), snapshots, oplog, clock, options);
+    let job = Arc::new(job);
+    site.jobs.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&job));
+    let behind = status.clone();
     let watch = async {
         let mut said = String::new();
         while status.changed().await.is_ok() {
@@ -247,6 +267,7 @@ async fn serve(
     tokio::select! {
         biased;
         () = watch => Ok(()),
+        () = free(site, &job, behind) => Ok(()),
         done = job.run(shutdown) => {
             if let Err(e) = done {
                 site.trace.say(&site.name, format_args!("job failed until the end: {e}"));
@@ -254,6 +275,21 @@ async fn serve(
             Ok(())
         }
     }
+}
+
+/// Expires and grooms behind each snapshot, while the job goes on.
+async fn free(site: &Site, job: &Job, mut status: watch::Receiver<JobStatus>) {
+    let mut taken = 0;
+    while status.wait_for(|now| now.taken > taken).await.map(|now| taken = now.taken).is_ok() {
+        let freed = match job.tidy().await {
+            Ok(_) => job.groom().await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = freed {
+            site.trace.say(&site.name, format_args!("nothing was freed: {error}"));
+        }
+    }
+    std::future::pending().await
 }
 
 /// The job waits for a person: a bug, unless the store is full. (It stays in that phase while a

@@ -122,8 +122,9 @@ pub async fn settle(world: &mut World) -> String {
     world.set.replicate_all();
     let goal = world.set.last().ts;
     // A stopped job tries again after five minutes, a snapshot comes after its interval.
-    let limit =
-        world.clock.monotonic() + world.plan.job.schedule.interval * 2 + Duration::from_secs(3600);
+    let limit = world.clock.monotonic()
+        + world.plan.job.terms.schedule.interval * 2
+        + Duration::from_secs(3600);
     while world.clock.monotonic() < limit && world.found().is_empty() {
         world.pass(Duration::from_secs(20)).await;
         let Some(part) = world.part().await else { continue };

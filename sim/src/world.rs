@@ -1,15 +1,17 @@
 //! A set, a store, processes, and everything that happens to them.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, PoisonError, Weak, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use bygone_base::Clock;
+use bygone_agent::AgentOptions;
+use bygone_base::{Clock, JobName};
 use bygone_blockstore::{
     MemoryStore, Repository, Secret, Store,
     store::{FaultPlan, Faulty, RetryOptions, Retrying},
 };
+use bygone_daemon::Job;
 use bygone_oplog::uplink::PartKey;
 use bygone_snapshot::PartStore;
 
@@ -59,6 +61,8 @@ pub struct World {
     pub secret: Option<Arc<Secret>>,
     /// The part.
     pub key: PartKey,
+    /// Jobs that run.
+    pub jobs: Arc<Mutex<Vec<Weak<Job>>>>,
 }
 
 impl World {
@@ -92,6 +96,7 @@ impl World {
             findings: Arc::default(),
             secret,
             key: part_key(),
+            jobs: Arc::default(),
             plan,
         };
         world.people();
@@ -139,6 +144,8 @@ impl World {
         let site = Site {
             name: name.to_owned(),
             store: Arc::new(store),
+            oplog: None,
+            jobs: Arc::clone(&self.jobs),
             secret: self.secret.clone(),
             key: self.key.clone(),
             clock,
@@ -154,6 +161,25 @@ impl World {
             },
         };
         self.processes.push(Process::new(site, roles));
+    }
+
+    /// Another job of the same set and with its blocks in the same store, but its oplog in one of its own, which is given
+    /// back; its process is the last one.
+    pub fn beside(&mut self, job: &str) -> Arc<MemoryStore> {
+        let (agent, server) = (self.plan.agent.clone(), self.plan.job.clone());
+        let Ok(name) = job.parse::<JobName>() else { unreachable!("a good name") };
+        let key = PartKey { job: name.clone(), ..self.key.clone() };
+        let others = std::mem::take(&mut self.ledger);
+        let whole = std::mem::replace(&mut self.key, key);
+        let agent = AgentOptions { job: name, ..agent };
+        let net = self.nets.len() as u64;
+        self.process(job, net, Roles { server: Some(server), agent: Some(agent) });
+        (self.ledger, self.key) = (others, whole);
+        let oplog = Arc::new(MemoryStore::new(self.clock.clone()));
+        if let Some(process) = self.processes.last_mut() {
+            process.site.oplog = Some(oplog.clone());
+        }
+        oplog
     }
 
     /// The part as it lies in the store, read without faults; `None` before there is a repository.

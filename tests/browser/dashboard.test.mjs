@@ -3,6 +3,7 @@
 //
 //   BYGONE_URL      the server          BYGONE_WELCOME  the owner's one-time link
 //   BYGONE_SOURCE   a replica set with a collection shop.orders    BYGONE_TARGET  an empty server
+//   BYGONE_SECOND   where another store can be
 //   BYGONE_SHOTS    a folder for pictures, if they are wanted
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -71,7 +72,7 @@ step("a job is made, with a preview of what will be kept, and started", async ()
   await page.getByLabel("Name", { exact: true }).fill("prod");
   await page.getByLabel("Connection string").fill(process.env.BYGONE_SOURCE);
   await page.locator("[data-preview]").getByText(/: 8 of the last 2 d/).waitFor();
-  await page.getByLabel("Daily, days").fill("7");
+  await page.getByLabel("One a day, for days").fill("7");
   await page.locator("[data-preview]").getByText(/: 8 of the last 2 d, \d daily/).waitFor();
   await shot(page, "new-job");
   await page.getByRole("button", { name: "Create and start" }).click();
@@ -125,6 +126,8 @@ step("a restore into another server is checked, confirmed by typing, done and pr
   await page.getByRole("button", { name: "See what would be done" }).click();
   await page.getByLabel("Type prod to go on").waitFor();
   await page.locator("pre").waitFor();
+  // The moment itself, which is what will be restored.
+  await page.getByText(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC/).first().waitFor();
   await shot(page, "restore-confirm");
   await page.getByRole("button", { name: "Restore", exact: true }).click();
   await page.getByText("to go on, type prod").waitFor();
@@ -156,9 +159,9 @@ step("a download is asked for, fetched in two parts, and its link is used up", a
 });
 
 step("stores, events, users, keys and settings are there", async () => {
-  for (const name of ["Stores", "Users", "Settings", "All events", "All alerts", "Projects"]) {
+  for (const name of ["Stores", "Users", "API keys", "Settings", "All events", "All alerts", "Projects"]) {
     await page.getByRole("link", { name, exact: true }).click();
-    await page.locator("h1").waitFor();
+    await page.locator(".wide a[aria-current=page]", { hasText: name }).waitFor();
     await shot(page, name.toLowerCase().replace(" ", "-"));
   }
   await page.getByRole("link", { name: "Default" }).click();
@@ -169,6 +172,135 @@ step("stores, events, users, keys and settings are there", async () => {
   await shot(page, "keys");
   await page.getByRole("link", { name: "Restores" }).click();
   await shot(page, "restores");
+});
+
+// Until a page that does not refresh itself shows it.
+const shows = async (text) => {
+  const end = Date.now() + 90_000;
+  while (!(await page.getByText(text).count())) {
+    assert.ok(Date.now() < end, `waited in vain for ${text}`);
+    await page.reload();
+  }
+};
+
+step("settings that are wrong come back as they were typed", async () => {
+  await page.getByRole("link", { name: "Settings", exact: true }).click();
+  const full = page.getByLabel("when a store is full to so many percent");
+  await full.fill("0");
+  await page.getByRole("button", { name: "Save the settings" }).click();
+  await page.getByText("1 to 100 percent").waitFor();
+  assert.equal(await full.inputValue(), "0");
+  await page.getByRole("link", { name: "Stores", exact: true }).waitFor();
+  await shot(page, "settings-wrong");
+  await full.fill("1");
+  await page.getByRole("button", { name: "Save the settings" }).click();
+  await page.getByText("The settings were saved.").waitFor();
+});
+
+step("an alert is acknowledged", async () => {
+  await page.getByRole("link", { name: "All alerts" }).click();
+  await shows("Store nearly full");
+  await page.locator("summary", { hasText: "Acknowledge" }).first().click();
+  await page.getByLabel("because").first().fill("it is a test");
+  await shot(page, "alerts-open");
+  await page.getByRole("button", { name: "Acknowledge" }).first().click();
+  await page.getByText("The alert is acknowledged.").waitFor();
+  await page.getByText(/owner knows, until .* UTC: it is a test/).waitFor();
+  await page.getByRole("link", { name: "Settings", exact: true }).click();
+  await page.getByLabel("when a store is full to so many percent").fill("99");
+  await page.getByRole("button", { name: "Save the settings" }).click();
+  await page.getByRole("link", { name: "All alerts" }).click();
+  await shows("Nothing is wrong now.");
+});
+
+step("somebody is invited for one project, and comes in by the link", async () => {
+  await page.getByRole("link", { name: "Users", exact: true }).click();
+  await page.getByLabel("Name to log in with").fill("reader");
+  await page.getByLabel("Role 1", { exact: true }).selectOption("Project Read Only");
+  await page.getByRole("button", { name: "Make the user and a link" }).click();
+  await page.getByText("is a role in one project").waitFor();
+  assert.equal(await page.getByLabel("Name to log in with").inputValue(), "reader");
+  await page.getByLabel("Where role 1 holds").selectOption("in Default");
+  await page.getByRole("button", { name: "Make the user and a link" }).click();
+  const link = await page.locator(".secret").textContent();
+  await shot(page, "invited");
+  const other = await browser.newContext();
+  const theirs = await other.newPage();
+  await theirs.goto(link);
+  await theirs.getByLabel("Password", { exact: true }).fill(password);
+  await theirs.getByLabel("Once more").fill(password);
+  await theirs.getByRole("button", { name: "Choose the password" }).click();
+  await theirs.getByText("Everything is backed up").waitFor();
+  assert.equal(await theirs.getByRole("link", { name: "New backup job" }).count(), 0);
+  await other.close();
+  await page.getByRole("link", { name: "reader" }).click();
+  await page.getByRole("link", { name: "Remove the user…" }).click();
+  await shot(page, "remove-user");
+  await page.getByRole("button", { name: "Remove the user" }).click();
+  await page.getByText("The user was removed.").waitFor();
+});
+
+step("a key for everywhere is made, and removed after a question", async () => {
+  await page.getByRole("link", { name: "API keys", exact: true }).click();
+  await page.getByLabel("What it is for").fill("reports");
+  await page.getByLabel("Role 1", { exact: true }).selectOption("Global Backup Admin");
+  await page.getByRole("button", { name: "Make an API key" }).click();
+  await page.locator(".secret").nth(1).waitFor();
+  await shot(page, "api-key");
+  await page.getByRole("link", { name: "Remove…" }).click();
+  await page.getByText("reports").first().waitFor();
+  await page.getByRole("button", { name: "Remove the key" }).click();
+  await page.getByText("The API key was removed.").waitFor();
+  assert.equal(await page.getByText("reports").count(), 0);
+});
+
+step("a store is added, and one is groomed", async () => {
+  await page.getByRole("link", { name: "Stores", exact: true }).click();
+  await page.getByRole("link", { name: "Add a store" }).click();
+  await page.getByLabel("Name", { exact: true }).fill("second");
+  await page.getByLabel("Where", { exact: true }).fill(process.env.BYGONE_SECOND);
+  await page.getByRole("button", { name: "Add the store" }).click();
+  await page.getByText("The store second was added.").waitFor();
+  await page.getByRole("link", { name: "main", exact: true }).click();
+  await page.getByRole("button", { name: "Groom now" }).click();
+  await page.getByText("A groom was asked for").waitFor();
+  await shows(/ needed of /);
+  await shot(page, "store");
+});
+
+// By the keyboard alone, to the control that is wanted.
+const tabTo = async (name) => {
+  for (let stops = 0; stops < 60; stops += 1) {
+    await page.keyboard.press("Tab");
+    const here = await page.evaluate(() => {
+      const active = document.activeElement;
+      return active.labels?.[0]?.textContent.trim() || active.textContent.trim();
+    });
+    if (here === name) return;
+  }
+  assert.fail(`no stop at ${name}`);
+};
+
+step("a job is made and removed by keyboard alone", async () => {
+  await page.goto(url);
+  await tabTo("New backup job");
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "New backup job" }).waitFor();
+  await tabTo("Name");
+  await page.keyboard.type("by hand");
+  await tabTo("Connection string");
+  await page.keyboard.type(process.env.BYGONE_SOURCE);
+  await tabTo("One a day, for days");
+  await page.keyboard.type("3");
+  await tabTo("Create without starting");
+  await page.keyboard.press("Enter");
+  await page.getByText("by hand can be started.").waitFor();
+  await tabTo("Remove…");
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "Remove the job of by hand?" }).waitFor();
+  await tabTo("Remove");
+  await page.keyboard.press("Enter");
+  await page.getByText("The job was removed.").waitFor();
 });
 
 step("everything fits a phone, in both colour schemes", async () => {
@@ -182,12 +314,17 @@ step("everything fits a phone, in both colour schemes", async () => {
     const job = await page.getByRole("link", { name: "prod" }).getAttribute("href");
     const paths = ["", "/new", "/restores", "/events", "/keys"].map((rest) => overview + rest);
     paths.push(...["", "/schedule", "/source", "/restore", "/confirm/stop"].map((rest) => new URL(job, url) + rest));
-    paths.push(...["/stores", "/users", "/settings", "/projects"].map((rest) => url + rest));
+    paths.push(...["/stores", "/users", "/keys", "/settings", "/projects", "/alerts"].map((rest) => url + rest));
+    await page.locator("summary", { hasText: "Menu" }).click();
+    await page.getByRole("link", { name: "API keys", exact: true }).waitFor();
+    await shot(page, "phone-menu");
     for (const colorScheme of ["light", "dark"]) {
       await page.emulateMedia({ colorScheme });
       for (const path of paths) {
         await page.goto(path);
         await fits(path);
+        const top = await page.locator("header.top").boundingBox();
+        assert.ok(top.height < 64, `the header of ${path} is ${top.height} high`);
         await shot(page, `phone-${colorScheme}-${new URL(path).pathname.split("/").slice(3).filter((p) => p.length < 20).join("-") || new URL(path).pathname.split("/")[1]}`);
       }
     }
@@ -215,10 +352,25 @@ step("pages work without script", async () => {
   await quiet.goto(page.url());
   await quiet.locator("svg[data-timeline] line.snap").first().waitFor({ state: "attached" });
   await quiet.locator("dt", { hasText: "Schedule" }).getByRole("link").click();
-  await quiet.getByLabel("Daily, days").fill("3");
+  await quiet.getByLabel("One a day, for days").fill("3");
   await quiet.getByRole("button", { name: "Preview" }).click();
-  assert.equal(await quiet.getByLabel("Daily, days").inputValue(), "3");
+  assert.equal(await quiet.getByLabel("One a day, for days").inputValue(), "3");
   await plain.close();
+});
+
+step("the viewer's own time stands beside UTC", async () => {
+  const options = { timezoneId: "Europe/Berlin", storageState: await context.storageState() };
+  const berlin = await browser.newContext(options);
+  const theirs = await berlin.newPage();
+  await theirs.goto(page.url());
+  const title = await theirs.locator("dd time").first().getAttribute("title");
+  assert.match(title, /\d{4}-\d\d-\d\d \d\d:\d\d:\d\d Europe\/Berlin$/);
+  await theirs.getByRole("link", { name: "Restore", exact: true }).first().click();
+  await theirs.getByLabel("A second").check();
+  await theirs.getByLabel("Before this second (UTC)").fill("2026-11-20 10:30:00");
+  await theirs.getByText("By your clock: 2026-11-20 11:30:00 Europe/Berlin").waitFor();
+  await shot(theirs, "restore-berlin");
+  await berlin.close();
 });
 
 step("the job is stopped, and terminated by typing its name", async () => {

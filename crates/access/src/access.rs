@@ -1,25 +1,21 @@
 //! The door.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bygone_base::{Error, ErrorKind, Result};
 use bygone_catalog::{
-    Id,
-    record::{Grant, Role},
+    Id, Page,
+    record::{ApiKey, Grant, Role, User},
 };
 use bygone_control::Control;
 use tokio::sync::{Mutex, Semaphore};
 
-use crate::limit::Limit;
+use crate::attempts::Attempts;
 
-/// Failures of one address or one name are counted over this long.
-const WINDOW: Duration = Duration::from_secs(15 * 60);
-/// So many from one address.
-const PER_ADDRESS: u32 = 20;
-/// So many for one name: more, as anybody can cause them and so lock somebody out.
-const PER_NAME: u32 = 50;
-/// So many passwords are worked on at once: each takes 19 MiB.
+/// So many passwords are worked on at once: each takes 19 MiB ...
 const PASSWORDS: usize = 4;
+/// ... and so many wait for that, about a second.
+const WAITING: usize = 60;
 
 /// Users, sessions and keys of a control plane.
 #[derive(Debug)]
@@ -28,28 +24,38 @@ pub struct Access {
     /// Changes of users go one after another: names are unique and one owner stays, over several records.
     pub(crate) changing: Mutex<()>,
     pub(crate) passwords: Semaphore,
-    /// Failures by address.
-    pub(crate) addresses: Limit,
-    /// Failures by name.
-    pub(crate) names: Limit,
+    /// Those who work on one or wait for that.
+    pub(crate) queue: Semaphore,
+    /// Proofs that failed.
+    pub(crate) attempts: Attempts,
 }
 
 impl Access {
     /// Over this control plane's catalog.
     pub fn new(control: Arc<Control>) -> Access {
-        let clock = control.clock();
         Access {
-            addresses: Limit::new(clock.clone(), PER_ADDRESS, WINDOW),
-            names: Limit::new(clock.clone(), PER_NAME, WINDOW),
+            attempts: Attempts::new(control.clock()),
             changing: Mutex::default(),
             passwords: Semaphore::new(PASSWORDS),
+            queue: Semaphore::new(PASSWORDS + WAITING),
             control,
         }
     }
 
-    /// Failed proofs by address, of whatever kind: passwords and API keys count together.
-    pub fn failures(&self) -> &Limit {
-        &self.addresses
+    /// Proofs that failed, of whatever kind.
+    pub fn attempts(&self) -> &Attempts {
+        &self.attempts
+    }
+
+    /// Whether anybody has been let in: a user with a password, or an API key.
+    pub async fn has_anybody(&self) -> Result<bool> {
+        let catalog = self.control.catalog();
+        let users: Vec<User> = catalog.all(None).await?;
+        if users.iter().any(|user| user.password.is_some()) {
+            return Ok(true);
+        }
+        let one = Page { limit: Some(1), ..Page::default() };
+        Ok(!catalog.page::<ApiKey>(&one).await?.is_empty())
     }
 
     /// A secret of 192 random bits, hex, and its BLAKE3, hex.

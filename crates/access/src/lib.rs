@@ -18,6 +18,7 @@
 
 mod access;
 mod agents;
+mod attempts;
 mod keys;
 mod limit;
 mod password;
@@ -27,10 +28,10 @@ mod users;
 
 pub use access::Access;
 pub use agents::AgentKeyView;
+pub use attempts::Attempts;
 pub use keys::{KeyView, NewKey};
-pub use limit::Limit;
 pub use right::{Principal, Right};
-pub use sessions::{COOKIE, CSRF_HEADER, Login, SESSION_HOURS};
+pub use sessions::{COOKIE, CSRF_HEADER, Login, SECURE_COOKIE, SESSION_HOURS, cookie_name};
 pub use users::{INVITATION_HOURS, UserView};
 
 #[cfg(test)]

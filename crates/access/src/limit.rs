@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ const MOST: usize = 10_000;
 
 /// Counts failures by a word, in memory, over a window that begins with the first.
 #[derive(Debug)]
-pub struct Limit {
+pub(crate) struct Limit {
     clock: Arc<dyn Clock>,
     most: u32,
     window: Duration,
@@ -22,31 +22,17 @@ pub struct Limit {
 
 impl Limit {
     /// At most so many failures within the window.
-    pub fn new(clock: Arc<dyn Clock>, most: u32, window: Duration) -> Limit {
+    pub(crate) fn new(clock: Arc<dyn Clock>, most: u32, window: Duration) -> Limit {
         Limit { clock, most, window, failures: Mutex::default() }
     }
 
-    /// Whether another attempt may be made.
+    /// Counts an attempt before it is made.
     ///
     /// # Errors
-    /// Unavailable: too many have failed; says when to come again.
-    pub fn check(&self, word: &str) -> Result<()> {
+    /// Unavailable: too many were counted; says when to come again. It is not counted then.
+    pub(crate) fn begin(&self, word: &str) -> Result<()> {
         let now = self.clock.monotonic();
-        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        match failures.get(word) {
-            Some((n, since)) if *n >= self.most && now < *since + self.window => {
-                let minutes = (*since + self.window - now).as_secs().div_ceil(60);
-                Err(Error::new(ErrorKind::Unavailable, "too many attempts have failed")
-                    .hint(format!("try again in {minutes} minutes")))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Counts a failure.
-    pub fn failed(&self, word: &str) {
-        let now = self.clock.monotonic();
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = self.failures();
         if failures.len() >= MOST && !failures.contains_key(word) {
             failures.retain(|_, (_, since)| now < *since + self.window);
             let oldest = failures.iter().min_by_key(|(_, (_, since))| *since);
@@ -60,11 +46,32 @@ impl Limit {
         if now >= entry.1 + self.window {
             *entry = (0, now);
         }
+        if entry.0 >= self.most {
+            let minutes = (entry.1 + self.window - now).as_secs().div_ceil(60);
+            return Err(Error::new(ErrorKind::Unavailable, "too many attempts have failed")
+                .hint(format!("try again in {minutes} minutes")));
+        }
         entry.0 += 1;
+        Ok(())
+    }
+
+    /// Takes one back: it was right, or was not made.
+    pub(crate) fn give_back(&self, word: &str) {
+        let mut failures = self.failures();
+        if let Some(entry) = failures.get_mut(word) {
+            entry.0 = entry.0.saturating_sub(1);
+            if entry.0 == 0 {
+                failures.remove(word);
+            }
+        }
     }
 
     /// Forgets the failures of somebody who has proved himself.
-    pub fn proved(&self, word: &str) {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(word);
+    pub(crate) fn forget(&self, word: &str) {
+        self.failures().remove(word);
+    }
+
+    fn failures(&self) -> MutexGuard<'_, HashMap<String, (u32, Duration)>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,7 +3,8 @@
 use argon2::{
     Argon2, PasswordHasher as _, PasswordVerifier as _, password_hash::phc::PasswordHash,
 };
-use bygone_base::{Error, Result, work};
+use bygone_base::{Error, ErrorKind, Result, work};
+use tokio::sync::SemaphorePermit;
 use zeroize::Zeroizing;
 
 use crate::Access;
@@ -58,9 +59,15 @@ impl Access {
         Ok(same.await?.is_some() && known)
     }
 
-    async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>> {
+    /// A turn at working on a password. Who would have to wait for long is told so at once.
+    async fn turn(&self) -> Result<(SemaphorePermit<'_>, SemaphorePermit<'_>)> {
+        let place = self.queue.try_acquire().map_err(|_| {
+            Error::new(ErrorKind::Unavailable, "too many passwords are being looked at")
+                .hint("try again in a moment")
+        })?;
         let turn = self.passwords.acquire().await;
-        turn.map_err(|_| Error::internal("passwords are not looked at any more"))
+        let turn = turn.map_err(|_| Error::internal("passwords are not looked at any more"))?;
+        Ok((place, turn))
     }
 }
 

@@ -9,8 +9,15 @@ use crate::{Access, Principal, access::hash};
 pub const SESSION_HOURS: i64 = 12;
 /// The name of the cookie that holds a session's secret.
 pub const COOKIE: &str = "bygone_session";
+/// The same where the browser came by TLS: other hosts of the domain, and plain HTTP, cannot set one of this name.
+pub const SECURE_COOKIE: &str = "__Host-bygone_session";
 /// The header that carries a session's token.
 pub const CSRF_HEADER: &str = "x-csrf-token";
+
+/// The name of the session's cookie, by whether the browser came by TLS.
+pub fn cookie_name(tls: bool) -> &'static str {
+    if tls { SECURE_COOKIE } else { COOKIE }
+}
 
 /// A session that has just begun.
 #[derive(Clone)]
@@ -38,23 +45,17 @@ impl Access {
     /// Denied: name or password is wrong, which is not told apart. Unavailable: too many attempts.
     pub async fn login(&self, name: &str, password: &str, address: Option<&str>) -> Result<Login> {
         let name = name.trim().to_lowercase();
-        // What is counted by name is bounded too.
-        let counted: String = name.chars().take(100).collect();
-        if let Some(address) = address {
-            self.addresses.check(address)?;
-        }
-        self.names.check(&counted)?;
-        let user = self.user_by_name(&name).await?;
-        let kept = user.as_ref().and_then(|user| user.password.as_deref());
-        let proved = self.is_password(password, kept).await?;
+        let mut attempt = self.attempts.begin(&name, address)?;
+        let judged = async {
+            let user = self.user_by_name(&name).await?;
+            let kept = user.as_ref().and_then(|user| user.password.as_deref());
+            Ok::<_, Error>((self.is_password(password, kept).await?, user))
+        };
+        let (proved, user) = judged.await.inspect_err(|_| attempt.undo())?;
         let Some(user) = user.filter(|_| proved) else {
-            if let Some(address) = address {
-                self.addresses.failed(address);
-            }
-            self.names.failed(&counted);
             return Err(Error::new(ErrorKind::Denied, "name or password is wrong"));
         };
-        self.names.proved(&counted);
+        attempt.proved();
         self.begin(user, address).await
     }
 

@@ -14,7 +14,7 @@ use bygone_catalog::{
 };
 use bygone_control::{By, Control};
 
-use crate::{Access, Limit, Right};
+use crate::{Access, Right, limit::Limit};
 
 const GOOD: &str = "correct horse";
 const HOUR: i64 = 3_600_000;
@@ -214,17 +214,44 @@ async fn names_and_roles_are_checked() {
 }
 
 #[tokio::test]
-async fn logins_that_fail_often_must_wait() {
+async fn whoever_fails_often_must_wait_and_others_need_not() {
     let s = Setup::new();
     s.user("anna", owner()).await;
+    s.user("bert", owner()).await;
     for _ in 0..20 {
-        let failed = s.access.login("x", "not the password", Some("10.0.0.1")).await;
+        let failed = s.access.login("anna", "not the password", Some("10.0.0.1")).await;
         assert_eq!(kind(failed), Some(ErrorKind::Denied));
     }
     let blocked = s.access.login("anna", GOOD, Some("10.0.0.1")).await;
     assert_eq!(kind(blocked), Some(ErrorKind::Unavailable));
+    s.access.login("bert", GOOD, Some("10.0.0.1")).await.unwrap();
     s.access.login("anna", GOOD, Some("10.0.0.2")).await.unwrap();
     s.pass(HOUR / 4);
+    s.access.login("anna", GOOD, Some("10.0.0.1")).await.unwrap();
+}
+
+#[tokio::test]
+async fn many_guesses_at_once_are_no_more_than_one_after_the_other() {
+    let s = Setup::new();
+    s.user("anna", owner()).await;
+    let guesses = (0..150).map(|_| s.access.login("anna", "not the password", Some("10.0.0.1")));
+    let all = futures::future::join_all(guesses).await;
+    let denied =
+        all.into_iter().filter(|one| matches!(one, Err(e) if e.kind() == ErrorKind::Denied));
+    assert_eq!(denied.count(), 20);
+}
+
+#[tokio::test]
+async fn who_would_wait_long_for_a_look_at_a_password_is_told_at_once() {
+    let s = Setup::new();
+    s.user("anna", owner()).await;
+    let waiting = s.access.queue.acquire_many(64).await.unwrap();
+    for _ in 0..25 {
+        let told = s.access.login("anna", GOOD, Some("10.0.0.1")).await;
+        assert_eq!(kind(told), Some(ErrorKind::Unavailable));
+    }
+    drop(waiting);
+    // What was not looked at was not counted.
     s.access.login("anna", GOOD, Some("10.0.0.1")).await.unwrap();
 }
 
@@ -232,15 +259,15 @@ async fn logins_that_fail_often_must_wait() {
 fn what_is_counted_is_bounded() {
     let clock = Arc::new(Hand(AtomicI64::new(0)));
     let limit = Limit::new(clock.clone(), 1, Duration::from_secs(60));
-    limit.failed("first");
+    limit.begin("first").unwrap();
     clock.0.store(1, Ordering::SeqCst);
     for n in 0..10_000 {
-        limit.failed(&n.to_string());
+        limit.begin(&n.to_string()).unwrap();
     }
     // The oldest gave way, the others are counted.
-    assert!(limit.check("first").is_ok() && limit.check("9999").is_err());
-    limit.proved("9999");
-    assert!(limit.check("9999").is_ok());
+    assert!(limit.begin("9999").is_err() && limit.begin("first").is_ok());
+    limit.forget("9999");
+    assert!(limit.begin("9999").is_ok());
 }
 
 #[tokio::test]

@@ -160,12 +160,13 @@ impl Access {
     /// # Errors
     /// Denied: the old one is wrong. Usage: the new one will not do.
     pub async fn change_password(&self, name: &str, old: &str, new: &str, by: &By) -> Result<()> {
-        self.names.check(name)?;
         let user = self.user_by_name(name).await?.ok_or_else(|| not_found("user"))?;
-        if !self.is_password(old, user.password.as_deref()).await? {
-            self.names.failed(name);
+        let mut attempt = self.attempts.begin(name, by.address.as_deref())?;
+        let same = self.is_password(old, user.password.as_deref()).await;
+        if !same.inspect_err(|_| attempt.undo())? {
             return Err(Error::new(ErrorKind::Denied, "the old password is wrong"));
         }
+        attempt.proved();
         let kept = self.hash_password(new).await?;
         let changed = self.control.catalog().change::<User>(user.id.as_str(), |user| {
             user.password = Some(kept.clone());
@@ -192,7 +193,9 @@ impl Access {
             Ok(())
         });
         let changed = changed.await?;
-        self.user_event(&changed, "USER_ROLES_CHANGED_AUDIT", "given other roles", by).await?;
+        let what =
+            format!("given other roles: {} → {}", words(&user.grants), words(&changed.grants));
+        self.user_event(&changed, "USER_ROLES_CHANGED_AUDIT", &what, by).await?;
         Ok(self.user_view(changed))
     }
 
@@ -246,6 +249,16 @@ impl Access {
         let message = format!("user {} {what}", user.name);
         self.control.event(by, only_project(&user.grants), None, kind, message).await
     }
+}
+
+/// Roles as an event tells them.
+fn words(grants: &[Grant]) -> String {
+    let word = |Grant { role, project }: &Grant| match project {
+        Some(project) => format!("{role:?} of {project}"),
+        None => format!("{role:?}"),
+    };
+    let words: Vec<String> = grants.iter().map(word).collect();
+    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }
 
 fn owns(grants: &[Grant]) -> bool {

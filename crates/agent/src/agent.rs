@@ -29,6 +29,10 @@ use crate::{
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 /// An agent that never reached its source gives up after this long.
 const FIRST: Duration = Duration::from_secs(15);
+/// An agent that has reached its source and does no more gives up after this long: another one may reach it.
+const AWAY: Duration = Duration::from_secs(120);
+/// What keeps an agent waiting is told when it has lasted this long: an election takes less.
+const STUCK: Duration = Duration::from_secs(10);
 /// A run with an end gives up when nothing went forward for this long.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -52,6 +56,8 @@ struct Memory {
     diverged: bool,
     /// A new initial sync is wanted.
     resync: Option<TimelineReason>,
+    /// Why the source cannot be read, and since when.
+    waiting: Option<(Duration, String)>,
     /// Ends the attempt that is under way, and no other.
     attempt: CancellationToken,
 }
@@ -116,6 +122,18 @@ impl Agent {
         Ok(())
     }
 
+    /// Whether a new initial sync is wanted and has not begun yet.
+    pub fn is_resync_pending(&self) -> bool {
+        self.memory().resync.is_some()
+    }
+
+    /// Why nothing has been read from the source for a while; `None` while it is read, or nothing is known to be wrong.
+    pub fn stuck(&self) -> Option<String> {
+        let now = self.env.clock.monotonic();
+        let (since, why) = self.memory().waiting.clone()?;
+        (now.saturating_sub(since) >= STUCK).then_some(why)
+    }
+
     fn say_resync(&self, why: &dyn std::fmt::Display) {
         let text = format!("backup requires a resync, which begins now: {why}");
         self.env.progress.notice(text);
@@ -130,6 +148,7 @@ impl Agent {
         self.memory().goal = None;
         let mut wait = BACK_OFF.0;
         let mut forward = (env.clock.monotonic(), self.mark());
+        let mut failing = None;
         loop {
             let this = shutdown.child_token();
             self.memory().attempt = this.clone();
@@ -138,6 +157,7 @@ impl Agent {
             if self.mark() != forward.1 {
                 forward = (env.clock.monotonic(), self.mark());
                 wait = BACK_OFF.0;
+                failing = None;
             }
             let message = match ended {
                 Ok(Ended::Done(_)) if left => "backup requires a resync".into(),
@@ -154,8 +174,15 @@ impl Agent {
                     return Ok(env.progress.now().chain);
                 }
                 Err(error) => {
-                    let stuck = env.clock.monotonic().saturating_sub(forward.0);
-                    self.judge_error(error, catch_up, stuck)?
+                    // A source that is idle goes not forward either: then it counts from the first failure.
+                    let now = env.clock.monotonic();
+                    let since = *failing.get_or_insert(now);
+                    let since = if catch_up { forward.0 } else { since };
+                    let why = self.judge_error(error, catch_up, now.saturating_sub(since))?;
+                    let mut memory = self.memory();
+                    let since = memory.waiting.as_ref().map_or(now, |(since, _)| *since);
+                    memory.waiting = Some((since, why.clone()));
+                    why
                 }
             };
             tracing::info!(reason = %message, "the agent starts over");
@@ -197,7 +224,7 @@ impl Agent {
                 let patience = match (memory.reached, catch_up) {
                     (false, _) => FIRST,
                     (true, true) => PATIENCE,
-                    (true, false) => Duration::MAX,
+                    (true, false) => AWAY,
                 };
                 if stuck >= patience {
                     return Err(error);
@@ -377,9 +404,12 @@ impl Agent {
                 let (timeline, sync) = env.uplink.begin_sync(&at, start, reason).await?;
                 at.timeline = timeline;
                 self.memory().resync = None;
+                // What is counted is counted of one initial sync.
+                env.progress.change(|p| (p.documents, p.bytes, p.collections_done) = (0, 0, 0));
                 (None, sync, start, start, Vec::new())
             }
         };
+        self.memory().waiting = None;
         let run = Sync {
             env: Arc::clone(env),
             member: Arc::clone(&chosen.member),
@@ -409,6 +439,7 @@ impl Agent {
         shutdown: &CancellationToken,
     ) -> Result<Ended> {
         let env = &self.env;
+        self.memory().waiting = None;
         env.progress.change(|p| (p.phase, p.message) = (Phase::Tailing, None));
         env.report(at).await;
         let goal = self.memory().goal;

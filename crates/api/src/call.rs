@@ -12,8 +12,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
+    auth::Proof,
     failure::Failure,
-    schema::{Book, Field, JsonSchema, object},
+    schema::{Book, JsonSchema, field, object},
 };
 
 /// Items of a page at most, as in Ops Manager, and where nothing is said.
@@ -24,12 +25,14 @@ pub(crate) struct Call {
     pub(crate) control: Arc<Control>,
     pub(crate) access: Arc<Access>,
     pub(crate) who: Principal,
+    /// How he proved it.
+    pub(crate) proof: Proof,
     /// `scheme://host`, as the client wrote it.
     pub(crate) origin: String,
     /// The path, without what follows `?`.
     pub(crate) at: String,
     pub(crate) path: HashMap<String, String>,
-    pub(crate) query: HashMap<String, String>,
+    pub(crate) query: Vec<(String, String)>,
     pub(crate) body: Bytes,
     /// The project of the path, which its sender may look at.
     pub(crate) project: Option<Id>,
@@ -58,11 +61,10 @@ pub(crate) struct List<T> {
 
 impl<T: JsonSchema> JsonSchema for List<T> {
     fn schema(book: &mut Book) -> Value {
-        let field = |name, about, schema| Field { name, about, schema, required: true };
         let fields = vec![
-            field("links", "This page, and those beside it.", book.of::<Vec<Link>>()),
-            field("results", "What is on it.", book.of::<Vec<T>>()),
-            field("totalCount", "How many there are on all pages.", book.of::<u64>()),
+            field::<Vec<Link>>(book, "links", "This page, and those beside it."),
+            field::<Vec<T>>(book, "results", "What is on it."),
+            field::<u64>(book, "totalCount", "How many there are on all pages."),
         ];
         object("A page of a list.", fields, false)
     }
@@ -129,9 +131,15 @@ impl Call {
         id.map_err(|_| Failure::not_found("SNAPSHOT_NOT_FOUND", "snapshot"))
     }
 
-    /// A value after `?`.
+    /// A value after `?`; the first, where there are several.
     pub(crate) fn asked(&self, name: &str) -> Option<&str> {
-        self.query.get(name).map(String::as_str)
+        self.all_asked(name).next()
+    }
+
+    /// All values of one name after `?`.
+    pub(crate) fn all_asked(&self, name: &str) -> impl Iterator<Item = &str> {
+        let named = self.query.iter().filter(move |(known, _)| known == name);
+        named.map(|(_, value)| value.as_str())
     }
 
     /// A whole number after `?`.
@@ -189,8 +197,13 @@ impl Call {
     /// A page that was already cut out.
     pub(crate) fn list_of<T>(&self, page: PageAsked, results: Vec<T>, total: u64) -> List<T> {
         let to = |rel: &str, number: usize| {
-            let path = format!("{}?pageNum={number}&itemsPerPage={}", self.at, page.items);
-            self.link(rel, &path)
+            let mut query = url::form_urlencoded::Serializer::new(String::new());
+            query.append_pair("pageNum", &number.to_string());
+            query.append_pair("itemsPerPage", &page.items.to_string());
+            // Filters and manners hold for the other pages too.
+            let others = |name: &str| !matches!(name, "pageNum" | "itemsPerPage");
+            query.extend_pairs(self.query.iter().filter(|(name, _)| others(name)));
+            self.link(rel, &format!("{}?{}", self.at, query.finish()))
         };
         let mut links = vec![to("self", page.number)];
         if page.number > 1 {

@@ -78,6 +78,11 @@ impl Client {
         self.send(Method::PATCH, path, Some(body)).await
     }
 
+    /// Puts `body` at `path`.
+    pub async fn put(&self, path: &str, body: &Value) -> Result<Value> {
+        self.send(Method::PUT, path, Some(body)).await
+    }
+
     /// Deletes what is at `path`.
     pub async fn delete(&self, path: &str) -> Result<Value> {
         self.send(Method::DELETE, path, None).await

@@ -80,7 +80,7 @@ impl Failure {
         let mut failure = Failure::new(
             StatusCode::TOO_MANY_REQUESTS,
             "RATE_LIMITED",
-            "too many proofs from this address were wrong",
+            "too many proofs of this key from this address were wrong",
         );
         failure.headers.push((header::RETRY_AFTER, HeaderValue::from_static("900")));
         failure.hint("try again in 15 minutes")

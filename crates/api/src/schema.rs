@@ -66,6 +66,15 @@ fn name(path: &str) -> String {
     name
 }
 
+/// A field that is always there.
+pub(crate) fn field<T: JsonSchema>(
+    book: &mut Book,
+    name: &'static str,
+    about: &'static str,
+) -> Field {
+    Field { name, about, schema: book.of::<T>(), required: true }
+}
+
 /// An object with these fields; `closed`: with no others.
 pub(crate) fn object(about: &str, fields: Vec<Field>, closed: bool) -> Value {
     let mut properties = Map::new();

@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::Body,
     extract::{RawPathParams, Request, rejection::RawPathParamsRejection},
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::Response,
     routing::on,
 };
@@ -38,12 +38,16 @@ pub(crate) struct Shared {
 pub(crate) fn serve(routes: Vec<Route>, shared: Arc<Shared>) -> Router {
     let mut router = Router::new();
     for route in routes {
-        let (path, filter) = (route.path, route.filter());
+        let (path, filter, style) = (route.path, route.filter(), route.style);
         let (route, shared) = (Arc::new(route), shared.clone());
         let handle = move |params: Result<RawPathParams, RawPathParamsRejection>, request| {
             let (route, shared) = (route.clone(), shared.clone());
             async move { answer(&shared, &route, params.ok(), request).await }
         };
+        if style == Style::V1 {
+            // Clients of Ops Manager end some paths so, and prove themselves for the path as they write it.
+            router = router.route(&format!("{path}/"), on(filter, handle.clone()));
+        }
         router = router.route(path, on(filter, handle));
     }
     router.method_not_allowed_fallback(|| async {
@@ -61,11 +65,11 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let query = query(&parts);
     let flag = |name: &str| {
-        let said = query.as_ref().ok().and_then(|query| query.get(name));
-        route.style == Style::V1 && said.is_some_and(|value| value == "true")
+        let said = query.iter().find(|(known, _)| known == name);
+        route.style == Style::V1 && said.is_some_and(|(_, value)| value == "true")
     };
     let (pretty, envelope) = (flag("pretty"), flag("envelope"));
-    match perform(shared, route, params, &parts, query, body).await {
+    let mut response = match perform(shared, route, params, &parts, query, body).await {
         Ok(Reply::Json(value)) => {
             let status = StatusCode::from_u16(route.status).unwrap_or(StatusCode::OK);
             written(value, status, pretty, envelope)
@@ -82,7 +86,14 @@ async fn answer(
             written(document, failure.status, pretty, envelope)
         }
         Err(failure) => failure.into_response(),
+    };
+    if route.style == Style::V1 {
+        let (name, value) = crate::v1::VERSION;
+        response
+            .headers_mut()
+            .insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
+    response
 }
 
 async fn perform(
@@ -90,19 +101,23 @@ async fn perform(
     route: &Route,
     params: Option<RawPathParams>,
     parts: &Parts,
-    query: Result<HashMap<String, String>, Failure>,
+    query: Vec<(String, String)>,
     body: Body,
 ) -> Result<Reply, Failure> {
-    let who = shared.auth.who(parts, route.style == Style::V2).await?;
-    let query = query?;
+    let (who, proof) = shared.auth.who(parts, route.style == Style::V2).await?;
     let params = params.ok_or_else(|| Failure::not_found("RESOURCE_NOT_FOUND", "page"))?;
     let path: HashMap<String, String> =
         params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let project = admit(&shared.control, route.need, &who, &path).await?;
     if route.style == Style::V2 {
-        let known = |name: &String| route.query.iter().any(|param| param.name == name);
-        if let Some(name) = query.keys().find(|name| !known(name)) {
-            return Err(Failure::invalid(name, format!("{name:?} is not a parameter here")));
+        let known = |name: &str| route.query.iter().any(|param| param.name == name);
+        for (n, (name, _)) in query.iter().enumerate() {
+            if !known(name) {
+                return Err(Failure::invalid(name, format!("{name:?} is not a parameter here")));
+            }
+            if query.iter().take(n).any(|(before, _)| before == name) {
+                return Err(Failure::invalid(name, format!("{name:?} is given twice")));
+            }
         }
     }
     let body = match route.body {
@@ -113,6 +128,7 @@ async fn perform(
         control: shared.control.clone(),
         access: shared.access.clone(),
         who,
+        proof,
         origin: origin(parts),
         at: parts.uri.path().to_owned(),
         path,
@@ -153,14 +169,9 @@ async fn admit(
     }
 }
 
-fn query(parts: &Parts) -> Result<HashMap<String, String>, Failure> {
-    let mut query = HashMap::new();
-    for (name, value) in url::form_urlencoded::parse(parts.uri.query().unwrap_or("").as_bytes()) {
-        if query.insert(name.to_string(), value.into_owned()).is_some() {
-            return Err(Failure::invalid(&name, format!("{name:?} is given twice")));
-        }
-    }
-    Ok(query)
+fn query(parts: &Parts) -> Vec<(String, String)> {
+    let pairs = url::form_urlencoded::parse(parts.uri.query().unwrap_or("").as_bytes());
+    pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
 }
 
 async fn read(body: Body, required: bool) -> Result<Bytes, Failure> {

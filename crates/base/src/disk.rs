@@ -5,8 +5,9 @@
 //! 3. fsync the folder: without it the name itself can be lost.
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::Write as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
 };
 
@@ -35,6 +36,20 @@ pub fn create_dir(dir: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes a folder that only its owner may enter, or makes one that is there such.
+pub fn private_dir(dir: &Path) -> Result<()> {
+    let io = |e| Error::io(format!("create folder {}", dir.display()), e);
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
+    fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(io)
+}
+
+/// Makes a file that only its owner may read, empty where there was none.
+pub fn private_file(file: &Path) -> Result<()> {
+    let io = |e| Error::io(format!("create {}", file.display()), e);
+    OpenOptions::new().append(true).create(true).mode(0o600).open(file).map_err(io)?;
+    fs::set_permissions(file, Permissions::from_mode(0o600)).map_err(io)
 }
 
 /// Writes `path` whole or not at all, replacing what was there.

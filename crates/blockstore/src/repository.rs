@@ -122,6 +122,14 @@ impl Repository {
         &self.inner.store
     }
 
+    /// The same repository, reached by another way to its store.
+    #[must_use]
+    pub fn over(&self, way: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>) -> Repository {
+        let Inner { store, rng, id, naming, data } = &*self.inner;
+        let (store, rng, data) = (way(Arc::clone(store)), Arc::clone(rng), data.clone());
+        Repository { inner: Arc::new(Inner { store, rng, id: *id, naming: naming.clone(), data }) }
+    }
+
     /// The source of randomness for what is written.
     pub fn rng(&self) -> &Arc<dyn Rng> {
         &self.inner.rng
@@ -130,6 +138,18 @@ impl Repository {
     /// Whether what is written is encrypted.
     pub fn is_encrypted(&self) -> bool {
         !self.inner.data.is_empty()
+    }
+
+    /// Looks whether it is still where it was opened.
+    ///
+    /// # Errors
+    /// What reading it gives; Usage: another one is in its place.
+    pub async fn check_there(&self) -> Result<()> {
+        let found = read_file(self.store().as_ref()).await?.id()?;
+        if found == self.id() {
+            return Ok(());
+        }
+        Err(Error::usage(format!("{} holds another repository now", self.store().location())))
     }
 
     /// Refuses a repository that is not the one named in a manifest.

@@ -53,9 +53,11 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Whether more than two thirds of the time asked for are left: nothing need be asked or written before.
+    /// Whether more than two thirds of the time asked for are left, and no more than all of it: nothing need be asked or
+    /// written before.
     pub fn lasts(&self, now: UnixMillis, until: UnixMillis) -> bool {
-        self.until.since(now).saturating_mul(3) > until.since(now).saturating_mul(2)
+        self.until <= until
+            && self.until.since(now).saturating_mul(3) > until.since(now).saturating_mul(2)
     }
 }
 
@@ -162,6 +164,9 @@ impl Catalog {
 
     /// Takes a lease that nobody else holds at `now`, or prolongs one's own; `None` while somebody else holds it.
     /// One's own is left as it is while two thirds of its time are left: to ask often costs nothing.
+    ///
+    /// One that lasts longer than was ever asked for was written before the clock was put back. Whoever asks cuts it to
+    /// that length, so that it ends in time where its owner is gone; where he is not, he prolongs it.
     pub async fn lease(
         &self,
         name: &str,
@@ -174,6 +179,14 @@ impl Catalog {
                 let lease =
                     Lease { name: name.to_owned(), owner: owner.to_owned(), epoch: 1, until };
                 self.insert(&lease).await.map(|()| lease)
+            }
+            Some(mut row) if row.value.owner != owner && row.value.until > until => {
+                row.value.until = until;
+                let cut = self.update(&row).await;
+                return match cut {
+                    Err(e) if e.kind() != ErrorKind::Conflict => Err(e),
+                    _ => Ok(None),
+                };
             }
             Some(row) if row.value.owner != owner && row.value.until > now => return Ok(None),
             Some(row) if row.value.owner == owner && row.value.lasts(now, until) => {
@@ -334,6 +347,27 @@ mod tests {
         let held = take("b", 22).await.unwrap();
         catalog.release(&held, at(23)).await.unwrap();
         assert_eq!(take("a", 23).await.unwrap().epoch, 3);
+    }
+
+    /// The clock goes back by an hour: who is gone is followed after the lease's length, and who is there stays.
+    #[tokio::test]
+    async fn a_clock_that_is_put_back_delays_nobody_by_more_than_a_lease() {
+        let catalog = catalog();
+        let at = UnixMillis;
+        let take = async |owner: &str, now: i64| {
+            catalog.lease("part", owner, at(now), at(now + 30)).await.unwrap()
+        };
+        take("a", 3_600).await.unwrap();
+        assert_eq!(take("b", 0).await, None);
+        assert_eq!(take("b", 29).await, None);
+        assert_eq!(take("b", 31).await.unwrap().epoch, 2);
+        // The owner writes anew what the clock says now, ...
+        assert_eq!(take("b", 1).await.unwrap().until, at(31));
+        take("b", 7_200).await.unwrap();
+        // ... and prolongs what another one cut.
+        assert_eq!(take("c", 5).await, None);
+        assert_eq!(take("b", 20).await.unwrap().until, at(50));
+        assert_eq!(take("c", 40).await, None);
     }
 
     #[tokio::test]

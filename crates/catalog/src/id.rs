@@ -1,11 +1,21 @@
 //! Ids of records: 24 hex digits, as clients of Ops Manager's API expect them.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use bygone_base::{Error, Result, Rng, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-/// An id: the second of its making, then random. Ids sort by time.
+/// Ids made by this process; what is above [`COUNT`] bits is cut off.
+static MADE: AtomicU32 = AtomicU32::new(0);
+/// Bits of an id that count.
+const COUNT: u32 = 22;
+
+/// An id: second and millisecond of its making, a count, then random. Ids sort by time, and those of one process by the
+/// order in which they were made (but where the count begins anew, once in four million).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Id(String);
@@ -13,11 +23,14 @@ pub struct Id(String);
 impl Id {
     /// A new id, made at `now`.
     pub fn new(now: UnixMillis, rng: &dyn Rng) -> Id {
-        let mut random = [0; 8];
+        let mut random = [0; 4];
         rng.fill(&mut random);
         // As an ObjectId has it: unsigned seconds, good until 2106.
         let secs = u32::try_from(now.0.div_euclid(1000)).unwrap_or_default();
-        Id(format!("{secs:08x}{}", hex::encode(random)))
+        let millis = u32::try_from(now.0.rem_euclid(1000)).unwrap_or_default();
+        let count = MADE.fetch_add(1, Ordering::Relaxed) & ((1 << COUNT) - 1);
+        let order = millis << COUNT | count;
+        Id(format!("{secs:08x}{order:08x}{}", hex::encode(random)))
     }
 
     /// The text.
@@ -71,6 +84,8 @@ mod tests {
         let early = Id::new(UnixMillis(1_700_000_000_000), &rng);
         let late = Id::new(UnixMillis(1_700_000_001_000), &rng);
         assert!(early < late);
+        let ids: Vec<Id> = (0..100).map(|_| Id::new(UnixMillis(1_700_000_000_999), &rng)).collect();
+        assert!(ids.is_sorted() && early < ids[0] && ids[99] < late, "{ids:?}");
         assert_eq!(early.as_str().parse::<Id>().unwrap(), early);
         for bad in ["", "xyz", "65541dE0000000000000000a", "65541de000000000000000000a"] {
             assert!(bad.parse::<Id>().is_err(), "{bad}");

@@ -58,10 +58,14 @@ pub enum Command {
     Server(ServerArgs),
     /// Run an agent on another host: it gets its work from the server
     Agent(AgentArgs),
-    /// Jobs of a server: list, make, start, stop, restart, terminate
+    /// Jobs of a server: list, make, start, stop, restart, terminate, schedule
     Job(Box<remote::JobArgs>),
     /// Snapshots of a server's jobs: list, take, keep, delete
     Snapshot(Box<remote::SnapshotArgs>),
+    /// Restores of a server's jobs: list, start, cancel
+    RestoreJob(Box<remote::RestoreJobArgs>),
+    /// Alerts of a server: list, acknowledge
+    Alert(Box<remote::AlertArgs>),
     /// Users and keys of a server
     User(Box<remote::UserArgs>),
     /// Stores of a server
@@ -223,6 +227,9 @@ pub struct UpArgs {
     /// Private key (PEM) for --listen
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// File with a token that shows all of --listen's metrics, as `Authorization: Bearer TOKEN`
+    #[arg(long, value_name = "FILE", requires = "listen", hide_short_help = true)]
+    pub metrics_token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -246,6 +253,14 @@ pub enum CatalogCommand {
     Rebuild {
         #[command(flatten)]
         server: ServerArgs,
+    },
+    /// Print a link by which a Global Owner who cannot log in chooses a new password, once; also while the server runs
+    OwnerLink {
+        #[command(flatten)]
+        server: ServerArgs,
+        /// Which one, where there are several
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
     },
 }
 

@@ -16,6 +16,10 @@ use crate::{By, Control};
 
 /// A job is another agent's when its own was not heard for so long.
 const LEASE_MS: i64 = 30_000;
+/// An agent that failed so often leaves the job to another one, ...
+const FAILURES: u32 = 3;
+/// ... and takes it no more for so long.
+const GAVE_UP_MS: i64 = 10 * 60_000;
 /// Agents not heard for so long are forgotten.
 const FORGET_MS: i64 = 7 * 86_400_000;
 
@@ -27,6 +31,15 @@ impl Control {
 
     /// An agent tells how it fares and asks for its work.
     pub async fn conf(&self, project: &Id, call: &ConfCall) -> Result<Vec<Work>> {
+        self.answer(project, call, false).await
+    }
+
+    /// As [`Control::conf`], for an agent of this process: it ends with it.
+    pub(crate) async fn conf_here(&self, project: &Id, call: &ConfCall) -> Result<Vec<Work>> {
+        self.answer(project, call, true).await
+    }
+
+    async fn answer(&self, project: &Id, call: &ConfCall, here: bool) -> Result<Vec<Work>> {
         let now = self.now();
         let mut jobs: Vec<Job> = self.catalog().all(Some(project.as_str())).await?;
         let mut changed = false;
@@ -47,14 +60,21 @@ impl Control {
         if changed {
             jobs = self.catalog().all(Some(project.as_str())).await?;
         }
+        let agents = self.agents(project).await?;
+        let gave_up = gave_up(&agents, call, now);
         let mut work = Vec::new();
         let mut serves = Vec::new();
         if !call.leaving {
             let active = jobs.iter().filter(|job| job.state == JobState::Active);
-            let share = self.share(project, active.clone().count(), call, now).await?;
+            // How many an agent takes by itself, so that those alive have about equally many.
+            let share = active.clone().count().div_ceil(others(&agents, call, now).count() + 1);
             let own: HashSet<&str> = call.found.iter().map(|found| found.job.as_str()).collect();
             let held = self.held(&call.agent, now).await?;
             for job in active {
+                if gave_up.iter().any(|(left, _)| *left == job.id) {
+                    self.leave(job, call, now).await?;
+                    continue;
+                }
                 let more = own.contains(job.id.as_str()) || serves.len() < share;
                 let granted = held.contains(&lease_name(&job.id));
                 if more && (granted || self.grant(job, call, now).await?) {
@@ -63,24 +83,21 @@ impl Control {
                 }
             }
         }
-        self.note_agent(project, call, serves, now).await?;
+        self.note_agent(project, call, Noted { serves, gave_up, here }, now).await?;
         Ok(work)
     }
 
-    /// How many jobs one agent takes by itself, so that those alive have about equally many.
-    async fn share(
-        &self,
-        project: &Id,
-        jobs: usize,
-        call: &ConfCall,
-        now: UnixMillis,
-    ) -> Result<usize> {
-        let agents = self.agents(project).await?;
-        let alive = |agent: &&Agent| {
-            agent.id != call.agent && !agent.left && now.since(agent.last_conf) < LEASE_MS
-        };
-        let others = agents.iter().filter(alive).count();
-        Ok(jobs.div_ceil(others + 1))
+    /// Leaves a job to another agent, which may reach what this one cannot.
+    async fn leave(&self, job: &Job, call: &ConfCall, now: UnixMillis) -> Result<()> {
+        let held = self.catalog().find::<Lease>(&lease_name(&job.id)).await?;
+        let own = |lease: &Lease| lease.owner == call.agent && lease.until > now;
+        match held.map(|row| row.value).filter(own) {
+            Some(lease) => {
+                tracing::info!(job = job.name, agent = call.agent, "is left to another agent");
+                self.catalog().release(&lease, now).await
+            }
+            None => Ok(()),
+        }
     }
 
     async fn grant(&self, job: &Job, call: &ConfCall, now: UnixMillis) -> Result<bool> {
@@ -122,7 +139,10 @@ impl Control {
     async fn name_set(&self, job: &Job, set: &str) -> Result<()> {
         let part: bygone_base::PartName = set.parse()?;
         let changed = self.catalog().change::<Job>(job.id.as_str(), |job| {
-            job.set.get_or_insert_with(|| part.as_str().to_owned());
+            // An agent may say so after the job was terminated.
+            if job.state == JobState::Active {
+                job.set.get_or_insert_with(|| part.as_str().to_owned());
+            }
             Ok(())
         });
         changed.await?;
@@ -143,9 +163,10 @@ impl Control {
         &self,
         project: &Id,
         call: &ConfCall,
-        serves: Vec<Id>,
+        noted: Noted,
         now: UnixMillis,
     ) -> Result<()> {
+        let Noted { serves, gave_up, here } = noted;
         let known = self.catalog().find::<Agent>(&call.agent).await?;
         if known.as_ref().is_some_and(|row| row.value.project != *project) {
             return Err(Error::new(ErrorKind::Denied, "the agent belongs to another project"));
@@ -164,6 +185,8 @@ impl Control {
             serves,
             problems: problems.collect(),
             left: call.leaving,
+            here,
+            gave_up,
         };
         if known.is_none() {
             self.catalog().insert(&agent).await?;
@@ -172,11 +195,11 @@ impl Control {
                 .event(&By::system(), Some(project), None, "BACKUP_AGENT_UP", message)
                 .await;
         }
-        let noted = self.catalog().change::<Agent>(&agent.id, |kept| {
+        let changed = self.catalog().change::<Agent>(&agent.id, |kept| {
             kept.clone_from(&agent);
             Ok(())
         });
-        noted.await?;
+        changed.await?;
         if call.leaving {
             self.free_leases(&call.agent, now).await?;
             let message = format!("agent {} of {} stopped", agent.id, agent.host);
@@ -195,20 +218,6 @@ impl Control {
             catalog.release(lease, now).await?;
         }
         Ok(())
-    }
-
-    /// The agents whose ids begin so are no more: what they served, others may take at once.
-    pub async fn agents_gone(&self, prefix: &str) -> Result<()> {
-        for agent in self.catalog().all::<Agent>(None).await? {
-            if agent.id.starts_with(prefix) && !agent.left {
-                let leave = |agent: &mut Agent| {
-                    agent.left = true;
-                    Ok(())
-                };
-                self.catalog().change(&agent.id, leave).await?;
-            }
-        }
-        self.end_leases(|lease| lease.owner.starts_with(prefix)).await
     }
 
     /// Forgets agents that are long gone.
@@ -234,6 +243,44 @@ impl Control {
         }
         Ok(found)
     }
+}
+
+/// What is noted of an agent beside what it says.
+struct Noted {
+    serves: Vec<Id>,
+    gave_up: Vec<(Id, UnixMillis)>,
+    here: bool,
+}
+
+/// The agents that are alive beside the one that calls.
+fn others<'a>(
+    agents: &'a [Agent],
+    call: &'a ConfCall,
+    now: UnixMillis,
+) -> impl Iterator<Item = &'a Agent> {
+    agents.iter().filter(move |agent| {
+        agent.id != call.agent && !agent.left && now.since(agent.last_conf) < LEASE_MS
+    })
+}
+
+/// The jobs that an agent leaves to others: those that it has failed at too often, or did a while ago, as long as there
+/// is another one that has not failed at them either.
+fn gave_up(agents: &[Agent], call: &ConfCall, now: UnixMillis) -> Vec<(Id, UnixMillis)> {
+    let before = agents.iter().find(|agent| agent.id == call.agent);
+    let mut left: Vec<(Id, UnixMillis)> =
+        before.map(|agent| agent.gave_up.clone()).unwrap_or_default();
+    left.retain(|(_, until)| *until > now);
+    for found in call.found.iter().filter(|found| found.failures >= FAILURES) {
+        let Ok(job) = found.job.parse::<Id>() else { continue };
+        if left.iter().all(|(known, _)| *known != job) {
+            left.push((job, UnixMillis(now.0 + GAVE_UP_MS)));
+        }
+    }
+    let failed = |agent: &Agent, job: &Id| {
+        agent.gave_up.iter().any(|(known, until)| known == job && *until > now)
+    };
+    left.retain(|(job, _)| others(agents, call, now).any(|other| !failed(other, job)));
+    left
 }
 
 fn lease_name(job: &Id) -> String {
@@ -273,51 +320,111 @@ impl Gate for AgentGate {
 
 #[cfg(test)]
 mod tests {
-    use bygone_base::{SystemClock, SystemRng};
-    use bygone_catalog::{Seal, Sqlite};
+    use bygone_agent::fleet::Found;
+    use bygone_base::SeededRng;
 
     use super::*;
-    use crate::{Action, NewJob, NewSource, NewStore};
 
-    fn call(agent: &str) -> ConfCall {
-        ConfCall {
-            agent: agent.to_owned(),
+    const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+
+    #[tokio::test]
+    async fn what_agents_of_this_process_held_is_free_when_it_starts_again() {
+        use bygone_catalog::{Seal, Sqlite, record::JobStores};
+        let catalog = Catalog::new(Arc::new(Sqlite::in_memory().unwrap()));
+        let (clock, rng) = (Arc::new(bygone_base::SystemClock::new()), Arc::new(SeededRng::new(7)));
+        let control = Control::new(catalog, Seal::new(&[3; 32]).unwrap(), clock, rng);
+        let (by, dir) = (By::system(), tempfile::tempdir().unwrap());
+        let url = format!("file://{}", dir.path().display());
+        control.add_store(crate::NewStore::new("main", url), &by).await.unwrap();
+        let project = control.create_project("shop", &by).await.unwrap().id;
+        let job = crate::NewJob {
+            cluster: "Shop".to_owned(),
+            source: crate::NewSource {
+                uri: "mongodb://127.0.0.1/?replicaSet=rs0".to_owned(),
+                ..crate::NewSource::default()
+            },
+            stores: Some(JobStores {
+                snapshot: "main".to_owned(),
+                oplog: "main".to_owned(),
+                sync: "main".to_owned(),
+            }),
+            ..crate::NewJob::default()
+        };
+        let job = control.create_job(&project, job, &by).await.unwrap();
+        control.act(&project, &job.id, crate::Action::Start, &by).await.unwrap();
+        let asks = |name: &str| ConfCall { agent: name.to_owned(), found: Vec::new(), ..call(0) };
+        assert_eq!(control.conf_here(&project, &asks("old")).await.unwrap().len(), 1);
+        assert!(control.conf(&project, &asks("other")).await.unwrap().is_empty());
+        control.end_own_agents().await.unwrap();
+        assert_eq!(control.conf(&project, &asks("other")).await.unwrap().len(), 1);
+        // Those elsewhere go on.
+        control.end_own_agents().await.unwrap();
+        assert!(control.conf_here(&project, &asks("new")).await.unwrap().is_empty());
+        // What an agent says of a job that is no longer active is not noted.
+        control.act(&project, &job.id, crate::Action::Stop, &by).await.unwrap();
+        let found = Found {
+            job: job.id.to_string(),
+            set: Some("rs0".to_owned()),
+            ..call(0).found.remove(0)
+        };
+        let late = ConfCall { found: vec![found], ..asks("other") };
+        assert!(control.conf(&project, &late).await.unwrap().is_empty());
+        let kept = control.catalog().get::<Job>(job.id.as_str()).await.unwrap().value;
+        assert_eq!(kept.set, None);
+    }
+
+    fn id(number: u64) -> Id {
+        format!("{number:024x}").parse().unwrap()
+    }
+
+    fn agent(name: &str, gave_up: &[(Id, i64)]) -> Agent {
+        Agent {
+            id: name.to_owned(),
+            project: id(9),
             host: "here".to_owned(),
             version: "1".to_owned(),
-            found: Vec::new(),
+            started: NOW,
+            last_conf: NOW,
+            serves: Vec::new(),
+            problems: Vec::new(),
+            left: false,
+            here: false,
+            gave_up: gave_up
+                .iter()
+                .map(|(job, ms)| (job.clone(), UnixMillis(NOW.0 + ms)))
+                .collect(),
+        }
+    }
+
+    fn call(failures: u32) -> ConfCall {
+        let found = Found { job: id(1).to_string(), set: None, problem: None, resync: 0, failures };
+        ConfCall {
+            agent: "a".to_owned(),
+            host: "here".to_owned(),
+            version: "1".to_owned(),
+            found: vec![found],
             leaving: false,
         }
     }
 
-    /// With two jobs that are to be served.
-    async fn site(folder: &std::path::Path) -> (Control, Id) {
-        let catalog = Catalog::new(Arc::new(Sqlite::in_memory().unwrap()));
-        let seal = Seal::new(&[7; 32]).unwrap();
-        let control =
-            Control::new(catalog, seal, Arc::new(SystemClock::new()), Arc::new(SystemRng));
-        let store = NewStore::new("main", format!("file://{}", folder.display()));
-        control.add_store(store, &By::system()).await.unwrap();
-        let project = control.create_project("shop", &By::system()).await.unwrap().id;
-        for cluster in ["a", "b"] {
-            let source = NewSource { uri: "mongodb://h:1/".to_owned(), ..NewSource::default() };
-            let new = NewJob { cluster: cluster.to_owned(), source, ..NewJob::default() };
-            let job = control.create_job(&project, new, &By::system()).await.unwrap();
-            control.act(&project, &job.id, Action::Start, &By::system()).await.unwrap();
-        }
-        (control, project)
-    }
-
-    #[tokio::test]
-    async fn what_agents_of_an_ended_process_served_is_free_at_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let (control, project) = site(folder.path()).await;
-        let served = async |agent: &str| control.conf(&project, &call(agent)).await.unwrap().len();
-        assert_eq!(served("here-1").await, 2);
-        assert_eq!(served("here-1").await, 2, "leases that last are still its own");
-        assert_eq!(served("elsewhere").await, 0);
-        // The next process: without a word the old agent would keep its jobs, and count as alive.
-        control.agents_gone("here-").await.unwrap();
-        assert_eq!(served("here-2").await, 1, "the other agent alive is left its share");
-        assert_eq!(served("elsewhere").await, 1);
+    #[test]
+    fn an_agent_that_fails_leaves_the_job_to_one_that_may_not() {
+        let two = [agent("a", &[]), agent("b", &[])];
+        assert_eq!(gave_up(&two, &call(2), NOW), []);
+        let until = UnixMillis(NOW.0 + GAVE_UP_MS);
+        assert_eq!(gave_up(&two, &call(3), NOW), [(id(1), until)]);
+        // With nobody else it goes on trying.
+        assert_eq!(gave_up(&two[..1], &call(3), NOW), []);
+        let gone = Agent { left: true, ..agent("b", &[]) };
+        assert_eq!(gave_up(&[agent("a", &[]), gone], &call(3), NOW), []);
+        // The other one could not either, a moment ago; later it may be tried again.
+        let both = [agent("a", &[]), agent("b", &[(id(1), 5)])];
+        assert_eq!(gave_up(&both, &call(3), NOW), []);
+        let later = UnixMillis(NOW.0 + 5);
+        assert_eq!(gave_up(&both, &call(3), later).len(), 1);
+        // What it left it does not take back at once.
+        let before = [agent("a", &[(id(1), 5)]), agent("b", &[])];
+        assert_eq!(gave_up(&before, &call(0), NOW), [(id(1), UnixMillis(NOW.0 + 5))]);
+        assert_eq!(gave_up(&before, &call(0), later), []);
     }
 }

@@ -10,7 +10,6 @@ use std::{
 };
 
 use bygone_base::{Clock, Error, ErrorKind, Result, Rng, UnixMillis};
-use bygone_blockstore::Repository;
 use bygone_catalog::{
     Catalog, Id, Page, Record, Seal,
     record::{Alert, Event, Job, Project, Settings},
@@ -19,7 +18,7 @@ use bygone_catalog::{
 use bygone_daemon::JobStatus;
 use tokio::sync::watch;
 
-use crate::{By, running::Running, views::Live};
+use crate::{By, disk::Disks, expiry::Done, opened::Opened, restoring::Ledger, running::Running};
 
 /// How many events one page shows at most.
 const EVENTS: u32 = 500;
@@ -31,12 +30,20 @@ pub struct Control {
     seal: Seal,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
-    /// Opened stores, by id: deriving a key is slow on purpose.
-    pub(crate) repositories: tokio::sync::Mutex<HashMap<String, Repository>>,
+    /// Stores that are open.
+    pub(crate) opened: Opened,
+    /// How full disks are.
+    pub(crate) disks: Disks,
+    /// When what is old of each job was deleted.
+    pub(crate) tidied: Done,
     /// Where files to be fetched lie.
     downloads: Option<PathBuf>,
     /// A restore, a groom or a check was asked for.
     nudged: AtomicBool,
+    /// When this process began to look.
+    began: UnixMillis,
+    /// What is being sent of files to be fetched.
+    pub(crate) ledger: Ledger,
     /// Jobs that run in this process.
     running: Mutex<HashMap<Id, Arc<Running>>>,
 }
@@ -44,14 +51,19 @@ pub struct Control {
 impl Control {
     /// Over a catalog; runs nothing by itself.
     pub fn new(catalog: Catalog, seal: Seal, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Control {
+        let began = clock.now();
         Control {
             catalog,
             seal,
             clock,
             rng,
-            repositories: tokio::sync::Mutex::default(),
+            opened: Opened::default(),
+            disks: Disks::default(),
+            tidied: Done::default(),
             downloads: None,
             nudged: AtomicBool::new(true),
+            began,
+            ledger: Ledger::default(),
             running: Mutex::default(),
         }
     }
@@ -94,6 +106,11 @@ impl Control {
         self.clock.now()
     }
 
+    /// When this process began to look: what was silent before is not held against anybody.
+    pub(crate) fn began(&self) -> UnixMillis {
+        self.began
+    }
+
     /// A new id.
     pub fn new_id(&self) -> Id {
         Id::new(self.now(), &*self.rng)
@@ -115,17 +132,6 @@ impl Control {
 
     pub(crate) fn all_running(&self) -> std::sync::MutexGuard<'_, HashMap<Id, Arc<Running>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The jobs that run in this process, and what they do.
-    pub fn live(&self) -> Vec<(Job, Live)> {
-        let mut live: Vec<_> = self
-            .all_running()
-            .values()
-            .map(|running| (running.record.clone(), running.live()))
-            .collect();
-        live.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
-        live
     }
 
     /// Where the daemon's part of a job can be followed while it runs in this process.
@@ -152,10 +158,13 @@ impl Control {
     /// Usage: the name is taken, or none.
     pub async fn create_project(&self, name: &str, by: &By) -> Result<Project> {
         let name = line(name, "name of a project", 100)?;
-        if self.projects().await?.iter().any(|p| p.name == name) {
+        let project = Project { id: self.new_id(), name, created: self.now() };
+        let name = &project.name;
+        // Those of older catalogs have reserved no names.
+        let taken = self.projects().await?.iter().any(|p| p.name == *name);
+        if taken || !self.reserve::<Project>(&format!("project/{name}"), &project.id).await? {
             return Err(Error::new(ErrorKind::Conflict, format!("there is a project {name:?}")));
         }
-        let project = Project { id: self.new_id(), name, created: self.now() };
         self.catalog.insert(&project).await?;
         self.event(by, Some(&project.id), None, "GROUP_CREATED", "project created").await?;
         Ok(project)
@@ -218,7 +227,7 @@ impl Control {
         Ok(found.map(|row| row.value).unwrap_or_default())
     }
 
-    /// Changes the settings.
+    /// Changes the settings unchecked, for what the server notes by itself ([`Control::edit_settings`] is for the others).
     pub async fn change_settings(
         &self,
         change: impl FnMut(&mut Settings) -> Result<()>,

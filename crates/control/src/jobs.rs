@@ -1,22 +1,29 @@
 //! Jobs: made, changed, started, stopped.
 
 use bygone_agent::{SourceUri, Wanted};
-use bygone_base::{Error, ErrorKind, JobName, Result};
+use bygone_base::{Error, ErrorKind, JobName, Result, Ts};
 use bygone_catalog::{
     Id,
-    record::{Agent, Drill, Job, JobState, JobStores, Requests, ScheduleSpec, Source},
+    record::{Agent, Drill, Job, JobState, JobStores, Requests, ScheduleSpec, Seen, Source},
 };
 use bygone_oplog::filter::Filter;
+use serde_json::{Value, json};
 
 use crate::{
-    By, Control,
+    By, Control, changes,
     control::line,
+    health::{Known, standing},
     plan::{self, Action},
     views::JobView,
 };
 
+/// Between snapshots that people and programs ask for.
+const SHORTEST_SECS: u64 = 60;
+/// The kind of the event that a resync was asked for.
+const RESYNC_KIND: &str = "RS_SYNC_REQUESTED_AUDIT";
+
 /// Where a new job's data comes from.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewSource {
     /// URI, with its secrets.
     pub uri: String,
@@ -54,10 +61,12 @@ pub struct NewJob {
 pub struct JobEdit {
     /// Schedule and retention. Existing snapshots keep what they were given.
     pub schedule: Option<ScheduleSpec>,
-    /// Source. To cover more namespaces needs a resync, which must be asked for by `resync`.
+    /// Source. Other namespaces are a new initial sync (decision 0011); to cover more must be agreed to by `resync`.
     pub source: Option<NewSource>,
-    /// Agree to a resync that the change needs.
+    /// Agree to a resync that the change needs; where it needs none, none is done.
     pub resync: bool,
+    /// The member to read from, where an initial sync follows.
+    pub sync_from: Option<String>,
     /// Another member to read from; `Some(None)`: any.
     pub member: Option<Option<String>>,
     /// Regular restores: target URI (with its secrets) and seconds between them; `Some(None)`: none.
@@ -67,9 +76,25 @@ pub struct JobEdit {
 impl Control {
     /// The jobs of a project, as they stand.
     pub async fn jobs(&self, project: &Id) -> Result<Vec<JobView>> {
-        let jobs: Vec<Job> = self.catalog().all(Some(project.as_str())).await?;
-        let agents = self.agents(project).await?;
-        Ok(jobs.into_iter().map(|job| self.view(job, &agents)).collect())
+        self.views(Some(project)).await
+    }
+
+    /// The jobs of all projects, as they stand.
+    pub async fn all_jobs(&self) -> Result<Vec<JobView>> {
+        self.views(None).await
+    }
+
+    async fn views(&self, project: Option<&Id>) -> Result<Vec<JobView>> {
+        let scope = project.map(Id::as_str);
+        let jobs: Vec<Job> = self.catalog().all(scope).await?;
+        let agents: Vec<Agent> = self.catalog().all(scope).await?;
+        let seen = self.seen(project).await?;
+        let behind_secs = self.settings().await?.thresholds.oplog_behind_secs;
+        let view = |job: Job| {
+            let seen = seen.get(&job.id);
+            self.view(job, &agents, seen, behind_secs)
+        };
+        Ok(jobs.into_iter().map(view).collect())
     }
 
     /// One job.
@@ -77,20 +102,36 @@ impl Control {
     /// # Errors
     /// `NotFound`, also where it is another project's.
     pub async fn job(&self, project: &Id, job: &Id) -> Result<JobView> {
-        let job = self.within(project, job.as_str()).await?;
-        Ok(self.view(job, &self.agents(project).await?))
+        let job: Job = self.within(project, job.as_str()).await?;
+        let seen = self.catalog().find::<Seen>(job.id.as_str()).await?.map(|row| row.value);
+        let behind_secs = self.settings().await?.thresholds.oplog_behind_secs;
+        Ok(self.view(job, &self.agents(project).await?, seen.as_ref(), behind_secs))
     }
 
-    fn view(&self, job: Job, agents: &[Agent]) -> JobView {
-        let found = agents.iter().filter(|agent| agent.serves.contains(&job.id));
-        let problem = found.flat_map(|agent| &agent.problems).find(|(id, _)| *id == job.id);
-        let problem = problem.map(|(_, why)| format!("the agent cannot serve it: {why}"));
+    fn view(&self, job: Job, agents: &[Agent], seen: Option<&Seen>, behind_secs: u64) -> JobView {
+        let agent = serving(agents, &job);
+        let heard = agent.map(|agent| agent.last_conf);
+        let told = agent.and_then(|agent| agent.problem(&job.id));
+        let problem = told.map(|why| format!("the agent cannot serve it: {why}"));
         let problem = job.message.clone().or(problem);
-        let live = self.running(&job.id).map(|running| running.live());
-        let newest = live.as_ref().and_then(|live| live.backup.snapshot_at);
+        let mut live = self.running(&job.id).map(|running| running.live(self.now()));
+        if let Some(live) = live.as_mut().and_then(|live| live.agent.as_mut()) {
+            // Its own id is the first half of who it says it is.
+            let own = |agent: &&Agent| live.holder.split('@').next() == Some(agent.id.as_str());
+            live.host = agents
+                .iter()
+                .find(own)
+                .map_or_else(|| live.holder.clone(), |agent| agent.host.clone());
+        }
+        // Who runs it knows only once the stores are read.
+        let seen = seen.filter(|_| job.state == JobState::Active);
+        let seen = seen.and_then(|seen| seen.snapshot).map(Ts);
+        let newest = live.as_ref().and_then(|live| live.backup.snapshot_at).or(seen);
         let next_snapshot = live.as_ref().and_then(|live| live.backup.next_snapshot);
         let status_name = plan::status_name(job.state, newest.is_some());
-        JobView { job, status_name, problem, live, newest, next_snapshot }
+        let known = Known { live: live.as_ref(), problem: problem.is_some(), heard, behind_secs };
+        let standing = standing(&job, known, self.now());
+        JobView { job, status_name, standing, problem, live, newest, next_snapshot }
     }
 
     /// Makes a job, inactive.
@@ -99,31 +140,19 @@ impl Control {
     /// Usage: something of it is wrong. Conflict: a name is taken.
     pub async fn create_job(&self, project: &Id, new: NewJob, by: &By) -> Result<Job> {
         self.project(project).await?;
-        let all: Vec<Job> = self.catalog().all(None).await?;
         let cluster = line(&new.cluster, "name of a cluster", 64)?;
-        if all.iter().any(|job| job.project == *project && job.cluster == cluster) {
-            let taken = format!("the project has a cluster {cluster:?} already");
-            return Err(Error::new(ErrorKind::Conflict, taken));
-        }
-        let name = match &new.name {
-            Some(name) => name.parse::<JobName>()?.as_str().to_owned(),
-            None => free_name(&cluster, &all)?,
-        };
-        if all.iter().any(|job| job.name == name) {
-            let taken = format!("there is a job {name:?} already");
-            return Err(Error::new(ErrorKind::Conflict, taken));
-        }
-        new.schedule.schedule()?;
+        let given = new.name.map(|name| name.parse::<JobName>()).transpose()?;
+        allowed(&new.schedule, None)?;
         let id = self.new_id();
         let stores = match new.stores {
             Some(stores) => self.check_stores(stores).await?,
             None => self.assign_stores().await?,
         };
-        let job = Job {
+        let mut job = Job {
             source: self.source(&id, new.source)?,
             id,
             project: project.clone(),
-            name,
+            name: given.map(|name| name.as_str().to_owned()).unwrap_or_default(),
             cluster,
             set: None,
             state: JobState::Inactive,
@@ -133,10 +162,16 @@ impl Control {
             schedule: new.schedule,
             keep: None,
             requests: Requests::default(),
+            announced: None,
             drill: None,
             message: None,
         };
-        self.catalog().insert(&job).await?;
+        self.insert_job(&mut job).await?;
+        // A store that is being removed looks for its jobs after it said so.
+        if let Err(error) = self.check_stores(job.stores.clone()).await {
+            self.remove_job(&job).await?;
+            return Err(error);
+        }
         let message = format!("backup job of {} made", job.cluster);
         self.event(by, Some(project), Some(&job), "BACKUP_CONFIG_CREATED", message).await?;
         Ok(job)
@@ -158,28 +193,39 @@ impl Control {
         })
     }
 
-    /// Changes a job.
+    /// Changes a job. What is as it was changes nothing, and is not told.
     ///
     /// # Errors
     /// Usage: something is wrong, or needs a resync that was not agreed to.
     pub async fn edit_job(&self, project: &Id, job: &Id, edit: JobEdit, by: &By) -> Result<Job> {
         let old: Job = self.within(project, job.as_str()).await?;
         if let Some(schedule) = &edit.schedule {
-            schedule.schedule()?;
+            allowed(schedule, Some(&old.schedule))?;
         }
-        let source = edit.source.map(|new| self.source(job, new)).transpose()?;
-        let widens = source.as_ref().is_some_and(|new| widens(&old.source, new));
-        if widens && !edit.resync && old.state == JobState::Active {
-            return Err(Error::usage("what was left out until now needs a new initial sync")
-                .hint("agree to a resync (syncSource in the API)"));
-        }
+        // One that cannot be opened, with the key lost, can be given anew.
+        let given = self.source_as_given(&old).ok();
+        let same_uri = |new: &NewSource| given.as_ref().is_some_and(|given| given.uri == new.uri);
+        let other_uri = edit.source.as_ref().is_some_and(|new| !same_uri(new));
+        let source = match edit.source {
+            Some(new) if given.as_ref() != Some(&new) => Some(self.source(job, new)?),
+            _ => None,
+        };
         let drill = match &edit.drill {
             Some(Some((uri, every_secs))) => Some(Some(self.drill(job, uri, *every_secs)?)),
             Some(None) => Some(None),
             None => None,
         };
+        let (mut before, mut syncs) = (old, false);
         let changed = self.catalog().change::<Job>(job.as_str(), |job| {
+            before = job.clone();
+            let refilters = source.as_ref().is_some_and(|new| filter(new) != filter(&job.source));
+            syncs = source.as_ref().is_some_and(|new| has_data(job) && widens(&job.source, new));
+            if syncs && !edit.resync {
+                return Err(Error::usage("what was left out until now needs a new initial sync")
+                    .hint("agree to a resync (syncSource in the API)"));
+            }
             if let Some(schedule) = &edit.schedule {
+                job.announced = self.announce(job, schedule)?;
                 job.schedule = schedule.clone();
             }
             if let Some(source) = &source {
@@ -187,22 +233,42 @@ impl Control {
             }
             if let Some(member) = &edit.member {
                 job.source.member.clone_from(member);
+            } else if edit.sync_from.is_some() && (refilters || !has_data(job)) {
+                job.source.member.clone_from(&edit.sync_from);
             }
             if let Some(drill) = &drill {
                 job.drill.clone_from(drill);
             }
-            job.requests.resync += u64::from(edit.resync);
+            job.requests.resync += u64::from(syncs);
             Ok(())
         });
         let changed = changed.await?;
-        let kind = match (&edit.schedule, &source) {
-            (Some(_), _) => "RS_SNAPSHOT_SCHEDULE_UPDATED_AUDIT",
-            (None, Some(_)) => "RS_CREDENTIAL_UPDATED_AUDIT",
-            (None, None) => "RS_BACKUP_CONFIG_UPDATED_AUDIT",
-        };
-        let message = format!("backup job of {} changed", changed.cluster);
-        self.event(by, Some(project), Some(&changed), kind, message).await?;
+        self.tell_edit(&before, &changed, other_uri, by).await?;
+        if syncs {
+            let message = "resync asked for, as more is covered than before";
+            self.event(by, Some(project), Some(&changed), RESYNC_KIND, message).await?;
+        }
         Ok(changed)
+    }
+
+    /// Says what an edit changed, if it changed anything.
+    async fn tell_edit(&self, old: &Job, new: &Job, other_uri: bool, by: &By) -> Result<()> {
+        let mut said = changes::between(&shown(old), &shown(new));
+        // What differs may be the password alone, which is not shown.
+        if other_uri && old.source.shown == new.source.shown {
+            said.push("source.uri: other credentials".to_owned());
+        }
+        if said.is_empty() {
+            return Ok(());
+        }
+        let kind = match () {
+            () if old.schedule != new.schedule => "RS_SNAPSHOT_SCHEDULE_UPDATED_AUDIT",
+            () if other_uri => "RS_CREDENTIAL_UPDATED_AUDIT",
+            () if filter(&old.source) != filter(&new.source) => "RS_DENYLIST_UPDATED_AUDIT",
+            () => "RS_BACKUP_CONFIG_UPDATED_AUDIT",
+        };
+        let message = changes::message(&format!("backup job of {} changed", new.cluster), &said);
+        self.event(by, Some(&new.project), Some(new), kind, message).await
     }
 
     fn drill(&self, job: &Id, uri: &str, every_secs: u64) -> Result<Drill> {
@@ -232,6 +298,9 @@ impl Control {
         });
         let changed = changed.await?;
         if changed.state != before {
+            if changed.state == JobState::Active {
+                self.forget_seen(&changed, before).await?;
+            }
             let message = format!("{} of {}", action.as_str(), changed.cluster);
             let kind = "RS_STATE_CHANGED_AUDIT";
             self.event(by, Some(project), Some(&changed), kind, message).await?;
@@ -245,7 +314,7 @@ impl Control {
     /// Conflict: it is not active.
     pub async fn request_resync(&self, project: &Id, job: &Id, by: &By) -> Result<Job> {
         let ask = |job: &mut Job| job.requests.resync += 1;
-        self.request(project, job, by, ask, "RS_SYNC_REQUESTED_AUDIT", "resync asked for").await
+        self.request(project, job, by, ask, RESYNC_KIND, "resync asked for").await
     }
 
     /// Asks for a snapshot now.
@@ -253,9 +322,26 @@ impl Control {
     /// # Errors
     /// Conflict: it is not active.
     pub async fn request_snapshot(&self, project: &Id, job: &Id, by: &By) -> Result<Job> {
-        let ask = |job: &mut Job| job.requests.snapshot += 1;
-        self.request(project, job, by, ask, "RS_SNAPSHOT_REQUESTED_AUDIT", "snapshot asked for")
-            .await
+        self.request_kept_snapshot(project, job, None, by).await
+    }
+
+    /// As [`Control::request_snapshot`]; it is kept for so many days, and as long as the schedule says where not given.
+    pub async fn request_kept_snapshot(
+        &self,
+        project: &Id,
+        job: &Id,
+        days: Option<u32>,
+        by: &By,
+    ) -> Result<Job> {
+        let ask = |job: &mut Job| {
+            job.requests.snapshot += 1;
+            job.requests.snapshot_days = job.requests.snapshot_days.max(days);
+        };
+        let what = match days {
+            Some(days) => format!("snapshot asked for, to be kept for {days} days"),
+            None => "snapshot asked for".to_owned(),
+        };
+        self.request(project, job, by, ask, "RS_SNAPSHOT_REQUESTED_AUDIT", &what).await
     }
 
     async fn request(
@@ -292,10 +378,59 @@ impl Control {
             return Err(Error::new(ErrorKind::Conflict, "only an inactive job can be removed")
                 .hint("stop and terminate it first"));
         }
-        self.catalog().delete::<Job>(job.as_str()).await?;
+        self.remove_job(&record).await?;
+        self.catalog().delete::<Seen>(job.as_str()).await?;
         let message = format!("backup job of {} removed", record.cluster);
         self.event(by, Some(project), Some(&record), "BACKUP_CONFIG_DELETED", message).await
     }
+}
+
+/// Whether something of it is stored, which an edit must fit.
+fn has_data(job: &Job) -> bool {
+    !matches!(job.state, JobState::Inactive | JobState::Terminating)
+}
+
+/// Whether a schedule will do. One that is finer than people may ask for stays, where it was given otherwise.
+fn allowed(new: &ScheduleSpec, old: Option<&ScheduleSpec>) -> Result<()> {
+    new.schedule()?;
+    let same = old.is_some_and(|old| old.interval_secs == new.interval_secs);
+    if new.interval_secs < SHORTEST_SECS && !same {
+        return Err(Error::usage("snapshots are a minute apart or more"));
+    }
+    Ok(())
+}
+
+/// What of a job an event may show.
+fn shown(job: &Job) -> Value {
+    let Source { shown, include, exclude, member, member_tag, throttle, workers, .. } = &job.source;
+    let drill = job
+        .drill
+        .as_ref()
+        .map(|drill| json!({ "to": drill.shown, "every_secs": drill.every_secs }));
+    json!({
+        "schedule": serde_json::to_value(&job.schedule).unwrap_or_default(),
+        "source": {
+            "uri": shown,
+            "include": include,
+            "exclude": exclude,
+            "member": member,
+            "member_tag": member_tag,
+            "throttle": throttle,
+            "workers": workers,
+        },
+        "drill": drill,
+    })
+}
+
+/// What is covered, as it was given.
+fn filter(source: &Source) -> (&[String], &[String]) {
+    (&source.include, &source.exclude)
+}
+
+/// The agent that serves a job: of those that say so the one that was heard last, as others may be long dead.
+pub(crate) fn serving<'a>(agents: &'a [Agent], job: &Job) -> Option<&'a Agent> {
+    let serving = agents.iter().filter(|agent| agent.serves.contains(&job.id));
+    serving.max_by_key(|agent| agent.last_conf)
 }
 
 /// Whether `new` may cover what `old` left out. Careful: yes where it cannot be told.
@@ -306,16 +441,6 @@ fn widens(old: &Source, new: &Source) -> bool {
         (_, []) => true,
         (before, after) => !after.iter().all(|pattern| before.contains(pattern)),
     }
-}
-
-/// A name for the stores that no other job has.
-fn free_name(cluster: &str, jobs: &[Job]) -> Result<String> {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' };
-    let base: String = cluster.chars().map(plain).take(48).collect();
-    let free = |name: &String| jobs.iter().all(|job| job.name != *name);
-    let numbered = (2..10_000).map(|n| format!("{base}-{n}"));
-    let name = std::iter::once(base.clone()).chain(numbered).find(free);
-    name.ok_or_else(|| Error::usage(format!("no job name like {base:?} is free")))
 }
 
 #[cfg(test)]
@@ -344,10 +469,5 @@ mod tests {
         assert!(widens(&source(&["a.*"], &[]), &all));
         assert!(!widens(&all, &source(&["a.*"], &[])));
         assert!(widens(&source(&["a.*"], &[]), &source(&["b.*"], &[])));
-    }
-
-    #[test]
-    fn names_in_stores_are_plain_and_free() {
-        assert_eq!(free_name("Größe 1", &[]).unwrap(), "Gr--e-1");
     }
 }

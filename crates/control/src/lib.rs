@@ -5,7 +5,7 @@
 //!                 │             ▲
 //!                 │             │ reads every second, writes what became of it
 //!                 └─▶ views   Supervisor ─▶ Running: ingest + daemon of one job  ◀──HTTP── agents
-//!                               ├─▶ restores     ├─▶ alerts     └─▶ integrity, usage
+//!                               ├─▶ restores     ├─▶ alerts     └─▶ expiry, grooms, checks, usage
 //! ```
 //!
 //! Invariants:
@@ -21,19 +21,28 @@ mod agents;
 pub mod alerts;
 mod apart;
 mod by;
+mod changes;
+mod checks;
 mod control;
 mod disk;
+mod expiry;
+mod forget;
 mod given;
 mod grooms;
+pub mod health;
 mod housekeeping;
-mod integrity;
 mod jobs;
 mod local;
+mod names;
+mod opened;
 pub mod plan;
 mod rebuild;
 mod restores;
 mod restoring;
 mod running;
+mod schedules;
+mod seen;
+mod settings;
 mod snapshots;
 mod source;
 mod stores;
@@ -52,7 +61,7 @@ pub use local::Local;
 pub use plan::Action;
 pub use rebuild::Rebuilt;
 pub use restores::{NewDelivery, NewRestore};
-pub use restoring::{Download, download_path};
+pub use restoring::{Download, Transfer, download_path};
 pub use snapshots::KeepUntil;
 pub use stores::{NewStore, repository};
 pub use supervisor::Supervisor;

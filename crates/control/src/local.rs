@@ -35,7 +35,7 @@ impl Local {
 #[async_trait]
 impl Conf for Local {
     async fn conf(&self, call: &ConfCall) -> Result<Vec<Work>> {
-        self.control.conf(&self.project, call).await
+        self.control.conf_here(&self.project, call).await
     }
 }
 

@@ -1,11 +1,11 @@
 //! The catalog made anew from the stores, after it was lost.
 
-use bygone_base::{Error, ErrorKind, JobName, PartName, Result};
+use bygone_base::{Error, ErrorKind, JobName, PartName, Result, UnixMillis};
 use bygone_catalog::{
     Id,
     record::{Job, JobState, JobStores, Requests, ScheduleSpec, Source, Store},
 };
-use bygone_snapshot::{PartStore, parts};
+use bygone_snapshot::{Keep, PartStore, Policy, parts};
 
 use crate::{By, Control};
 
@@ -55,8 +55,14 @@ impl Control {
             let oplog = self.oplog_store(&stores, name, part).await?;
             let sync = oplog.clone();
             let stores = JobStores { snapshot: store.clone(), oplog, sync };
-            let job = self.stopped_job(project, name.as_str(), part.as_str(), stores)?;
-            self.catalog().insert(&job).await?;
+            let found = self.repository(store).await?;
+            let snapshots_of = PartStore::new(found, name.clone(), part.clone());
+            let policy = snapshots_of.policy().await?;
+            pin(&snapshots_of, policy.as_ref()).await?;
+            let schedule = schedule(policy.as_ref());
+            let mut job =
+                self.stopped_job(project, name.as_str(), part.as_str(), stores, schedule)?;
+            self.insert_job(&mut job).await?;
             let message = format!("job {name} rebuilt from store {store}");
             self.event(by, Some(project), Some(&job), "BACKUP_CONFIG_REBUILT", message).await?;
             rebuilt.push(Rebuilt {
@@ -87,7 +93,14 @@ impl Control {
             .hint("register the store of its oplog too"))
     }
 
-    fn stopped_job(&self, project: &Id, name: &str, set: &str, stores: JobStores) -> Result<Job> {
+    fn stopped_job(
+        &self,
+        project: &Id,
+        name: &str,
+        set: &str,
+        stores: JobStores,
+        schedule: ScheduleSpec,
+    ) -> Result<Job> {
         let id = self.new_id();
         let uri = self.seal().seal(UNKNOWN, &format!("job/{id}"), &**self.rng())?;
         Ok(Job {
@@ -110,11 +123,78 @@ impl Control {
                 workers: 2,
             },
             stores,
-            schedule: ScheduleSpec::default(),
+            schedule,
             keep: None,
             requests: Requests::default(),
+            announced: None,
             drill: None,
             message: Some("rebuilt from its stores: give its source, then restart it".to_owned()),
         })
+    }
+}
+
+/// The schedule of a job of which only the policy in its store is known: nothing goes earlier than it would have gone.
+fn schedule(policy: Option<&Policy>) -> ScheduleSpec {
+    let usual = ScheduleSpec::default();
+    let Some(policy) = policy else { return usual };
+    let within = policy.keep_within_secs.unwrap_or_default();
+    ScheduleSpec {
+        base_secs: usual.base_secs.max(within),
+        window_secs: policy.window_secs,
+        ..usual
+    }
+}
+
+/// Snapshots that were kept by rules, and not until moments of their own, are given such, so that the schedule's tiers do
+/// not decide on them.
+async fn pin(part: &PartStore, policy: Option<&Policy>) -> Result<()> {
+    let keeps = part.keeps().await?;
+    let manifests = part.manifests().await?;
+    let moments: Vec<UnixMillis> = manifests.iter().map(|m| m.created).collect();
+    let given = manifests.iter().zip(given(policy, &moments));
+    for (manifest, keep) in given.filter(|(manifest, _)| !keeps.contains_key(&manifest.id)) {
+        part.set_keep(&manifest.id, &keep).await?;
+    }
+    Ok(())
+}
+
+/// How long snapshots of these moments, ascending, are kept: as long as the rule of age says. Those that only a count
+/// keeps, or nothing that is known, stay until somebody says otherwise.
+fn given(policy: Option<&Policy>, moments: &[UnixMillis]) -> Vec<Keep> {
+    let within = policy.and_then(|policy| policy.keep_within_secs);
+    let last = policy.and_then(|policy| policy.keep_last).unwrap_or_default();
+    let counted = moments.len().saturating_sub(usize::try_from(last).unwrap_or(usize::MAX));
+    let keep = |(n, at): (usize, &UnixMillis)| {
+        let due = u64::try_from(at.0.div_euclid(1000)).unwrap_or_default();
+        let until = within.filter(|_| n < counted).map(|within| due.saturating_add(within));
+        Keep { due: Some(due), until }
+    };
+    moments.iter().enumerate().map(keep).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_store_says_is_never_shortened() {
+        let policy = |keep_last, keep_within_secs| Policy {
+            keep_last,
+            keep_within_secs,
+            window_secs: 604_800,
+        };
+        let week = policy(Some(1), Some(604_800));
+        let spec = schedule(Some(&week));
+        assert_eq!((spec.window_secs, spec.base_secs), (604_800, 604_800));
+        assert!(spec.schedule().is_ok());
+        assert_eq!(schedule(Some(&policy(None, Some(60)))).base_secs, 2 * 86_400);
+        let moments = [UnixMillis(1_000_000), UnixMillis(2_000_000)];
+        let until = |policy: Option<Policy>| {
+            given(policy.as_ref(), &moments).iter().map(|k| k.until).collect::<Vec<_>>()
+        };
+        assert_eq!(until(Some(week)), [Some(1_000 + 604_800), None], "the newest by count");
+        assert_eq!(until(Some(policy(None, Some(5)))), [Some(1_005), Some(2_005)]);
+        assert_eq!(until(Some(policy(None, None))), [None, None]);
+        assert_eq!(until(None), [None, None]);
     }
 }

@@ -75,6 +75,7 @@ impl Control {
             drop: *drop,
             onto_source: *onto_source,
             verify: new.verify,
+            ..PlanOptions::default()
         };
         let uri = SourceUri::parse(to)?;
         let parts = self.stored_parts(&job).await?;
@@ -144,6 +145,7 @@ impl Control {
                 expires: self.now(),
                 max_downloads: Some(0),
                 downloads: 0,
+                sent: 0,
                 secret: String::new(),
                 size: None,
             },
@@ -156,6 +158,8 @@ impl Control {
             proof: None,
             hashes: Vec::new(),
             cancel: false,
+            begun: None,
+            made: Vec::new(),
         }
     }
 
@@ -183,6 +187,7 @@ impl Control {
                     expires,
                     max_downloads,
                     downloads: 0,
+                    sent: 0,
                     secret: hash,
                     size: None,
                 };
@@ -226,11 +231,10 @@ impl Control {
         self.restore_job(project, id).await?;
         let now = self.now();
         let changed = self.catalog().change::<RestoreJob>(id.as_str(), |restore| {
-            match (&mut restore.delivery, restore.status) {
-                (_, RestoreStatus::InProgress) => restore.cancel = true,
-                (Delivery::Http { expires, .. }, RestoreStatus::Finished) if *expires > now => {
-                    *expires = now;
-                }
+            let good = |until: UnixMillis| restore.status == RestoreStatus::Finished && until > now;
+            match &mut restore.delivery {
+                _ if restore.status == RestoreStatus::InProgress => end_early(restore, now),
+                Delivery::Http { expires, .. } if good(*expires) => *expires = now,
                 _ => return Err(Error::new(ErrorKind::Conflict, "the restore has ended")),
             }
             Ok(())
@@ -241,6 +245,36 @@ impl Control {
         let job: Option<Job> = self.within(project, changed.job.as_str()).await.ok();
         self.event(by, Some(project), job.as_ref(), "RESTORE_CANCELLED_AUDIT", message).await?;
         Ok(changed)
+    }
+
+    /// Ends the restores of a job that is going; gives how many have not ended yet.
+    pub(crate) async fn end_restores(&self, job: &Job) -> Result<usize> {
+        let now = self.now();
+        let mut left = 0;
+        let all: Vec<RestoreJob> = self.catalog().all(Some(job.project.as_str())).await?;
+        for restore in all {
+            if restore.job != job.id || restore.status != RestoreStatus::InProgress {
+                continue;
+            }
+            let ended = self.catalog().change::<RestoreJob>(restore.id.as_str(), |restore| {
+                if restore.status == RestoreStatus::InProgress {
+                    end_early(restore, now);
+                }
+                Ok(())
+            });
+            left += usize::from(ended.await?.status == RestoreStatus::InProgress);
+        }
+        self.nudge();
+        Ok(left)
+    }
+}
+
+/// One that was not begun with has ended; another is ended by who does it.
+fn end_early(restore: &mut RestoreJob, now: UnixMillis) {
+    restore.cancel = true;
+    if restore.begun.is_none() {
+        (restore.status, restore.finished) = (RestoreStatus::Killed, Some(now));
+        restore.progress.phase = "cancelled".to_owned();
     }
 }
 

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use bygone_base::UnixMillis;
 use bygone_catalog::record::Job as JobRecord;
 use bygone_daemon::{Job, JobPhase, JobStatus};
 use bygone_ingest::Ingest;
 use bygone_oplog::uplink::PartKey;
 use tokio::sync::watch;
 
-use crate::views::{AgentLive, Live};
+use crate::{
+    health::lag_secs,
+    views::{AgentLive, Live},
+};
 
 /// Its ingest, its daemon's job and where that stands.
 #[derive(Debug)]
@@ -36,13 +40,10 @@ impl Running {
         Running { record, key, ingest, job, status }
     }
 
-    /// Whether it runs as the record has it now. (The source is the agent's.)
+    /// Whether it runs where the record has it now. (The source is the agent's; schedule and retention are handed over
+    /// while it runs.)
     pub(crate) fn is_of(&self, record: &JobRecord) -> bool {
-        let own = &self.record;
-        own.schedule == record.schedule
-            && own.keep == record.keep
-            && own.stores == record.stores
-            && own.set == record.set
+        self.record.stores == record.stores && self.record.set == record.set
     }
 
     /// Hands on a snapshot that was asked for; gives the count of requests that were served.
@@ -54,18 +55,30 @@ impl Running {
     }
 
     /// What it does now.
-    pub(crate) fn live(&self) -> Live {
+    pub(crate) fn live(&self, now: UnixMillis) -> Live {
         let backup = self.status.borrow().clone();
-        let agent = self.agent();
+        let agent = self.agent(now);
         let (phase, percent) = phase(agent.as_ref(), &backup);
-        Live { agent, backup, phase, percent }
+        match &agent {
+            Some(agent) => {
+                let (stored, lag_secs) = (agent.stored, lag_secs(agent.stored, agent.source, now));
+                Live { stored, lag_secs, agent: Some(agent.clone()), backup, phase, percent }
+            }
+            // No agent was heard since this process began: the head knows how far what is stored reaches.
+            None => {
+                let stored = backup.position.ts.max(backup.snapshot_at.unwrap_or_default());
+                let lag_secs = lag_secs(stored, stored, now);
+                Live { stored, lag_secs, agent, backup, phase, percent }
+            }
+        }
     }
 
-    fn agent(&self) -> Option<AgentLive> {
+    fn agent(&self, now: UnixMillis) -> Option<AgentLive> {
         let part = self.ingest.status(&self.key)?;
         let report = part.report.unwrap_or_default();
         let source = report.source.ts.max(part.chain.ts);
         Some(AgentLive {
+            host: part.holder.clone(),
             holder: part.holder,
             phase: report.phase,
             member: report.member,
@@ -77,7 +90,8 @@ impl Running {
             entries: report.entries,
             sent: report.sent,
             stored: part.chain.ts,
-            lag_secs: u64::from(source.secs().saturating_sub(part.chain.ts.secs())),
+            source,
+            lag_secs: lag_secs(part.chain.ts, source, now).unwrap_or_default(),
             heard: part.heard,
             skew_ms: if report.at.0 == 0 { 0 } else { report.at.since(part.heard) },
         })

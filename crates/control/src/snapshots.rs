@@ -1,14 +1,19 @@
 //! Snapshots of a job: listed, kept longer or shorter, deleted.
 
-use bygone_base::{Error, ErrorKind, Result, SnapshotId, UnixMillis};
+use bygone_base::{Error, ErrorKind, OpTime, Result, SnapshotId, TimelineId, UnixMillis};
 use bygone_catalog::{Id, record::Job};
 use bygone_head::{Overview, overview};
-use bygone_snapshot::{Keep, Manifest, Parts};
+use bygone_snapshot::{
+    Keep, Manifest, Parts, histories,
+    timeline::{Stretch, includes},
+};
 
 use crate::{
     By, Control,
     views::{History, RangeView, SnapshotView},
 };
+
+const DAY: u64 = 86_400;
 
 /// How long one snapshot is kept from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,10 +96,26 @@ impl Control {
         Ok(view(&parts.snapshots.manifest(id).await?, Some(&keep)))
     }
 
-    /// Deletes a snapshot. The newest one stays: the backup goes on from it.
+    /// Keeps the newest snapshot, which was just taken for somebody, as many days as he asked for. Other rules may keep it
+    /// longer.
+    pub(crate) async fn keep_newest(&self, job: &Job, days: u32) -> Result<()> {
+        let Some(Parts { snapshots, .. }) = self.parts(job).await? else { return Ok(()) };
+        let Some(id) = snapshots.snapshot_ids().await?.pop() else { return Ok(()) };
+        let due = snapshots.keeps().await?.get(&id).and_then(|keep| keep.due);
+        let created = snapshots.manifest(&id).await?.created;
+        let until = u64::try_from(created.0 / 1000).unwrap_or_default() + u64::from(days) * DAY;
+        snapshots.set_keep(&id, &Keep { due, until: Some(until) }).await?;
+        let message =
+            format!("snapshot {id} of {} is kept for {days} days, as asked for", job.cluster);
+        let kind = "SNAPSHOT_EXPIRY_UPDATED_AUDIT";
+        self.event(&By::system(), Some(&job.project), Some(job), kind, message).await
+    }
+
+    /// Deletes a snapshot. The newest good one of the history that is being continued stays: the backup goes on from it.
+    /// While that history has none, the newest good one of all does.
     ///
     /// # Errors
-    /// `NotFound`; Conflict: it is the newest one.
+    /// `NotFound`; Conflict: it is that one.
     pub async fn delete_snapshot(
         &self,
         project: &Id,
@@ -103,8 +124,7 @@ impl Control {
         by: &By,
     ) -> Result<()> {
         let (job, parts) = self.with_snapshot(project, job, id).await?;
-        let all = parts.snapshots.snapshot_ids().await?;
-        if all.last() == Some(id) {
+        if needed(&parts).await?.as_ref() == Some(id) {
             return Err(Error::new(ErrorKind::Conflict, "the newest snapshot is not deleted")
                 .hint("the backup goes on from it; take another one first"));
         }
@@ -125,8 +145,28 @@ impl Control {
     }
 }
 
+/// The snapshot that must stay.
+async fn needed(parts: &Parts) -> Result<Option<SnapshotId>> {
+    let timelines = parts.oplog.timelines().await?;
+    let current = histories(&timelines).into_iter().next().unwrap_or_default();
+    let good = parts.snapshots.find_manifests().await?.manifests;
+    let moments: Vec<_> = good.iter().map(|m| (m.timeline, m.at)).collect();
+    Ok(newest_of(&moments, &current).and_then(|n| good.get(n)).map(|m| m.id.clone()))
+}
+
+/// Which of the moments is the newest of the current history; where it has none, the newest of all.
+fn newest_of(moments: &[(TimelineId, OpTime)], current: &[Stretch]) -> Option<usize> {
+    let all = || moments.iter().enumerate();
+    let own = all().filter(|(_, (timeline, at))| includes(current, *timeline, *at));
+    let newest = own.max_by_key(|(_, moment)| **moment);
+    newest.or_else(|| all().max_by_key(|(_, moment)| **moment)).map(|(n, _)| n)
+}
+
+pub(crate) fn millis(secs: u64) -> UnixMillis {
+    UnixMillis(i64::try_from(secs).unwrap_or(i64::MAX / 1000).saturating_mul(1000))
+}
+
 fn view(m: &Manifest, keep: Option<&Keep>) -> SnapshotView {
-    let millis = |secs: u64| UnixMillis(i64::try_from(secs).unwrap_or(i64::MAX / 1000) * 1000);
     SnapshotView {
         id: m.id.clone(),
         at: m.at.ts,
@@ -142,5 +182,29 @@ fn view(m: &Manifest, keep: Option<&Keep>) -> SnapshotView {
         set: m.source.set.clone(),
         version: m.source.version.clone(),
         fcv: m.source.fcv.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bygone_base::Ts;
+
+    use super::*;
+
+    #[test]
+    fn the_newest_of_the_current_history_stays_whatever_was_voided_or_is_older() {
+        let at = |secs: u32| OpTime::new(Ts::new(secs, 1), 1);
+        let stretch = |timeline: u32, after: u32, until: Option<u32>| Stretch {
+            timeline: TimelineId(timeline),
+            after: at(after),
+            until: until.map(at),
+        };
+        // The source went back to 20: what the first timeline has after that is void.
+        let forked = [stretch(1, 0, Some(20)), stretch(2, 20, None)];
+        let moments = [(TimelineId(1), at(10)), (TimelineId(1), at(20)), (TimelineId(1), at(30))];
+        assert_eq!(newest_of(&moments, &forked), Some(1));
+        // A resync that has no snapshot yet.
+        assert_eq!(newest_of(&moments, &[stretch(2, 40, None)]), Some(2));
+        assert_eq!(newest_of(&[], &forked), None);
     }
 }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use bygone_base::{Clock, Error, ErrorKind, JobName, PartName, Result, SystemRng, UnixMillis};
-use bygone_blockstore::{Repository, Secret, create_store, open_store};
+use bygone_blockstore::{Repository, Secret, create_store, open_store, store::Throttled};
 use bygone_catalog::{
     Page,
     record::{Job, JobStores, Purpose, Store, UsageSample},
@@ -109,7 +109,7 @@ impl Control {
         let opened = self.open(&store, true).await?;
         let store = Store { repository: Some(opened.id().to_string()), ..store };
         self.catalog().insert(&store).await?;
-        self.repositories.lock().await.insert(id.clone(), opened);
+        self.opened.put(&id, opened);
         let message = format!("store {id} at {} added", store.url);
         self.event(by, None, None, "STORE_ADDED_AUDIT", message).await?;
         Ok(store)
@@ -135,7 +135,7 @@ impl Control {
             Ok(())
         });
         let changed = changed.await?;
-        self.repositories.lock().await.insert(id.clone(), opened);
+        self.opened.put(&id, opened);
         self.event(by, None, None, "STORE_CHANGED_AUDIT", format!("store {id} changed")).await?;
         Ok(changed)
     }
@@ -145,15 +145,24 @@ impl Control {
     /// # Errors
     /// Conflict: a job uses it.
     pub async fn remove_store(&self, id: &str, by: &By) -> Result<()> {
-        self.catalog().get::<Store>(id).await?;
-        let views = self.stores().await?;
-        let used = views.iter().any(|view| view.store.id == id && !view.jobs.is_empty());
-        if used {
+        // First it is said, then looked: a job that is made at the same time sees it, or is seen.
+        self.set_leaving(id, true).await?;
+        let jobs: Vec<Job> = self.catalog().all(None).await?;
+        if jobs.iter().any(|job| job.stores.holds(id)) {
+            self.set_leaving(id, false).await?;
             return Err(Error::new(ErrorKind::Conflict, format!("jobs use the store {id}")));
         }
         self.catalog().delete::<Store>(id).await?;
-        self.repositories.lock().await.remove(id);
+        self.opened.forget(id);
         self.event(by, None, None, "STORE_REMOVED_AUDIT", format!("store {id} removed")).await
+    }
+
+    async fn set_leaving(&self, id: &str, leaving: bool) -> Result<()> {
+        let changed = self.catalog().change::<Store>(id, |store| {
+            store.leaving = leaving;
+            Ok(())
+        });
+        changed.await.map(|_| ())
     }
 
     fn store(&self, new: NewStore) -> Result<Store> {
@@ -173,6 +182,7 @@ impl Control {
             load_factor: new.load_factor.max(1),
             max_bytes: new.max_bytes,
             repository: None,
+            leaving: false,
             created: self.now(),
         })
     }
@@ -180,14 +190,25 @@ impl Control {
     /// Opens a store; `create` makes the repository where there is none, which for a store that is known would hide that
     /// its disk is not mounted.
     async fn open(&self, store: &Store, create: bool) -> Result<Repository> {
-        let secret = self.secret(store)?;
-        let opened = repository(&store.url, secret.as_ref(), self.clock().clone(), create).await;
-        let within = |e: Error| e.within(format!("store {}", store.id));
-        let opened = opened.map_err(within)?;
-        if let Some(id) = &store.repository {
-            opened.expect_id(id.parse()?).map_err(within)?;
-        }
-        Ok(opened)
+        self.opening(store, create)?.await
+    }
+
+    fn opening(
+        &self,
+        store: &Store,
+        create: bool,
+    ) -> Result<impl Future<Output = Result<Repository>> + Send + 'static> {
+        let (secret, clock) = (self.secret(store)?, self.clock().clone());
+        let expected = store.repository.as_ref().map(|id| id.parse()).transpose()?;
+        let (url, what) = (store.url.clone(), format!("store {}", store.id));
+        Ok(async move {
+            let opened = repository(&url, secret.as_ref(), clock, create).await;
+            let opened = opened.map_err(|e| e.within(&what))?;
+            if let Some(id) = expected {
+                opened.expect_id(id).map_err(|e| e.within(&what))?;
+            }
+            Ok(opened)
+        })
     }
 
     fn secret(&self, store: &Store) -> Result<Option<Secret>> {
@@ -203,14 +224,21 @@ impl Control {
 
     /// The repository of a store, opened once.
     pub async fn repository(&self, id: &str) -> Result<Repository> {
-        let mut opened = self.repositories.lock().await;
-        if let Some(repository) = opened.get(id) {
-            return Ok(repository.clone());
+        if let Some(opened) = self.opened.known(id) {
+            return Ok(opened);
         }
         let store = self.catalog().get::<Store>(id).await?.value;
-        let repository = self.open(&store, false).await?;
-        opened.insert(id.to_owned(), repository.clone());
-        Ok(repository)
+        self.opened.get(id, &**self.clock(), self.opening(&store, false)?).await
+    }
+
+    /// The repository of a store, of which this holder moves at most so many megabytes per second; 0: as fast as it goes.
+    pub(crate) async fn throttled(&self, id: &str, mb_per_second: u32) -> Result<Repository> {
+        let opened = self.repository(id).await?;
+        if mb_per_second == 0 {
+            return Ok(opened);
+        }
+        let (clock, bytes) = (self.clock().clone(), u64::from(mb_per_second) * 1_000_000);
+        Ok(opened.over(|store| Arc::new(Throttled::new(store, clock, bytes))))
     }
 
     /// The repositories of a job.
@@ -237,6 +265,10 @@ impl Control {
         ];
         for (id, purpose) in wanted {
             let store = self.catalog().get::<Store>(id).await?.value;
+            if store.leaving {
+                let text = format!("store {id} is being removed");
+                return Err(Error::new(ErrorKind::Conflict, text));
+            }
             if !store.purposes.contains(&purpose) {
                 return Err(Error::usage(format!("store {id} is not for {purpose:?} data")));
             }
@@ -250,7 +282,7 @@ impl Control {
         let pick = |purpose: Purpose| {
             let fits = |view: &&StoreView| {
                 let store = &view.store;
-                store.assignment_enabled && store.purposes.contains(&purpose)
+                store.assignment_enabled && !store.leaving && store.purposes.contains(&purpose)
             };
             let load = |view: &&StoreView| {
                 (view.jobs.len() as u64).saturating_mul(1000) / u64::from(view.store.load_factor)

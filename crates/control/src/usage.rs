@@ -1,83 +1,92 @@
-//! What stores hold, as the grooms that follow snapshots see it.
+//! What stores hold: of those with snapshots as their grooms see it, of others by looking.
 
 use std::collections::BTreeMap;
 
-use bygone_base::{Result, UnixMillis};
+use bygone_base::Result;
+use bygone_blockstore::names;
 use bygone_catalog::{
     Page,
-    record::{Job, UsageSample},
+    record::{Job, Store, UsageSample},
 };
-use bygone_daemon::Grooming;
 
-use crate::{Control, stores::groom_mark};
+use crate::Control;
 
-/// A sample of a store at most so often ...
+/// A sample of a store behind its grooms at most so often, ...
 const EVERY_MS: i64 = 600_000;
-/// ... and so many are kept of each.
+/// ... and of one that is not groomed so often; ...
+const UNGROOMED_MS: i64 = 3_600_000;
+/// ... so many are kept of each.
 const KEPT: usize = 2_000;
 
 /// What a groom saw.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Seen {
-    pub(crate) at: UnixMillis,
+pub(crate) struct Blocks {
+    /// Bytes of all packs that stayed.
     pub(crate) bytes: u64,
+    /// Of living blocks.
     pub(crate) living: u64,
 }
 
-/// Notes what grooms behind snapshots found.
+/// Looks at the stores that hold no snapshots of any job: no groom does.
 pub(crate) async fn sample(control: &Control, jobs: &[Job]) -> Result<()> {
-    let mut newest = BTreeMap::new();
-    for job in jobs {
-        let groomed = control.running(&job.id).and_then(|r| r.status.borrow().groomed);
-        if let Some(groomed) = groomed {
-            let seen = newest.entry(job.stores.snapshot.clone()).or_insert(groomed);
-            if groomed.at > seen.at {
-                *seen = groomed;
-            }
+    let stores: Vec<Store> = control.catalog().all(None).await?;
+    let uses = |store: &Store| jobs.iter().any(|job| job.stores.holds(&store.id));
+    let groomed = |store: &Store| jobs.iter().any(|job| job.stores.snapshot == store.id);
+    let each = stores.iter().filter(|store| uses(store) && !groomed(store));
+    let each = each.map(|store| async move {
+        if let Err(error) = look(control, jobs, &store.id).await {
+            tracing::warn!(store = store.id, %error, "what a store holds could not be seen");
         }
-    }
-    for (store, groomed) in newest {
-        let Grooming { at, bytes, living } = groomed;
-        note(control, jobs, &store, Seen { at, bytes, living }).await?;
-    }
+    });
+    futures::future::join_all(each).await;
     Ok(())
 }
 
-/// Notes when a store was groomed, and what it holds.
-pub(crate) async fn note(control: &Control, jobs: &[Job], store: &str, seen: Seen) -> Result<()> {
-    let mark = groom_mark(store);
-    let known = control.settings().await?.marks.get(&mark).copied();
-    if known.is_some_and(|known| seen.at.0 <= known) {
-        return Ok(());
-    }
-    let set = |settings: &mut bygone_catalog::record::Settings| {
-        settings.marks.insert(mark.clone(), seen.at.0);
-        Ok(())
-    };
-    control.change_settings(set).await?;
+async fn look(control: &Control, jobs: &[Job], store: &str) -> Result<()> {
     let last = control.usage(store, 1).await?.pop();
-    if last.is_some_and(|last| seen.at.since(last.at) < EVERY_MS) {
+    if last.is_some_and(|last| control.now().since(last.at) < UNGROOMED_MS) {
         return Ok(());
     }
+    let repository = control.repository(store).await?;
+    let packs = repository.store().list(names::PACKS, None).await?;
+    let bytes = packs.iter().map(|pack| pack.size).sum();
+    note(control, jobs, store, Blocks { bytes, living: bytes }).await
+}
+
+/// Notes what a store holds.
+pub(crate) async fn note(
+    control: &Control,
+    jobs: &[Job],
+    store: &str,
+    blocks: Blocks,
+) -> Result<()> {
+    let at = control.now();
+    let last = control.usage(store, 1).await?.pop();
+    if last.is_some_and(|last| at.since(last.at) < EVERY_MS) {
+        return Ok(());
+    }
+    let jobs = of_jobs(control, jobs, store).await?;
+    let own: u64 = jobs.values().sum();
     let sample = UsageSample {
         id: control.new_id(),
         store: store.to_owned(),
-        at: seen.at,
-        bytes: seen.bytes,
-        living: seen.living,
-        jobs: of_jobs(control, jobs, store).await?,
+        at,
+        bytes: blocks.bytes + own,
+        living: blocks.living + own,
+        jobs: jobs.into_iter().collect(),
     };
     control.catalog().insert(&sample).await?;
     thin(control, store).await
 }
 
 /// Bytes of the objects that are one job's alone: manifests, slices, records. Blocks are shared by all.
-async fn of_jobs(control: &Control, jobs: &[Job], store: &str) -> Result<Vec<(String, u64)>> {
+async fn of_jobs(control: &Control, jobs: &[Job], store: &str) -> Result<BTreeMap<String, u64>> {
     let repository = control.repository(store).await?;
-    let mut bytes = Vec::new();
-    for job in jobs.iter().filter(|job| job.stores.holds(store)) {
-        let objects = repository.store().list(&format!("jobs/{}/", job.name), None).await?;
-        bytes.push((job.name.clone(), objects.iter().map(|object| object.size).sum()));
+    let here = jobs.iter().filter(|job| job.stores.holds(store));
+    let mut bytes: BTreeMap<String, u64> = here.map(|job| (job.name.clone(), 0)).collect();
+    for object in repository.store().list(names::JOBS, None).await? {
+        let job = object.name.strip_prefix(names::JOBS).and_then(|name| name.split('/').next());
+        *bytes.entry(job.unwrap_or_default().to_owned()).or_default() += object.size;
     }
     Ok(bytes)
 }

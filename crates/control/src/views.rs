@@ -4,6 +4,8 @@ use bygone_base::{SnapshotId, Ts, UnixMillis};
 use bygone_catalog::{Id, record::Job};
 use bygone_daemon::JobStatus;
 
+use crate::health::Standing;
+
 /// A job as it stands.
 #[derive(Debug, Clone)]
 pub struct JobView {
@@ -11,6 +13,8 @@ pub struct JobView {
     pub job: Job,
     /// Ops Manager's word for the state: `INACTIVE`, `PROVISIONING`, `STARTED`, `STOPPED`, `TERMINATING`.
     pub status_name: &'static str,
+    /// How it fares.
+    pub standing: Standing,
     /// Why it cannot be served, by its agent or by this server; a line.
     pub problem: Option<String>,
     /// What it does; `None` where it does not run here.
@@ -28,6 +32,10 @@ pub struct Live {
     pub agent: Option<AgentLive>,
     /// Its head and snapshots.
     pub backup: JobStatus,
+    /// The end of what is stored, as far as this process knows; 0 before anything is.
+    pub stored: Ts,
+    /// Seconds between that and the source ([`crate::health::lag_secs`]).
+    pub lag_secs: Option<u64>,
     /// The phase in Ops Manager's words: `starting`, `transferring`, `building`, `applying oplogs`,
     /// `fetching missing documents`, `creating indexes`, `complete`, or `stopped`.
     pub phase: &'static str,
@@ -38,8 +46,10 @@ pub struct Live {
 /// What an agent said of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AgentLive {
-    /// Agent and host.
+    /// The agent's id and the member that it read from when it opened its session.
     pub holder: String,
+    /// The host it runs on.
+    pub host: String,
     /// What it is doing: `starting`, `transferring`, `tailing` ..
     pub phase: String,
     /// The member it reads from.
@@ -60,7 +70,9 @@ pub struct AgentLive {
     pub sent: u64,
     /// The end of what is stored.
     pub stored: Ts,
-    /// Seconds of cluster time between it and the source's majority commit point.
+    /// The source's majority commit point, as it was last told.
+    pub source: Ts,
+    /// Seconds between it and the source ([`crate::health::lag_secs`]).
     pub lag_secs: u64,
     /// When it was last heard, by our clock.
     pub heard: UnixMillis,

@@ -1,7 +1,6 @@
 //! One part's job.
 
 use std::{
-    collections::BTreeSet,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -9,24 +8,24 @@ use std::{
     time::Duration,
 };
 
-use bygone_base::{Clock, Error, ErrorKind, Result, SnapshotId, TimelineId, UnixMillis};
-use bygone_groom::{GroomOptions, groom_in, lease};
+use bygone_base::{Clock, Error, ErrorKind, Result, TimelineId, UnixMillis, work};
+use bygone_groom::{GroomOptions, Groomed, groom_in};
 use bygone_head::{Head, HeadOptions};
 use bygone_ingest::{Event, Events, Ingest, compact::CompactOptions};
 use bygone_oplog::{
     slice::Slice,
     uplink::{PartKey, TimelineReason},
 };
-use bygone_schedule::{Next, Schedule, due, expiry};
-use bygone_snapshot::{Keep, Manifest, PartStore, Parts, Policy, Timeline, oplog::Portion};
+use bygone_schedule::{Next, due};
+use bygone_snapshot::{Manifest, PartStore, Parts, Timeline, oplog::Portion};
 use bygone_tree::RunRoot;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    keep::keep,
-    plan,
-    status::{Grooming, JobPhase, JobStatus},
+    Terms, Tidied, plan,
+    status::{JobPhase, JobStatus},
+    tidy::{give_time, tidy},
 };
 
 /// A resync is asked for at most this often after one that led to no snapshot, ...
@@ -47,15 +46,10 @@ const VALIDATE_LEAVES: u64 = 2_000;
 /// How a job runs.
 #[derive(Debug, Clone)]
 pub struct JobOptions {
-    /// When snapshots are due.
-    pub schedule: Schedule,
-    /// Whether each snapshot is given the time that the schedule's retention says.
-    pub tiers: bool,
-    /// What else is kept.
-    pub policy: Policy,
-    /// Packs go when unreachable for so long: the job grooms its store behind each snapshot. Where not given, somebody
-    /// else does, who knows of what is not published yet by [`Job::unpublished`].
-    pub groom_delay: Option<Duration>,
+    /// When snapshots are taken, and how long they are kept, to begin with.
+    pub terms: Terms,
+    /// Packs go when unreachable for so long, where the job grooms its store ([`Job::groom`]).
+    pub groom_delay: Duration,
     /// The head.
     pub head: HeadOptions,
     /// Compaction of small slices.
@@ -68,10 +62,8 @@ pub struct JobOptions {
 impl Default for JobOptions {
     fn default() -> Self {
         JobOptions {
-            schedule: Schedule::default(),
-            tiers: false,
-            policy: Policy::default(),
-            groom_delay: Some(GROOM_DELAY),
+            terms: Terms::default(),
+            groom_delay: GROOM_DELAY,
             head: HeadOptions::default(),
             compact: CompactOptions::default(),
             compacting: None,
@@ -88,11 +80,17 @@ pub struct Job {
     oplog_part: PartStore,
     clock: Arc<dyn Clock>,
     options: JobOptions,
+    /// As they are now.
+    terms: Mutex<Terms>,
     status: watch::Sender<JobStatus>,
     /// Requests for snapshots.
     asked: AtomicU64,
     /// Runs that the head has written and no manifest names yet.
     unpublished: Mutex<Vec<RunRoot>>,
+    /// Slices are merged or expired, never both at once: a merged slice must not come after what it was made of is gone.
+    slices: tokio::sync::Mutex<()>,
+    /// Held while something is being written that neither a manifest nor [`Job::unpublished`] names yet.
+    writing: tokio::sync::Mutex<()>,
 }
 
 /// What a running job has in hand.
@@ -100,6 +98,8 @@ struct Running {
     events: Events,
     head: Option<Head>,
     next_snapshot: Option<Next>,
+    /// What was last heard of a change.
+    announced: Option<Next>,
     next_compact: Duration,
     next_validate: Duration,
     /// Requests for snapshots that were served.
@@ -118,11 +118,21 @@ impl Job {
     ) -> (Job, watch::Receiver<JobStatus>) {
         let (status, receiver) = watch::channel(JobStatus::default());
         let asked = AtomicU64::new(0);
-        let unpublished = Mutex::default();
-        (
-            Job { ingest, key, part, oplog_part, clock, options, status, asked, unpublished },
-            receiver,
-        )
+        let job = Job {
+            ingest,
+            key,
+            part,
+            oplog_part,
+            clock,
+            terms: Mutex::new(options.terms.clone()),
+            options,
+            status,
+            asked,
+            unpublished: Mutex::default(),
+            slices: tokio::sync::Mutex::default(),
+            writing: tokio::sync::Mutex::default(),
+        };
+        (job, receiver)
     }
 
     /// Runs until `shutdown`, which may fall anywhere: whatever is cut off is found again. Transient failures are
@@ -139,7 +149,16 @@ impl Job {
             let error = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return self.still_failing(failure),
-                Err(error) = self.follow() => error,
+                Err(error) = self.guarded() => error,
+            };
+            let away = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Err(error),
+                away = self.away(&error) => away,
+            };
+            let error = match away {
+                Some(away) => away.source(error),
+                None => error,
             };
             if self.clock.monotonic().saturating_sub(started) > Duration::from_secs(600) {
                 tries = 0;
@@ -166,9 +185,37 @@ impl Job {
         }
     }
 
+    /// A panic is a failure of this job alone.
+    async fn guarded(&self) -> Result<std::convert::Infallible> {
+        work::guarded("a job", self.follow()).await?
+    }
+
+    /// While a store is away (its disk is not mounted, its server is down), what is missing there says nothing of what
+    /// is stored: it is tried again as soon as after any other trouble that passes.
+    async fn away(&self, error: &Error) -> Option<Error> {
+        if error.kind().is_transient() {
+            return None;
+        }
+        for repository in [self.part.repository(), self.oplog_part.repository()] {
+            if let Err(away) = repository.check_there().await {
+                return Some(Error::new(ErrorKind::Unavailable, away.to_string()));
+            }
+        }
+        None
+    }
+
     fn still_failing(&self, failure: Option<Error>) -> Result<()> {
         let lasts = self.status.borrow().failure.is_some();
         failure.filter(|_| lasts).map_or(Ok(()), Err)
+    }
+
+    /// What holds from now on. The next snapshot stays as it was, or is what was announced with the change.
+    pub fn set_terms(&self, terms: Terms) {
+        *self.terms.lock().unwrap_or_else(PoisonError::into_inner) = terms;
+    }
+
+    fn terms(&self) -> Terms {
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Catches up with what is stored and takes one snapshot, then expires and grooms: `bygone backup`.
@@ -179,7 +226,14 @@ impl Job {
         head.catch_up().await?;
         let now = self.clock.now();
         let manifest = self.snapshot(&mut head).await?;
-        self.tidy(&head, (&manifest.id, now)).await;
+        self.give_time(&manifest, now).await;
+        // A failure takes nothing from the backup: it is said, and the next call does what is left.
+        let tidied = self.tidy().await;
+        if tidied.is_ok()
+            && let Err(error) = self.groom().await
+        {
+            self.not_freed(&error);
+        }
         Ok(manifest)
     }
 
@@ -223,7 +277,7 @@ impl Job {
         });
     }
 
-    async fn follow(&self) -> Result<()> {
+    async fn follow(&self) -> Result<std::convert::Infallible> {
         // Subscribed before the store is read, so nothing falls between.
         let events = self.ingest.subscribe(&self.key);
         let now = self.clock.monotonic();
@@ -231,16 +285,25 @@ impl Job {
             events,
             head: None,
             next_snapshot: None,
+            announced: self.terms().announced,
             next_compact: now + COMPACT_EVERY,
             next_validate: now + VALIDATE_EVERY,
-            served: 0,
+            // What was served before a failure is not asked for again.
+            served: self.status.borrow().served,
         };
-        self.reopen(&mut run).await?;
+        {
+            let _writing = self.writing.lock().await;
+            self.reopen(&mut run).await?;
+        }
         loop {
-            tokio::select! {
+            let event = tokio::select! {
                 biased;
-                event = run.events.next() => self.take(&mut run, event).await?,
-                () = self.clock.sleep(TICK) => {}
+                event = run.events.next() => Some(event),
+                () = self.clock.sleep(TICK) => None,
+            };
+            let _writing = self.writing.lock().await;
+            if let Some(event) = event {
+                self.take(&mut run, event).await?;
             }
             self.due(&mut run).await?;
         }
@@ -251,6 +314,8 @@ impl Job {
         if self.status.borrow().snapshot.is_none() {
             self.phase(JobPhase::Building);
         }
+        let newest = self.oplog_part.timelines().await?.pop();
+        self.change(|s| s.timeline = newest);
         let head =
             Head::open(self.part.clone(), self.oplog_part.clone(), self.options.head.clone())
                 .await?;
@@ -321,6 +386,12 @@ impl Job {
         Ok(self.oplog_part.timelines().await?.last().map(|t| t.id))
     }
 
+    /// While this is held nothing is written: what is stored is named, by a manifest or by [`Job::unpublished`]. For a groom
+    /// whose delay may be shorter than a write takes.
+    pub async fn pause(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.writing.lock().await
+    }
+
     /// Blocks that a groom of the store must keep though no manifest names them yet.
     pub fn unpublished(&self) -> Vec<RunRoot> {
         self.unpublished.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -348,12 +419,18 @@ impl Job {
             return Ok(());
         }
         let wall = self.clock.now();
-        if run.next_snapshot.is_none() && head.taken().is_some() {
-            self.phase(JobPhase::Complete);
-            let taken = head.taken();
-            run.next_snapshot = taken.map(|taken| Next::after(&self.options.schedule, taken, wall));
+        let Terms { schedule, announced, .. } = self.terms();
+        if run.announced != announced {
+            run.announced = announced;
+            run.next_snapshot = run.next_snapshot.map(|next| announced.unwrap_or(next));
         }
-        let mut decided = due(&self.options.schedule, run.next_snapshot, wall);
+        if run.next_snapshot.is_none()
+            && let Some(taken) = head.taken()
+        {
+            self.phase(JobPhase::Complete);
+            run.next_snapshot = Some(Next::after(&schedule, announced, taken, wall));
+        }
+        let mut decided = due(&schedule, run.next_snapshot, wall);
         if run.served < self.asked.load(Ordering::Relaxed) && head.taken().is_some() {
             decided.now = Some(wall);
         }
@@ -378,7 +455,7 @@ impl Job {
             return Ok(());
         }
         let manifest = self.snapshot(head).await?;
-        self.tidy(head, (&manifest.id, moment)).await;
+        self.give_time(&manifest, moment).await;
         run.served = asked;
         self.change(|s| s.served = asked);
         self.plan_next(run, decided.next);
@@ -435,64 +512,58 @@ impl Job {
         Ok(manifest)
     }
 
-    /// Gives snapshots the time that they are kept: each by what it is the first of since the one before it. `taken` is
-    /// the newest and the moment for which it was due; others without were taken before there were tiers, or just
-    /// before a crash.
-    async fn give_time(&self, taken: (&SnapshotId, UnixMillis)) -> Result<()> {
-        let secs = |at: UnixMillis| u64::try_from(at.0.div_euclid(1000)).unwrap_or_default();
-        let keeps = self.part.keeps().await?;
-        let mut dues: BTreeSet<u64> = keeps.values().filter_map(|keep| keep.due).collect();
-        for manifest in self.part.manifests().await? {
-            if keeps.contains_key(&manifest.id) {
-                continue;
-            }
-            let moment = if manifest.id == *taken.0 { taken.1 } else { manifest.created };
-            let before = dues.range(..secs(moment)).next_back();
-            let before = before.and_then(|secs| i64::try_from(*secs).ok()?.checked_mul(1000));
-            let until = expiry(&self.options.schedule, before.map(UnixMillis), moment);
-            let keep = Keep { due: Some(secs(moment)), until: Some(secs(until)) };
-            self.part.set_keep(&manifest.id, &keep).await?;
-            dues.insert(secs(moment));
+    /// Gives the newest snapshot its time, and others that have none: they were taken before there were tiers, or just
+    /// before a crash. What that fails at is done by the next [`Job::tidy`].
+    async fn give_time(&self, taken: &Manifest, moment: UnixMillis) {
+        let Terms { schedule, tiers, .. } = self.terms();
+        if !tiers {
+            return;
         }
-        Ok(())
-    }
-
-    /// Expiry and groom after a snapshot. A failure takes nothing from the backup: it is said, and the next
-    /// snapshot's turn does what is left.
-    async fn tidy(&self, head: &Head, taken: (&SnapshotId, UnixMillis)) {
-        if let Err(error) = self.try_tidy(head, taken).await {
-            tracing::warn!(%error, "nothing was freed");
-            let hint = error.hint_text().map(|h| format!("; {h}")).unwrap_or_default();
-            self.change(|s| s.message = format!("what is old was not freed: {error}{hint}"));
+        let of = |m: &Manifest| Some(if m.id == taken.id { moment } else { m.created });
+        if let Err(error) = give_time(&self.part, &schedule, of).await {
+            tracing::warn!(%error, "a snapshot was not given its time");
         }
     }
 
-    async fn try_tidy(&self, head: &Head, taken: (&SnapshotId, UnixMillis)) -> Result<()> {
-        let policy = &self.options.policy;
-        self.part.set_policy(policy).await?;
-        if self.options.tiers {
-            self.give_time(taken).await?;
+    /// Expires what is old. A failure takes nothing from the backup: it is shown in the status.
+    ///
+    /// # Errors
+    /// Those of the store. Damaged: a manifest cannot be read; nothing is expired by a list that is not whole.
+    pub async fn tidy(&self) -> Result<Tidied> {
+        let _slices = self.slices.lock().await;
+        let parts = self.parts();
+        let tidied = tidy(&self.ingest, &self.key, &parts, &self.terms(), self.clock.now()).await;
+        if let Err(error) = &tidied {
+            self.not_freed(error);
         }
-        // A restore needs the slices after its snapshot until it has read them.
-        let readers = lease::readers(self.part.repository()).await?;
-        if readers.is_empty() {
-            let end = head.position().ts;
-            keep(&self.ingest, &self.key, &self.part, &self.oplog_part, policy, end).await?;
-        } else {
-            tracing::info!(?readers, "nothing expires while somebody reads");
-        }
-        let Some(delay) = self.options.groom_delay else { return Ok(()) };
-        let options = GroomOptions {
-            delay_ms: i64::try_from(delay.as_millis()).unwrap_or(i64::MAX),
-            dry_run: None,
-        };
-        let parts = Parts { snapshots: self.part.clone(), oplog: self.oplog_part.clone() };
-        let done = groom_in(&parts.stores().into(), head.unpublished(), options).await?;
+        tidied
+    }
+
+    /// Grooms the store of the snapshots for this job alone. Where jobs share stores, somebody grooms for all of them,
+    /// who knows of what is not published yet by [`Job::unpublished`].
+    pub async fn groom(&self) -> Result<Groomed> {
+        let delay_ms = i64::try_from(self.options.groom_delay.as_millis()).unwrap_or(i64::MAX);
+        let options = GroomOptions { delay_ms, dry_run: None };
+        let _paused = self.pause().await;
+        let done = groom_in(&self.parts().stores().into(), &self.unpublished(), options).await?;
         tracing::info!(%done, "groomed");
-        let at = self.clock.now();
-        let bytes = done.bytes.saturating_sub(done.freed);
-        self.change(|s| s.groomed = Some(Grooming { at, bytes, living: done.living }));
-        Ok(())
+        Ok(done)
+    }
+
+    fn parts(&self) -> Parts {
+        Parts { snapshots: self.part.clone(), oplog: self.oplog_part.clone() }
+    }
+
+    fn not_freed(&self, error: &Error) {
+        tracing::warn!(%error, "nothing was freed");
+        let hint = error.hint_text().map(|h| format!("; {h}")).unwrap_or_default();
+        self.change(|s| s.message = format!("what is old was not freed: {error}{hint}"));
+    }
+
+    /// While slices are being expired they are merged the next time.
+    async fn compact(&self) -> Result<()> {
+        let Ok(_slices) = self.slices.try_lock() else { return Ok(()) };
+        self.ingest.compact(&self.key, self.clock.now(), &self.options.compact).await.map(|_| ())
     }
 }
 

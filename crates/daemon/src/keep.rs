@@ -1,27 +1,29 @@
 //! Applying a retention policy: manifests, then slices. Packs are the groom's.
 
-use bygone_base::{Result, Ts};
+use bygone_base::{Result, Ts, UnixMillis};
 use bygone_ingest::Ingest;
 use bygone_oplog::uplink::PartKey;
 use bygone_snapshot::{
-    PartStore, Policy, histories,
+    Parts, Policy, histories,
     list::{ends, history_of},
     retention::{Candidate, Expiry, Kept, plan},
     timeline::includes,
 };
 
-/// Expires what `policy` does not keep, with the stored oplog ending at `end`. Returns what was done.
+/// Expires what `policy` does not keep, with the stored oplog ending at `end` and our clock showing `now`. Returns what
+/// was done.
 ///
 /// # Errors
 /// Damaged when a manifest cannot be read: nothing is expired by a list that is not whole.
 pub async fn keep(
     ingest: &Ingest,
     key: &PartKey,
-    part: &PartStore,
-    oplog_part: &PartStore,
+    parts: &Parts,
     policy: &Policy,
     end: Ts,
+    now: UnixMillis,
 ) -> Result<Expiry> {
+    let Parts { snapshots: part, oplog: oplog_part } = parts;
     let keeps = part.keeps().await?;
     let timelines = oplog_part.timelines().await?;
     let histories = histories(&timelines);
@@ -37,7 +39,7 @@ pub async fn keep(
             replay_from: m.replay_from,
         })
         .collect();
-    let expiry = plan(&candidates, &ends(&timelines, &histories), policy, end);
+    let expiry = plan(&candidates, &ends(&timelines, &histories), policy, end, now);
     for id in &expiry.expire {
         part.expire(id).await?;
     }

@@ -1,6 +1,7 @@
 //! What a job is doing.
 
 use bygone_base::{OpTime, SnapshotId, Ts, UnixMillis};
+use bygone_snapshot::Timeline;
 
 /// Where a job stands; the words continue the agent's phases of an initial sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,17 +38,6 @@ impl JobPhase {
     }
 }
 
-/// What a groom of the job's snapshot store found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Grooming {
-    /// When, by our clock.
-    pub at: UnixMillis,
-    /// Bytes of all packs that stayed.
-    pub bytes: u64,
-    /// Bytes of living blocks.
-    pub living: u64,
-}
-
 /// A moment's view of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JobStatus {
@@ -63,8 +53,6 @@ pub struct JobStatus {
     pub snapshot_at: Option<Ts>,
     /// When the next one is due, by our clock.
     pub next_snapshot: Option<UnixMillis>,
-    /// What the newest groom by this process found.
-    pub groomed: Option<Grooming>,
     /// The count of the newest request for a snapshot that was served; 0 before any.
     pub served: u64,
     /// Snapshots taken by this process.
@@ -75,4 +63,6 @@ pub struct JobStatus {
     pub failure: Option<String>,
     /// A new initial sync is asked for, and why.
     pub resync: Option<String>,
+    /// The newest timeline, which says why it was opened.
+    pub timeline: Option<Timeline>,
 }

@@ -13,8 +13,13 @@ use std::{
 use async_trait::async_trait;
 use bson::{Binary, RawDocumentBuf, Timestamp, rawdoc, spec::BinarySubtype};
 use bygone_base::{Clock, OpTime, SeededRng, SyncId, TimelineId, Ts, UnixMillis};
-use bygone_blockstore::{MemoryStore, ObjectKind, Repository, Store as _};
-use bygone_daemon::{Job, JobOptions, JobPhase, JobStatus, keep, resynced_lately};
+use bygone_blockstore::{
+    MemoryStore, ObjectKind, Repository, Store as _,
+    store::{FaultPlan, Faulty},
+};
+use bygone_daemon::{
+    Job, JobOptions, JobPhase, JobStatus, Terms, Tidied, keep, resynced_lately, tidy,
+};
 use bygone_ingest::{Ingest, Options};
 use bygone_oplog::{
     filter::Filter,
@@ -22,10 +27,9 @@ use bygone_oplog::{
     slice::SliceBuilder,
     uplink::{PartKey, Source, SyncPlan},
 };
-use bygone_schedule::{Retention, Schedule};
-use bygone_snapshot::Stores;
+use bygone_schedule::{Next, Retention, Schedule};
 use bygone_snapshot::{
-    Keep, PartStore, Policy, Timeline,
+    Keep, PartStore, Parts, Policy, Stores, Timeline,
     sync::{SyncEndRecord, end_name, plan_name},
 };
 use bytes::Bytes;
@@ -59,6 +63,8 @@ fn at(secs: u32) -> OpTime {
 struct World {
     clock: Arc<TestClock>,
     store: MemoryStore,
+    /// In front of `store`.
+    faulty: Arc<Faulty>,
     part: PartStore,
     ingest: Arc<Ingest>,
     key: PartKey,
@@ -69,14 +75,15 @@ impl World {
         let clock = Arc::new(TestClock::default());
         let store = MemoryStore::new(clock.clone());
         let rng = Arc::new(SeededRng::new(1));
-        let created =
-            Repository::create(Arc::new(store.clone()), None, rng.clone(), clock.as_ref()).await;
+        let (inner, plan) = (Arc::new(store.clone()), FaultPlan::default());
+        let faulty = Arc::new(Faulty::new(inner, clock.clone(), rng.clone(), plan));
+        let created = Repository::create(faulty.clone(), None, rng.clone(), clock.as_ref()).await;
         let repo = created.unwrap();
         let key = PartKey { job: "job".parse().unwrap(), part: "rs0".parse().unwrap() };
         let part = PartStore::new(repo.clone(), key.job.clone(), key.part.clone());
         let stores = Stores::one(repo);
         let ingest = Arc::new(Ingest::new(stores, clock.clone(), rng, Options::default()));
-        let world = World { clock, store, part, ingest, key };
+        let world = World { clock, store, faulty, part, ingest, key };
         world.history(1, START, "initial sync").await;
         world
     }
@@ -149,14 +156,23 @@ impl World {
         (seen, tasks.join_next().await.unwrap().unwrap())
     }
 
+    fn parts(&self) -> Parts {
+        Parts { snapshots: self.part.clone(), oplog: self.part.clone() }
+    }
+
+    /// Expiry without a job that runs.
+    async fn tidy(&self, terms: &Terms) -> Tidied {
+        let World { ingest, key, clock, .. } = self;
+        tidy(ingest, key, &self.parts(), terms, clock.now()).await.unwrap()
+    }
+
     async fn snapshots(&self) -> usize {
         self.part.snapshot_ids().await.unwrap().len()
     }
 }
 
 fn every(secs: u64) -> JobOptions {
-    let interval = Duration::from_secs(secs);
-    JobOptions { schedule: Schedule { interval, ..Schedule::default() }, ..JobOptions::default() }
+    JobOptions { terms: Terms::every(Duration::from_secs(secs)), ..JobOptions::default() }
 }
 
 fn create() -> RawDocumentBuf {
@@ -304,7 +320,8 @@ async fn keeping_respects_what_a_resync_ended() {
     let expire = async |window_secs: u64| {
         let policy = Policy { keep_last: Some(1), keep_within_secs: None, window_secs };
         let World { ingest, key, part, .. } = &world;
-        keep(ingest, key, part, part, &policy, at(1060).ts).await.unwrap();
+        let parts = world.parts();
+        keep(ingest, key, &parts, &policy, at(1060).ts, UnixMillis(0)).await.unwrap();
         let moments = part.manifests().await.unwrap().iter().map(|m| m.at.ts.secs()).collect();
         let old = world.store.list("jobs/job/rs0/oplog/00000001/", None).await.unwrap();
         (moments, old.len())
@@ -328,12 +345,12 @@ async fn tiers_keep_the_first_of_a_day_longer() {
         world.slice(1, prev, next, entry).await;
         let (_, ended) = world.run_with(options.clone(), |s| s.taken == 1).await;
         ended.unwrap();
+        world.tidy(&options.terms).await;
         next
     };
-    let plain = JobOptions {
-        policy: Policy { keep_last: None, keep_within_secs: Some(864_000), window_secs: 0 },
-        ..every(6 * 3600)
-    };
+    let mut plain = every(6 * 3600);
+    plain.terms.policy =
+        Policy { keep_last: None, keep_within_secs: Some(864_000), window_secs: 0 };
     for n in 0..8 {
         prev = take(&plain, prev, n).await;
     }
@@ -341,11 +358,12 @@ async fn tiers_keep_the_first_of_a_day_longer() {
     let first = world.part.snapshot_ids().await.unwrap().remove(0);
     let retention =
         Retention { base: Duration::from_secs(24 * 3600), days: 3, weeks: 0, months: 0, years: 0 };
-    let tiers = JobOptions {
-        schedule: Schedule { retention, ..plain.schedule.clone() },
+    let mut tiers = plain;
+    tiers.terms = Terms {
+        schedule: Schedule { retention, ..tiers.terms.schedule },
         tiers: true,
         policy: Policy { keep_last: None, keep_within_secs: None, window_secs: 0 },
-        ..plain
+        announced: None,
     };
     prev = take(&tiers, prev, 8).await;
     let left = world.snapshots().await;
@@ -366,4 +384,133 @@ async fn tiers_keep_the_first_of_a_day_longer() {
         keep.until.zip(keep.due).is_some_and(|(until, due)| until - due == 3 * 86_400)
     });
     assert_eq!(days.count(), 3, "{keeps:?}");
+    // Stopped, with nothing coming any more: by the clock they go, all but the pinned one and the newest.
+    world.clock.sleep(Duration::from_secs(9 * 86_400)).await;
+    world.tidy(&tiers.terms).await;
+    let left = world.part.snapshot_ids().await.unwrap();
+    assert_eq!(left, [ids[0].clone(), ids.last().unwrap().clone()]);
+}
+
+/// What was asked for while somebody read is done as soon as nobody does.
+#[tokio::test]
+async fn a_reader_puts_expiry_off() {
+    let world = World::new().await;
+    world.slice(1, START, at(1010), create()).await;
+    let (job, _) = world.job(every(3600));
+    job.once().await.unwrap();
+    world.slice(1, at(1010), at(1020), insert(1)).await;
+    job.once().await.unwrap();
+    let policy = Policy { keep_last: Some(1), keep_within_secs: None, window_secs: 0 };
+    let terms = Terms { policy, ..Terms::default() };
+    let held = bygone_groom::lease::hold(world.part.repository(), world.clock.clone(), "a test");
+    let held = held.await.unwrap().unwrap();
+    assert_eq!(world.tidy(&terms).await, Tidied::Held(vec!["a test".to_owned()]));
+    assert_eq!(world.snapshots().await, 2);
+    held.release().await;
+    assert!(matches!(world.tidy(&terms).await, Tidied::Done(done) if done.expire.len() == 1));
+    assert_eq!(world.snapshots().await, 1);
+}
+
+/// A schedule that changes while the job runs: nothing is taken before what was announced, and nothing begins anew.
+#[tokio::test]
+async fn another_schedule_is_taken_over_while_it_runs() {
+    let world = World::new().await;
+    world.slice(1, START, at(1010), create()).await;
+    let day = every(86_400).terms;
+    let (job, mut status) = world.job(JobOptions { terms: day.clone(), ..JobOptions::default() });
+    let job = Arc::new(job);
+    let (mut tasks, shutdown) = (JoinSet::new(), CancellationToken::new());
+    let (running, stop) = (job.clone(), shutdown.clone());
+    tasks.spawn(async move { running.run(&stop).await });
+    let first = status.wait_for(|s| s.next_snapshot.is_some()).await.unwrap().clone();
+    let often = Terms::every(Duration::from_secs(120));
+    let next = first.next_snapshot.unwrap();
+    let announced = Next::announced(&day.schedule, &often.schedule, next, world.clock.now());
+    assert_eq!(announced.unwrap().at.since(next), 120_000);
+    let often = Terms { announced, ..often };
+    job.set_terms(often.clone());
+    let then = status.wait_for(|s| s.next_snapshot != Some(next)).await.unwrap().clone();
+    assert_eq!(then.next_snapshot, announced.map(|next| next.at));
+    assert_eq!((then.taken, then.phase), (1, JobPhase::Complete), "nothing at once");
+    shutdown.cancel();
+    tasks.join_next().await.unwrap().unwrap().unwrap();
+    // After a restart too.
+    world.slice(1, at(1010), at(1020), insert(1)).await;
+    let options = JobOptions { terms: often, ..JobOptions::default() };
+    let (_, ended) = world.run_with(options, |s| s.taken == 1).await;
+    ended.unwrap();
+    let late = world.clock.now().since(announced.unwrap().at);
+    assert!((0..60_000).contains(&late), "{late} ms after its moment");
+}
+
+/// A job at work whose first snapshot is taken.
+struct AtWork {
+    job: Arc<Job>,
+    status: watch::Receiver<JobStatus>,
+    tasks: JoinSet<bygone_base::Result<()>>,
+    shutdown: CancellationToken,
+}
+
+impl AtWork {
+    async fn on(world: &World) -> AtWork {
+        world.slice(1, START, at(1010), create()).await;
+        let (job, status) = world.job(every(360_000));
+        let (job, shutdown) = (Arc::new(job), CancellationToken::new());
+        let (mut tasks, stop, run) = (JoinSet::new(), shutdown.clone(), job.clone());
+        tasks.spawn(async move { run.run(&stop).await });
+        let mut at_work = AtWork { job, status, tasks, shutdown };
+        at_work.until(|s| s.taken == 1).await;
+        at_work
+    }
+
+    async fn until(&mut self, wanted: impl FnMut(&JobStatus) -> bool) -> JobStatus {
+        self.status.wait_for(wanted).await.unwrap().clone()
+    }
+
+    async fn stop(mut self) {
+        self.shutdown.cancel();
+        self.tasks.join_next().await.unwrap().unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_that_was_asked_for_is_taken_once_whatever_fails_afterwards() {
+    let world = World::new().await;
+    let mut work = AtWork::on(&world).await;
+    work.job.request_snapshot(1);
+    for (prev, last) in [(1010, 1020), (1020, 1030)] {
+        // What comes while the store is down is read by the try that follows.
+        world.slice(1, at(prev), at(last), insert(last as i32)).await;
+        world.faulty.set_plan(FaultPlan { before: 1000, ..FaultPlan::default() });
+        work.until(|s| s.failure.is_some()).await;
+        world.faulty.set_plan(FaultPlan::default());
+        let well = |s: &JobStatus| s.phase == JobPhase::Complete && s.position == at(last);
+        work.until(|s| well(s) && s.failure.is_none() && s.served == 1).await;
+    }
+    let later = world.clock.monotonic() + Duration::from_secs(30);
+    while world.clock.monotonic() < later {
+        tokio::task::yield_now().await;
+    }
+    work.stop().await;
+    assert_eq!(world.snapshots().await, 2);
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_stops_nothing_for_longer_than_it_is_away() {
+    let world = World::new().await;
+    let mut work = AtWork::on(&world).await;
+    world.faulty.set_plan(FaultPlan { before: 1000, ..FaultPlan::default() });
+    work.until(|s| s.failure.is_some()).await;
+    // Its disk is not mounted: nothing is found, the repository neither.
+    world.faulty.set_plan(FaultPlan { absent: 1000, ..FaultPlan::default() });
+    let says = |s: &JobStatus| s.failure.as_ref().is_some_and(|f| f.contains("no repository"));
+    let away = work.until(says).await;
+    assert_ne!(away.phase, JobPhase::Stopped);
+    world.slice(1, at(1010), at(1020), insert(1)).await;
+    world.faulty.set_plan(FaultPlan::default());
+    let began = world.clock.monotonic();
+    work.until(|s| s.failure.is_none() && s.position == at(1020)).await;
+    let waited = world.clock.monotonic() - began;
+    assert!(waited < Duration::from_secs(120), "{waited:?}");
+    work.stop().await;
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bygone_base::{CollectionId, Result};
+use bygone_base::{CollectionId, Error, ErrorKind, Result};
 use bygone_restore::{
     Documents, NameRules, Namespace,
     model::{SourceCollection, SourceView},
@@ -17,7 +17,7 @@ use crate::{
     archive::{Entry, Prelude},
     dump::{Selection, list},
     metadata::{Kind, Metadata},
-    names,
+    names::{self, Role},
     report::{Log, plural},
     sink::{Compression, Place, Sink},
 };
@@ -88,6 +88,11 @@ pub async fn export(
     log: &Log,
 ) -> Result<(u64, u64)> {
     let all = everything(&*documents, &options.rules)?;
+    if all.is_empty() && options.rules.names_some() {
+        return Err(Error::new(ErrorKind::NotFound, "no namespace of that moment matches").hint(
+            "look at --ns-include and --ns-exclude: database.collection, * matches anything",
+        ));
+    }
     let sink = Sink::open(&options.place, options.compression, options.threads)?;
     let version = documents.contents().source.version;
     let version = format!("{}.{}.{}", version.major, version.minor, version.patch);
@@ -99,13 +104,17 @@ pub async fn export(
             sink.file(Some(&one.name.db), &file, one.metadata.to_text()?.as_bytes())?;
         }
     }
-    let each = all.iter().map(|one| lane(&*documents, one, &sink, log));
-    let mut lanes = stream::iter(each).buffer_unordered(options.parallel.max(1));
     let mut total = (0, 0);
-    while let Some((count, bytes)) = lanes.try_next().await? {
-        total = (total.0 + count, total.1 + bytes);
+    // Of an archive the stock tool wants users and roles whole before anything else begins.
+    let people = all.iter().take_while(|one| is_people(one)).count();
+    let (people, others) = all.split_at(people);
+    for part in [people, others] {
+        let each = part.iter().map(|one| lane(&*documents, one, &sink, log));
+        let mut lanes = stream::iter(each).buffer_unordered(options.parallel.max(1));
+        while let Some((count, bytes)) = lanes.try_next().await? {
+            total = (total.0 + count, total.1 + bytes);
+        }
     }
-    drop(lanes);
     let text = format!("{{\"ServerVersion\":{version:?},\"ToolVersion\":{TOOL_VERSION:?}}}\n");
     sink.file(None, "prelude.json", text.as_bytes())?;
     sink.finish().await?;
@@ -151,8 +160,13 @@ pub(crate) fn everything(documents: &dyn Documents, rules: &NameRules) -> Result
             all.push(of_view(view)?);
         }
     }
-    all.sort_by_key(|one| !(one.name.db == "admin" && one.name.coll.starts_with("system.")));
+    all.sort_by_key(|one| !is_people(one));
     Ok(all)
+}
+
+/// Users, roles or their version.
+fn is_people(one: &One) -> bool {
+    matches!(Role::of(&one.name.db, &one.name.coll), Role::People { .. })
 }
 
 fn of_view(view: &SourceView) -> Result<One> {
@@ -180,6 +194,7 @@ fn of_collection(collection: &SourceCollection) -> Result<One> {
             options: raw::without(options, &["uuid", "recordIdsReplicated"])?,
             indexes: indexes.collect(),
             uuid: Some(collection.id.0),
+            odd_uuid: None,
             name: collection.name.coll.clone(),
             kind: Kind::Collection,
         };
@@ -198,6 +213,7 @@ fn of_collection(collection: &SourceCollection) -> Result<One> {
         indexes: indexes.filter_map(Result::transpose).collect::<Result<_>>()?,
         // As servers list them.
         uuid: None,
+        odd_uuid: None,
         name: plain.coll.clone(),
         kind: Kind::TimeSeries,
     };

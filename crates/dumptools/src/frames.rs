@@ -57,11 +57,9 @@ impl<R: Read> Frames<R> {
 
     /// The next documents; those before a damaged place come before its error.
     fn step(&mut self) -> Result<Option<Piece>> {
+        let mut wanted = PIECE;
         loop {
-            if let Some(failed) = self.failed.take() {
-                return Err(failed);
-            }
-            self.fill(PIECE.saturating_sub(self.buffer.len()))?;
+            self.fill(wanted.saturating_sub(self.buffer.len()));
             let (documents, end, needed) = self.scan();
             if end > 0 {
                 return Ok(Some(self.take(documents, end)));
@@ -73,19 +71,29 @@ impl<R: Read> Frames<R> {
                 return Ok(None);
             }
             // One document larger than a piece.
-            self.fill(needed.saturating_sub(self.buffer.len()).max(1))?;
+            wanted = needed.max(self.buffer.len() + 1);
         }
     }
 
-    fn fill(&mut self, bytes: usize) -> Result<()> {
-        if self.ended || bytes == 0 {
-            return Ok(());
+    /// Reads more. Where that fails, what came before is still whole.
+    fn fill(&mut self, bytes: usize) {
+        if self.ended || self.failed.is_some() || bytes == 0 {
+            return;
         }
         self.buffer.reserve(bytes);
         let read = (&mut self.input).take(bytes as u64).read_to_end(&mut self.buffer);
-        let read = read.map_err(|e| Error::io("error reading data", e))?;
-        self.ended = read < bytes;
-        Ok(())
+        match read {
+            Ok(read) => self.ended = read < bytes,
+            Err(error) => {
+                let at = self.at + self.buffer.len() as u64;
+                self.fail(Error::io(format!("error reading data at byte {at}"), error));
+            }
+        }
+    }
+
+    /// The first failure counts.
+    fn fail(&mut self, failed: Error) {
+        self.failed.get_or_insert(failed);
     }
 
     fn take(&mut self, documents: u64, end: usize) -> Piece {
@@ -105,26 +113,26 @@ impl<R: Read> Frames<R> {
             let rest = self.buffer.get(end..).unwrap_or_default();
             let Some(length) = rest.first_chunk::<4>().map(|b| i32::from_le_bytes(*b)) else {
                 if self.ended && !rest.is_empty() {
-                    self.failed = Some(self.cut_short(end));
+                    self.fail(self.cut_short(end));
                 }
                 return (documents, end, 4);
             };
             let length = match usize::try_from(length) {
                 Ok(length) if (5..=self.max).contains(&length) => length,
                 _ => {
-                    self.failed = Some(self.bad_size(length, end));
+                    self.fail(self.bad_size(length, end));
                     return (documents, end, 4);
                 }
             };
             let Some(document) = rest.get(..length) else {
                 if self.ended {
-                    self.failed = Some(self.cut_short(end));
+                    self.fail(self.cut_short(end));
                 }
                 return (documents, end, length);
             };
             if self.closed && document.last() != Some(&0) {
                 let at = self.at + end as u64;
-                self.failed = Some(Error::damaged(format!(
+                self.fail(Error::damaged(format!(
                     "invalid BSON: the document at byte {at} does not end with a zero byte"
                 )));
                 return (documents, end, length);
@@ -169,6 +177,35 @@ mod tests {
             }
         }
         (data, count, None)
+    }
+
+    /// As a compressed file without its last bytes does.
+    struct Breaks;
+
+    impl Read for Breaks {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::UnexpectedEof.into())
+        }
+    }
+
+    #[test]
+    fn what_was_read_before_a_failure_comes_first() {
+        let one = rawdoc! {"x": "y".repeat(400_000)}.into_bytes();
+        for cut in [0, 1] {
+            let two = [&one[..], &one[..one.len() - cut]].concat();
+            let mut frames = Frames::new(two.chain(Breaks), 16 << 20, true);
+            let mut count = 0;
+            let failed = loop {
+                match frames.next() {
+                    Some(Ok(piece)) => count += piece.documents as usize,
+                    Some(Err(failed)) => break failed.to_string(),
+                    None => panic!("no failure"),
+                }
+            };
+            assert_eq!(count, 2 - cut);
+            assert!(failed.contains(&format!("at byte {}", two.len())), "{failed}");
+            assert!(frames.next().is_none());
+        }
     }
 
     proptest! {

@@ -17,6 +17,42 @@ const MARK: &str = "%24";
 /// What names users, roles and their version in a dump of one database; no collection can be called so.
 pub const PEOPLE: &str = "$admin.";
 
+/// What a namespace of a dump is to a restore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// A collection, view or time-series like any other; scripts (`system.js`) are people's too.
+    Collection,
+    /// The entries that an archive ends with.
+    Oplog,
+    /// Users, roles or their version.
+    People {
+        /// Name of the collection in `admin`.
+        name: String,
+        /// In a dump of one database.
+        of_one: bool,
+    },
+    /// What servers make themselves.
+    System,
+}
+
+impl Role {
+    /// Of a namespace by the name under which a dump has it.
+    pub fn of(db: &str, collection: &str) -> Role {
+        if let Some(name) = collection.strip_prefix(PEOPLE) {
+            return Role::People { name: name.to_owned(), of_one: true };
+        }
+        match (db, collection) {
+            ("", "oplog") => Role::Oplog,
+            ("admin", "system.users" | "system.roles" | "system.version") => {
+                Role::People { name: collection.to_owned(), of_one: false }
+            }
+            (_, "system.js") => Role::Collection,
+            _ if collection.starts_with("system.") => Role::System,
+            _ => Role::Collection,
+        }
+    }
+}
+
 /// The name of a collection's files, without their endings.
 pub fn file_name(collection: &str) -> String {
     if collection.starts_with(PEOPLE) {
@@ -90,6 +126,21 @@ mod tests {
         }
         assert_eq!(collection_name("%2"), None);
         assert_eq!(collection_name("%+1"), None);
+    }
+
+    #[test]
+    fn roles_go_by_the_name() {
+        let people = |name: &str, of_one| Role::People { name: name.to_owned(), of_one };
+        assert_eq!(Role::of("", "oplog"), Role::Oplog);
+        assert_eq!(Role::of("d", "oplog"), Role::Collection);
+        assert_eq!(Role::of("admin", "system.users"), people("system.users", false));
+        assert_eq!(Role::of("d", "system.users"), Role::System);
+        assert_eq!(Role::of("d", "$admin.system.roles"), people("system.roles", true));
+        assert_eq!(Role::of("admin", "system.js"), Role::Collection);
+        for system in ["system.keys", "system.profile", "system.buckets.x"] {
+            assert_eq!(Role::of("admin", system), Role::System);
+        }
+        assert_eq!(Role::of("admin", "systematic"), Role::Collection);
     }
 
     #[test]

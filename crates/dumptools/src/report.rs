@@ -4,6 +4,7 @@
 use std::{fmt, sync::Arc};
 
 use bygone_base::UnixMillis;
+use jiff::tz::TimeZone;
 
 /// How much a line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,14 +66,15 @@ impl Log {
 }
 
 /// `1 document`, `2 documents`.
-pub(crate) fn plural(count: u64, one: &str) -> String {
+pub fn plural(count: u64, one: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
 }
 
-/// `2026-11-20T07:42:11.468+0000`, as the stock tools write it in UTC.
-pub fn stamp(now: UnixMillis) -> String {
+/// `2026-11-20T08:42:11.468+0100`: local time with its offset, as the stock tools write it.
+pub fn stamp(now: UnixMillis, zone: &TimeZone) -> String {
     let instant = jiff::Timestamp::from_millisecond(now.0).unwrap_or_default();
-    format!("{}", instant.strftime("%Y-%m-%dT%H:%M:%S%.3f+0000"))
+    let local = instant.to_zoned(zone.clone());
+    format!("{}", local.strftime("%Y-%m-%dT%H:%M:%S%.3f%z"))
 }
 
 #[cfg(test)]
@@ -81,6 +83,10 @@ mod tests {
 
     #[test]
     fn times_look_as_scripts_expect_them() {
-        assert_eq!(stamp(UnixMillis(1_763_624_531_008)), "2025-11-20T07:42:11.008+0000");
+        let shown =
+            |zone: &str| stamp(UnixMillis(1_763_624_531_008), &TimeZone::get(zone).unwrap());
+        assert_eq!(shown("UTC"), "2025-11-20T07:42:11.008+0000");
+        assert_eq!(shown("Europe/Berlin"), "2025-11-20T08:42:11.008+0100");
+        assert_eq!(shown("America/St_Johns"), "2025-11-20T04:12:11.008-0330");
     }
 }

@@ -29,4 +29,4 @@ pub mod verify;
 pub use parts::Places;
 pub use run::{GroomOptions, Groomed, groom, groom_in};
 pub use shares::{Shares, shares};
-pub use verify::{Report, verify};
+pub use verify::{Report, verify, verify_with};

@@ -10,7 +10,7 @@ use bygone_base::{Clock, Epoch, Error, ErrorKind, Result, Rng};
 use bygone_blockstore::Repository;
 use bygone_oplog::uplink::{AgentReport, Hello, PartKey, PartState, Session, SessionRef};
 use bygone_snapshot::Stores;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{RwLock, RwLockReadGuard, Semaphore, SemaphorePermit};
 
 use crate::{
     feed::{Event, Events},
@@ -63,6 +63,8 @@ pub struct Ingest {
     pub(crate) options: Options,
     parts: Mutex<HashMap<PartKey, Arc<Part>>>,
     memory: Semaphore,
+    /// Whether nothing is taken any more; held by everything that is being taken.
+    closed: RwLock<bool>,
 }
 
 impl Ingest {
@@ -74,7 +76,35 @@ impl Ingest {
         options: Options,
     ) -> Ingest {
         let memory = Semaphore::new((options.memory / KIB).clamp(1, Semaphore::MAX_PERMITS));
-        Ingest { stores, clock, rng, options, parts: Mutex::default(), memory }
+        let (parts, closed) = Default::default();
+        Ingest { stores, clock, rng, options, parts, memory, closed }
+    }
+
+    /// Takes nothing any more, and waits for what is being taken: afterwards nothing is written by this ingest.
+    pub async fn close(&self) {
+        *self.closed.write().await = true;
+    }
+
+    /// Held while something is taken.
+    ///
+    /// # Errors
+    /// Unavailable: nothing is taken any more.
+    pub(crate) async fn admit(&self) -> Result<RwLockReadGuard<'_, bool>> {
+        let closed = self.closed.read().await;
+        if *closed {
+            return Err(Error::new(ErrorKind::Unavailable, "the job was stopped"));
+        }
+        Ok(closed)
+    }
+
+    /// Takes the epoch from whoever writes the part, in whatever process: he notices within [`Options::fence_check`].
+    /// False: nobody ever wrote it.
+    pub async fn fence(&self, key: &PartKey, by: &str) -> Result<bool> {
+        let part = self.part(key);
+        if part.files.highest_epoch().await? == Epoch::default() {
+            return Ok(false);
+        }
+        self.take_epoch(&part, by).await.map(|_| true)
     }
 
     /// New slices, timelines and syncs of a part from now on.

@@ -76,6 +76,8 @@ pub struct Batch {
     pub documents: usize,
     /// Bytes of the documents.
     pub bytes: usize,
+    /// Bytes of the chunks that they came in, which stay in memory as long as a part of them does.
+    held: usize,
 }
 
 impl Batch {
@@ -213,12 +215,23 @@ impl Cutter {
     fn keep(&mut self, documents: &Bytes, start: usize, end: usize) {
         if start < end {
             self.open.slices.push(documents.slice(start..end));
+            self.open.held += documents.len();
         }
     }
 
+    /// Bytes that the batch which is not full keeps in memory.
+    pub fn held(&self) -> usize {
+        self.open.held
+    }
+
+    /// What there is, though it is not full.
+    pub fn flush(&mut self) -> Option<Batch> {
+        (!self.open.is_empty()).then(|| std::mem::take(&mut self.open))
+    }
+
     /// What is left.
-    pub fn finish(self) -> Option<Batch> {
-        (!self.open.is_empty()).then_some(self.open)
+    pub fn finish(mut self) -> Option<Batch> {
+        self.flush()
     }
 }
 
@@ -267,6 +280,17 @@ mod tests {
             doc! {"insert": "b", "ordered": false, "bypassDocumentValidation": true,
             "bypassEmptyTsReplacement": true, "writeConcern": {"w": "majority"}, "$db": "a"}
         );
+    }
+
+    #[test]
+    fn a_part_of_a_chunk_holds_all_of_it() {
+        let chunk = stream(&[100_000; 30]);
+        let mut cutter = Cutter::default();
+        let full = cutter.push(&chunk).unwrap();
+        assert_eq!((full.len(), cutter.held()), (1, chunk.len()));
+        let rest = cutter.flush().unwrap();
+        assert_eq!((full[0].documents + rest.documents, cutter.held()), (30, 0));
+        assert!(cutter.finish().is_none());
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Commands that make collections, views and indexes on the target.
 
-use bson::RawDocumentBuf;
-use bygone_base::{Error, ErrorKind, Result};
+use bygone_base::{ErrorKind, Result};
 use futures::{StreamExt as _, TryStreamExt as _, future::BoxFuture};
 
 use crate::{
@@ -32,23 +31,12 @@ pub(crate) async fn drop(target: &Target, name: &Namespace) -> Result<()> {
 pub(crate) async fn create(target: &Target, create: &Create) -> Result<()> {
     let Some(command) = &create.command else { return Ok(()) };
     let what = format!("create {}", create.name);
-    let body = RawDocumentBuf::from_bytes(command.body.clone())
-        .map_err(|e| Error::internal(what.as_str()).source(e))?;
-    let attempts = std::sync::atomic::AtomicU32::new(0);
-    let made = target
-        .retry(&what, &command.db, || {
-            attempts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            Ok(body.clone())
-        })
-        .await;
-    match made {
-        // A create whose reply was lost has made it: it was not there when the plan was made.
-        Err(failed) if failed.kind() == ErrorKind::Conflict && attempts.into_inner() > 1 => Ok(()),
+    match target.make(&what, command).await {
         Err(failed) if failed.kind() == ErrorKind::Conflict => {
             Err(failed.hint("somebody else made it meanwhile; repeat with --drop"))
         }
         Err(failed) => Err(denied_hint(failed, "restore")),
-        Ok(_) => match &create.convert {
+        Ok(()) => match &create.convert {
             Some(convert) => {
                 let what = format!("make {} capped", create.name);
                 let done = target.run(&what, convert).await;

@@ -27,6 +27,8 @@ pub struct BulkOptions {
     pub write_concern: Vec<u8>,
     /// What becomes of documents that the target refuses.
     pub refusals: Refusals,
+    /// The collection may hold documents from before this restore.
+    pub existed: bool,
 }
 
 /// One collection that documents go into.
@@ -53,15 +55,16 @@ impl Bulk {
             ordered,
             fix_zero_timestamps: !keeps,
             refusals: options.refusals,
+            existed: options.existed,
         };
         Bulk { target: target.clone(), into }
     }
 
-    /// Inserts a batch.
+    /// Inserts a batch; what went in and what did not is told in `inserted`, also before a failure.
     ///
     /// # Errors
     /// Whatever is not a refused document; a refused one with [`Refusals::Fail`].
-    pub async fn insert(&self, batch: &Batch) -> Result<Inserted> {
-        insert::insert(&self.target, &self.into, batch).await
+    pub async fn insert(&self, batch: &Batch, inserted: &mut Inserted) -> Result<()> {
+        insert::insert(&self.target, &self.into, batch, inserted).await
     }
 }

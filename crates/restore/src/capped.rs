@@ -11,7 +11,7 @@ use crate::{
     batch::Cutter,
     create::Command,
     hash::StreamHash,
-    insert::{self, Into},
+    insert::{self, Inserted, Into},
     load::{self, Loaded, Shared},
     names::Namespace,
     plan::CollectionPlan,
@@ -47,7 +47,7 @@ pub(crate) async fn load(
         }
         let full = cutter.push(&chunk.documents)?;
         for batch in full.into_iter().chain(cutter.finish()) {
-            insert::insert(&shared.target, into, &batch).await?;
+            insert::insert(&shared.target, into, &batch, &mut Inserted::default()).await?;
             load::inserted(shared, &batch);
         }
     }

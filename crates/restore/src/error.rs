@@ -9,6 +9,9 @@ pub(crate) const TRANSIENT: [i32; 19] = [
     6, 7, 24, 63, 64, 89, 91, 112, 133, 134, 189, 202, 262, 9001, 10058, 10107, 11600, 11602, 13435,
 ];
 
+/// Members did not have a write within the time that was set for it.
+pub(crate) const TIMED_OUT: i32 = 64;
+
 /// NotPrimaryOrSecondary, which a member answers while it recovers.
 const RECOVERING: i32 = 13436;
 

@@ -28,7 +28,7 @@ use crate::{
     batch::{Batch, Cutter, Head},
     build, capped,
     hash::StreamHash,
-    insert::{self, Into, Refusals},
+    insert::{self, Inserted, Into, Refusals},
     model::Documents,
     plan::{CollectionPlan, RestorePlan},
     progress::Meter,
@@ -79,6 +79,7 @@ impl Loading {
             ordered,
             fix_zero_timestamps: !keeps,
             refusals: Refusals::Fail,
+            existed: false,
         };
         Loading { index, into, open: AtomicU64::new(1) }
     }
@@ -186,7 +187,7 @@ async fn inserter(
     loop {
         let next = queue.lock().await.recv().await;
         let Some((loading, batch)) = next else { return Ok(Part::Inserted) };
-        insert::insert(&shared.target, &loading.into, &batch).await?;
+        insert::insert(&shared.target, &loading.into, &batch, &mut Inserted::default()).await?;
         inserted(&shared, &batch);
         complete(&loading, &filled);
     }

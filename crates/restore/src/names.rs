@@ -222,6 +222,11 @@ impl NameRules {
         Ok(NameRules { include: filter(include)?, exclude: filter(exclude)?, renames })
     }
 
+    /// Whether only what matches a pattern is meant.
+    pub fn names_some(&self) -> bool {
+        !self.include.is_empty()
+    }
+
     /// Whether a source namespace is restored.
     pub fn covers(&self, source: &Namespace) -> bool {
         let name = source.without_buckets().to_string();

@@ -24,6 +24,8 @@ pub struct PlanOptions {
     pub rules: NameRules,
     /// Drop what is in the way.
     pub drop: bool,
+    /// Dropped in any case: what an earlier try of the same restore made.
+    pub own: BTreeSet<Namespace>,
     /// Allow a target that looks like the source.
     pub onto_source: bool,
     /// The result will be proven.
@@ -99,6 +101,15 @@ pub struct RestorePlan {
     pub warnings: Vec<String>,
     /// Operations to merge on the way.
     pub operations: u64,
+}
+
+impl RestorePlan {
+    /// What it makes in the target, without the bucket collections of time-series.
+    pub fn made(&self) -> BTreeSet<Namespace> {
+        let collections = self.collections.iter().map(|collection| &collection.create.name);
+        let names = collections.chain(self.views.iter().map(|view| &view.name));
+        names.map(Namespace::without_buckets).collect()
+    }
 }
 
 /// Why most of what stays behind does.
@@ -319,9 +330,11 @@ fn make_room(facts: &TargetFacts, options: &PlanOptions, plan: &mut RestorePlan)
             in_the_way.insert(name.buckets());
         }
     }
-    if !in_the_way.is_empty() && !options.drop {
-        let shown: Vec<_> = in_the_way.iter().take(10).map(Namespace::to_string).collect();
-        let more = in_the_way.len() - shown.len();
+    let own = |name: &Namespace| options.own.contains(&name.without_buckets());
+    let foreign: Vec<_> = in_the_way.iter().filter(|name| !own(name)).collect();
+    if !foreign.is_empty() && !options.drop {
+        let shown: Vec<_> = foreign.iter().take(10).map(|name| name.to_string()).collect();
+        let more = foreign.len() - shown.len();
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         return Err(Error::usage(format!("the target already has {}{more}", shown.join(", ")))
             .hint("give --drop to replace them, or restore under other names"));

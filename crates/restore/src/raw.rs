@@ -23,6 +23,8 @@ pub mod kind {
     pub const TIMESTAMP: u8 = 0x11;
     /// 64-bit integer.
     pub const INT64: u8 = 0x12;
+    /// Decimal128.
+    pub const DECIMAL128: u8 = 0x13;
 }
 
 /// One element of a document.

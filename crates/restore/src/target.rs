@@ -1,7 +1,15 @@
 //! The server that is restored to: connecting, finding out what it is, and
 //! commands that outlive elections and restarts.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use bson::{Document, RawDocument, RawDocumentBuf, rawdoc};
 use bygone_base::{Clock, CollectionId, Error, ErrorKind, Result, key};
@@ -17,11 +25,14 @@ use crate::{
     facts::{Existing, Kind, Privilege, TargetFacts},
     lane::Lanes,
     names::Namespace,
+    raw::{self, Build},
     version::ServerVersion,
 };
 
 /// How long a restore waits for a target that does not answer.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// Characters of a refusal that are shown.
+const LONGEST_REFUSAL: usize = 400;
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -32,6 +43,9 @@ pub struct Target {
     lanes: Option<Arc<Lanes>>,
     clock: Arc<dyn Clock>,
     patience: Duration,
+    own_timeout: bool,
+    /// What commands wait for, where that is not the majority.
+    concern: Option<Arc<[u8]>>,
 }
 
 impl fmt::Debug for Target {
@@ -67,7 +81,46 @@ impl Target {
     /// A target behind a client that exists, which was made with `options`.
     pub fn new(client: Client, options: &ClientOptions, clock: Arc<dyn Clock>) -> Target {
         let lanes = Lanes::new(options).map(Arc::new);
-        Target { client, lanes, clock, patience: PATIENCE }
+        Target { client, lanes, clock, patience: PATIENCE, own_timeout: false, concern: None }
+    }
+
+    /// Whether somebody said how long to wait for other members (`wtimeout`): then what they do not have in time is a
+    /// failure, and not a reason to ask again.
+    #[must_use]
+    pub fn own_timeout(mut self, own_timeout: bool) -> Target {
+        self.own_timeout = own_timeout;
+        self
+    }
+
+    /// What commands that make, change or drop something wait for: a write concern's document. They are waited for
+    /// even where nobody waits for inserts.
+    #[must_use]
+    pub fn write_concern(mut self, concern: &[u8]) -> Target {
+        let nobody = raw::get(concern, "w").and_then(|w| w.number()) == Some(0.0);
+        let one = || Build::new().element(raw::kind::INT32, b"w", &1_i32.to_le_bytes()).finish();
+        let majority = Build::new().str("w", "majority").finish();
+        let concern = if nobody { one() } else { concern.to_vec() };
+        self.concern = (concern != majority).then(|| concern.into());
+        self
+    }
+
+    /// The body of a command, with the write concern that is wanted.
+    fn body(&self, what: &str, command: &Command) -> Result<RawDocumentBuf> {
+        let bytes = match &self.concern {
+            Some(concern) if raw::get(&command.body, "writeConcern").is_some() => {
+                let mut body = Build::new();
+                for field in raw::fields(&command.body) {
+                    let field = field?;
+                    body = match field.name {
+                        b"writeConcern" => body.doc("writeConcern", concern),
+                        _ => body.field(&field),
+                    };
+                }
+                body.finish()
+            }
+            _ => command.body.clone(),
+        };
+        RawDocumentBuf::from_bytes(bytes).map_err(|e| Error::internal(what).source(e))
     }
 
     /// How long to wait for a target that does not answer, for example while it restarts.
@@ -99,9 +152,27 @@ impl Target {
     /// # Errors
     /// What the server refuses, with its code at the end of the message; Unavailable when patience ends.
     pub async fn run(&self, what: &str, command: &Command) -> Result<Reply> {
-        let body = RawDocumentBuf::from_bytes(command.body.clone())
-            .map_err(|e| Error::internal(what).source(e))?;
+        let body = self.body(what, command)?;
         self.retry(what, &command.db, || Ok(body.clone())).await
+    }
+
+    /// As [`Target::run`] for a command that makes what is not there: when its reply was lost, it has made it.
+    ///
+    /// # Errors
+    /// As [`Target::run`]; Conflict when somebody else has made it.
+    pub async fn make(&self, what: &str, command: &Command) -> Result<()> {
+        let body = self.body(what, command)?;
+        let attempts = AtomicU32::new(0);
+        let made = self.retry(what, &command.db, || {
+            attempts.fetch_add(1, Ordering::Relaxed);
+            Ok(body.clone())
+        });
+        match made.await {
+            Err(failed) if failed.kind() == ErrorKind::Conflict && attempts.into_inner() > 1 => {
+                Ok(())
+            }
+            made => made.map(|_| ()),
+        }
     }
 
     /// As [`Target::run`], but a refusal that waiting does not help against is given as the server said it.
@@ -109,8 +180,7 @@ impl Target {
     /// # Errors
     /// Unavailable when patience ends.
     pub async fn answer(&self, what: &str, command: &Command) -> Result<Document> {
-        let body = RawDocumentBuf::from_bytes(command.body.clone())
-            .map_err(|e| Error::internal(what).source(e))?;
+        let body = self.body(what, command)?;
         match self.once(&command.db, body).await {
             Ok(reply) if unacknowledged(what, &reply).is_none() => return Ok(reply),
             Err(failed) if !error::driver(what, &failed).kind().is_transient() => {
@@ -122,8 +192,31 @@ impl Target {
         self.run(what, command).await.map(|reply| reply.document)
     }
 
+    /// What an answer of [`Target::answer`] that is a refusal says; long texts of servers, which may hold whole
+    /// documents, are cut.
+    pub fn refusal(what: &str, reply: &Document) -> Error {
+        let code = reply.get_i32("code").unwrap_or_default();
+        let text = reply.get_str("errmsg").unwrap_or("no answer that says why");
+        let text: String = match text.char_indices().nth(LONGEST_REFUSAL) {
+            Some((end, _)) => format!("{}..", text.get(..end).unwrap_or_default()),
+            None => text.to_owned(),
+        };
+        error::server(what, code, &text)
+    }
+
     /// As [`Target::run`] for a body that is built for each attempt.
     pub(crate) async fn retry(
+        &self,
+        what: &str,
+        db: &str,
+        body: impl Fn() -> Result<RawDocumentBuf>,
+    ) -> Result<Reply> {
+        let reply = self.patiently(what, db, body).await?;
+        unacknowledged(what, &reply.document).map_or(Ok(reply), Err)
+    }
+
+    /// As [`Target::retry`]; a reply may say that other members do not have it, where asking again does not help.
+    async fn patiently(
         &self,
         what: &str,
         db: &str,
@@ -134,7 +227,7 @@ impl Target {
         let mut repeated = false;
         loop {
             let failed = match self.once(db, body()?).await {
-                Ok(document) => match unacknowledged(what, &document) {
+                Ok(document) => match self.late(what, &document) {
                     None => return Ok(Reply { document, repeated }),
                     Some(failed) => failed,
                 },
@@ -151,7 +244,14 @@ impl Target {
         }
     }
 
-    /// Sends a batch, without its first `skip` documents.
+    /// A write that happened but that other members do not have yet, where asking again may help.
+    fn late(&self, what: &str, reply: &Document) -> Option<Error> {
+        let own = self.own_timeout && write_concern_code(reply) == Some(error::TIMED_OUT);
+        unacknowledged(what, reply).filter(|failed| failed.kind().is_transient() && !own)
+    }
+
+    /// Sends a batch, without its first `skip` documents. What other members do not have, where asking again does not
+    /// help, is the reply's.
     pub(crate) async fn insert(
         &self,
         what: &str,
@@ -165,7 +265,7 @@ impl Target {
             let sent = lanes.insert(self, what, &head.command(db), &batch.parts(skip)?).await;
             let judged = sent.map(|sent| {
                 let document = sent?;
-                unacknowledged(what, &document).map_or(Ok(document), Err)
+                self.late(what, &document).map_or(Ok(document), Err)
             });
             match judged {
                 Some(Ok(document)) => return Ok(Reply { document, repeated }),
@@ -177,7 +277,7 @@ impl Target {
                 None => {}
             }
         }
-        let reply = self.retry(what, db, || batch.body(head, skip)).await?;
+        let reply = self.patiently(what, db, || batch.body(head, skip)).await?;
         Ok(Reply { repeated: reply.repeated | repeated, ..reply })
     }
 
@@ -294,11 +394,16 @@ impl Target {
     }
 }
 
-/// A write that happened but that the majority does not have (yet).
-fn unacknowledged(what: &str, reply: &Document) -> Option<Error> {
+/// A write that happened but that other members do not have (yet).
+pub(crate) fn unacknowledged(what: &str, reply: &Document) -> Option<Error> {
+    let code = write_concern_code(reply)?;
     let failed = reply.get_document("writeConcernError").ok()?;
-    let code = failed.get_i32("code").unwrap_or_default();
     Some(error::server(what, code, failed.get_str("errmsg").unwrap_or_default()))
+}
+
+fn write_concern_code(reply: &Document) -> Option<i32> {
+    let failed = reply.get_document("writeConcernError").ok()?;
+    Some(failed.get_i32("code").unwrap_or_default())
 }
 
 fn existing(db: &str, entry: &RawDocument) -> Option<(Namespace, Existing)> {

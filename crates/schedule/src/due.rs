@@ -14,10 +14,30 @@ pub struct Next {
 }
 
 impl Next {
-    /// What follows on a snapshot of the moment `taken`.
-    pub fn after(schedule: &Schedule, taken: UnixMillis, now: UnixMillis) -> Next {
-        // One from the future was taken by a clock that has been put back.
-        Next { at: schedule.next_after(taken.min(now)), seen: now }
+    /// What follows on a snapshot of the moment `taken`, where `announced` was said after the last change of the
+    /// schedule.
+    pub fn after(
+        schedule: &Schedule,
+        announced: Option<Next>,
+        taken: UnixMillis,
+        now: UnixMillis,
+    ) -> Next {
+        // One from the future was taken by a clock that has been put back, which also said nothing right.
+        let waited_for = announced.filter(|said| said.seen <= now && taken < said.at);
+        let at = waited_for.map_or_else(|| schedule.next_after(taken.min(now)), |said| said.at);
+        Next { at, seen: now }
+    }
+
+    /// What is announced when a schedule takes the place of `old` at `now`, where the next snapshot was to be `next`;
+    /// `None`: that stays, for nothing changed but how long snapshots are kept.
+    pub fn announced(
+        old: &Schedule,
+        schedule: &Schedule,
+        next: UnixMillis,
+        now: UnixMillis,
+    ) -> Option<Next> {
+        let changed = old.interval != schedule.interval || old.reference != schedule.reference;
+        changed.then(|| Next { at: next_after_change(schedule, next, now), seen: now })
     }
 }
 

@@ -122,11 +122,37 @@ fn what_was_missed_is_caught_up_once() {
     assert_eq!(late.now, Some(at("2026-03-13T06:00:00Z")), "for the latest moment");
     assert_eq!(late.next.at, at("2026-03-13T12:00:00Z"));
     // The clock was years ahead, and is right again.
-    let years = Next::after(&schedule, at("2030-12-31T23:00:00Z"), at("2030-12-31T23:00:00Z"));
+    let years =
+        Next::after(&schedule, None, at("2030-12-31T23:00:00Z"), at("2030-12-31T23:00:00Z"));
     let right = due(&schedule, Some(years), at("2026-03-13T07:00:00Z"));
     assert_eq!((right.now, right.next.at), (None, at("2026-03-13T12:00:00Z")));
-    let restarted = Next::after(&schedule, at("2030-12-31T23:00:00Z"), at("2026-03-13T07:00:00Z"));
+    let restarted =
+        Next::after(&schedule, None, at("2030-12-31T23:00:00Z"), at("2026-03-13T07:00:00Z"));
     assert_eq!(restarted.at, at("2026-03-13T12:00:00Z"));
+}
+
+/// From once a day to every two minutes: what was announced stays, after a restart too, until it was taken.
+#[test]
+fn a_change_takes_no_snapshot_at_once() {
+    let (old, now) = (every(24, "00:00", "UTC"), at("2026-03-10T08:00:00Z"));
+    let often = Schedule { interval: Duration::from_secs(120), ..old.clone() };
+    let said = Next::announced(&old, &often, at("2026-03-11T00:00:00Z"), now).unwrap();
+    assert_eq!(said.at, at("2026-03-11T00:02:00Z"));
+    let taken = at("2026-03-10T00:00:01Z");
+    let after = |taken, now| Next::after(&often, Some(said), taken, now);
+    assert_eq!(after(taken, at("2026-03-10T09:00:00Z")).at, said.at);
+    // One on demand shifts nothing.
+    assert_eq!(after(now, at("2026-03-10T09:00:00Z")).at, said.at);
+    assert_eq!(due(&often, Some(after(taken, now)), at("2026-03-10T23:59:59Z")).now, None);
+    // Missed, it is caught up once, for the latest moment.
+    let late = at("2026-03-11T01:01:00Z");
+    assert_eq!(due(&often, Some(after(taken, late)), late).now, Some(at("2026-03-11T01:00:00Z")));
+    assert_eq!(after(at("2026-03-11T00:02:03Z"), late).at, at("2026-03-11T00:04:00Z"));
+    // What a clock said that was ahead does not hold.
+    assert_eq!(after(taken, at("2026-03-10T07:00:00Z")).at, at("2026-03-10T00:02:00Z"));
+    let mut longer = old.clone();
+    longer.retention.weeks = 9;
+    assert_eq!(Next::announced(&old, &longer, at("2026-03-11T00:00:00Z"), now), None);
 }
 
 fn kept(days: u16, weeks: u16, months: u16, years: u16) -> Schedule {

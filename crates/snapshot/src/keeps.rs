@@ -12,7 +12,7 @@ use crate::{
     list::{AT_ONCE, PartStore, TRIES},
 };
 
-/// One snapshot's own retention. Times are seconds since 1970 in cluster time, as retention counts.
+/// One snapshot's own retention. Times are seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
     /// The moment for which a schedule took it; `None`: nobody's.

@@ -1,10 +1,11 @@
-//! Which snapshots a policy keeps: a pure function of the snapshots and of the
-//! end of the stored oplog. Ages are measured in cluster time against that end,
-//! so a wrong clock here never deletes anything.
+//! Which snapshots a policy keeps: a pure function of the snapshots, of the
+//! end of the stored oplog and of the clock. Ages are measured in cluster time against that end,
+//! so a wrong clock here never deletes what rules keep. A moment that a snapshot was given is past when the
+//! clock says so too: the oplog of a stopped job stands still.
 
 use std::collections::BTreeSet;
 
-use bygone_base::{OpTime, Result, SnapshotId, Ts};
+use bygone_base::{OpTime, Result, SnapshotId, Ts, UnixMillis};
 
 use crate::{
     fields::{Fields, long},
@@ -133,13 +134,20 @@ const ALL: OpTime = OpTime { ts: Ts::MAX, term: i64::MAX };
 /// oplog ended (`None`: it is being continued, with `end` as its newest moment so far).
 ///
 /// The window reaches back from `end` through all histories: what could be restored before a resync can be
-/// restored after it, until it has left the window.
-pub fn plan(snapshots: &[Candidate], ended: &[Option<OpTime>], policy: &Policy, end: Ts) -> Expiry {
+/// restored after it, until it has left the window. `now` is our clock's: snapshots are kept until moments of it.
+pub fn plan(
+    snapshots: &[Candidate],
+    ended: &[Option<OpTime>],
+    policy: &Policy,
+    end: Ts,
+    now: UnixMillis,
+) -> Expiry {
     if !snapshots.iter().any(|s| s.history == Some(0)) {
         // Nothing of the current history to go back to: everything older is all there is.
         return Expiry::default();
     }
     let secs = u64::from(end.secs());
+    let now_secs = secs.max(u64::try_from(now.0.div_euclid(1000)).unwrap_or_default());
     let window_start = policy.window_start(end);
     let mut keep: BTreeSet<&SnapshotId> = BTreeSet::new();
     let mut slices_before = Vec::with_capacity(ended.len());
@@ -171,7 +179,7 @@ pub fn plan(snapshots: &[Candidate], ended: &[Option<OpTime>], policy: &Policy, 
         let within = policy
             .keep_within_secs
             .is_some_and(|w| u64::from(snapshot.at.secs()) >= secs.saturating_sub(w));
-        if snapshot.kept.at(secs) || last || within {
+        if snapshot.kept.at(now_secs) || last || within {
             keep.insert(&snapshot.id);
         }
     }
@@ -184,6 +192,9 @@ mod tests {
     use super::*;
     use bygone_base::SeededRng;
     use proptest::prelude::*;
+
+    /// A clock that is behind the cluster's.
+    const PAST: UnixMillis = UnixMillis(0);
 
     fn candidates(secs: &[u32]) -> Vec<Candidate> {
         let rng = SeededRng::new(1);
@@ -205,7 +216,7 @@ mod tests {
     #[test]
     fn the_base_of_the_window_outlives_keep_last() {
         let all = candidates(&[100, 200, 300, 400]);
-        let expiry = plan(&all, &[None], &policy(Some(1), None, 150), Ts::new(410, 0));
+        let expiry = plan(&all, &[None], &policy(Some(1), None, 150), Ts::new(410, 0), PAST);
         assert_eq!(expiry.expire, vec![all[0].id.clone(), all[2].id.clone()]);
         assert_eq!(expiry.slices_before, [all[1].replay_from]);
     }
@@ -213,7 +224,7 @@ mod tests {
     #[test]
     fn a_window_shorter_than_the_interval_keeps_the_newest_and_its_slices() {
         let all = candidates(&[100, 10_000]);
-        let expiry = plan(&all, &[None], &policy(None, None, 5), Ts::new(15_000, 0));
+        let expiry = plan(&all, &[None], &policy(None, None, 5), Ts::new(15_000, 0), PAST);
         assert_eq!(expiry.expire, vec![all[0].id.clone()]);
         assert_eq!(expiry.slices_before, [all[1].replay_from]);
     }
@@ -225,17 +236,35 @@ mod tests {
         all[1].kept = Kept::Until(900);
         all[2].history = None;
         let nothing = policy(None, None, 0);
-        let expiry = plan(&all, &[None], &nothing, Ts::new(899, 9));
+        let expiry = plan(&all, &[None], &nothing, Ts::new(899, 9), PAST);
         assert_eq!(expiry.expire, vec![all[2].id.clone()]);
-        let expiry = plan(&all, &[None], &nothing, Ts::new(900, 0));
+        let expiry = plan(&all, &[None], &nothing, Ts::new(900, 0), PAST);
         assert_eq!(expiry.expire, vec![all[1].id.clone(), all[2].id.clone()]);
+    }
+
+    /// The oplog of a stopped job ends where it was stopped: what was given until a moment goes by the clock, and the
+    /// newest stays.
+    #[test]
+    fn of_a_stopped_job_what_has_a_moment_goes_when_it_has_passed() {
+        let mut all = candidates(&[100, 200, 300]);
+        all.iter_mut().for_each(|s| s.kept = Kept::Until(1000));
+        let (nothing, end) = (policy(None, None, 0), Ts::new(310, 0));
+        assert_eq!(plan(&all, &[None], &nothing, end, UnixMillis(999_999)).expire, []);
+        let gone = plan(&all, &[None], &nothing, end, UnixMillis(1_000_000)).expire;
+        assert_eq!(gone, [all[0].id.clone(), all[1].id.clone()]);
+        // Rules count in the cluster's time: a clock that is wrong takes nothing from them.
+        let within = policy(None, Some(1000), 0);
+        assert_eq!(plan(&all, &[None], &within, end, UnixMillis(i64::MAX)).expire, []);
     }
 
     #[test]
     fn nothing_goes_before_the_first_snapshot_of_a_new_history() {
         let mut all = candidates(&[100, 200]);
         all.iter_mut().for_each(|s| s.history = Some(1));
-        assert_eq!(plan(&all, &[None], &policy(None, None, 0), Ts::new(900, 0)), Expiry::default());
+        assert_eq!(
+            plan(&all, &[None], &policy(None, None, 0), Ts::new(900, 0), PAST),
+            Expiry::default()
+        );
     }
 
     /// Histories 1 (100, 200, 300; ended at 350) and 0 (400).
@@ -248,7 +277,7 @@ mod tests {
     #[test]
     fn after_a_resync_the_window_still_reaches_into_the_old_history() {
         let (all, ended) = after_a_resync();
-        let expiry = plan(&all, &ended, &policy(Some(1), None, 200), Ts::new(410, 0));
+        let expiry = plan(&all, &ended, &policy(Some(1), None, 200), Ts::new(410, 0), PAST);
         assert_eq!(expiry.expire, vec![all[0].id.clone(), all[2].id.clone()]);
         assert_eq!(expiry.slices_before, [all[3].replay_from, all[1].replay_from]);
     }
@@ -256,10 +285,10 @@ mod tests {
     #[test]
     fn an_old_history_goes_when_it_has_left_the_window() {
         let (all, ended) = after_a_resync();
-        let expiry = plan(&all, &ended, &policy(None, None, 50), Ts::new(410, 0));
+        let expiry = plan(&all, &ended, &policy(None, None, 50), Ts::new(410, 0), PAST);
         assert_eq!(expiry.expire.len(), 3);
         assert_eq!(expiry.slices_before, [all[3].replay_from, ALL]);
-        let kept = plan(&all, &ended, &policy(Some(2), None, 50), Ts::new(410, 0));
+        let kept = plan(&all, &ended, &policy(Some(2), None, 50), Ts::new(410, 0), PAST);
         assert_eq!(kept.expire.len(), 2, "snapshots outlive the window by the other rules");
     }
 
@@ -267,7 +296,7 @@ mod tests {
     fn what_a_fork_voided_takes_no_place_of_the_newest() {
         let mut all = candidates(&[100, 200, 900]);
         all[2].history = None;
-        let expiry = plan(&all, &[None], &policy(Some(2), None, 0), Ts::new(210, 0));
+        let expiry = plan(&all, &[None], &policy(Some(2), None, 0), Ts::new(210, 0), PAST);
         assert_eq!(expiry.expire, vec![all[2].id.clone()]);
     }
 
@@ -290,7 +319,7 @@ mod tests {
             let secs: Vec<u32> = std::mem::take(&mut secs).into_iter().collect();
             let all = candidates(&secs);
             let end = secs.last().unwrap() + tail;
-            let expiry = plan(&all, &[None], &policy(last, within, window), Ts::new(end, 0));
+            let expiry = plan(&all, &[None], &policy(last, within, window), Ts::new(end, 0), PAST);
             let kept: Vec<&Candidate> = all.iter().filter(|s| !expiry.expire.contains(&s.id)).collect();
             prop_assert_eq!(&kept.last().unwrap().id, &all.last().unwrap().id);
             let start = u64::from(end).saturating_sub(window);

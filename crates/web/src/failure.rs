@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bygone_base::{Error, ErrorKind};
-use maud::html;
+use maud::{Markup, html};
 use url::form_urlencoded;
 
 use crate::part::shell;
@@ -58,6 +58,28 @@ impl IntoResponse for Failure {
     }
 }
 
+/// What an answer that is an error says: for the page around it, where somebody is logged in.
+#[derive(Debug, Clone)]
+pub(crate) struct Said {
+    title: &'static str,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Said {
+    pub(crate) fn title(&self) -> &'static str {
+        self.title
+    }
+
+    pub(crate) fn draw(&self) -> Markup {
+        html! {
+            h1 { (self.title) }
+            p.error role="alert" { (self.message) }
+            @if let Some(hint) = &self.hint { p { (hint) } }
+        }
+    }
+}
+
 /// The page of an error.
 fn page(error: &Error) -> Response {
     let status = status(error.kind());
@@ -71,14 +93,29 @@ fn page(error: &Error) -> Response {
         StatusCode::BAD_REQUEST | StatusCode::CONFLICT => "That is not possible",
         _ => "Something went wrong",
     };
-    let page = shell::bare(
-        title,
-        html! {
-            h1 { (title) }
+    let hint = error.hint_text().map(str::to_owned);
+    let said = Said { title, message: error.to_string(), hint };
+    let page = shell::bare(title, html! { (said.draw()) p { a href="/" { "To the overview" } } });
+    let mut response = (status, page).into_response();
+    response.extensions_mut().insert(said);
+    response
+}
+
+/// What was wrong with a form, above it.
+pub(crate) fn wrong(error: Option<&Error>) -> Markup {
+    html! {
+        @if let Some(error) = error {
             p.error role="alert" { (error) }
             @if let Some(hint) = error.hint_text() { p { (hint) } }
-            p { a href="/" { "To the overview" } }
-        },
-    );
-    (status, page).into_response()
+        }
+    }
+}
+
+/// A page that shows a form again, with the status of what was wrong with it.
+pub(crate) fn refused(page: Answer, error: Option<&Error>) -> Answer {
+    let mut response = page?;
+    if let Some(error) = error {
+        *response.status_mut() = status(error.kind());
+    }
+    Ok(response)
 }

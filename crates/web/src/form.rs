@@ -38,6 +38,18 @@ impl Form {
         self.with(name, value)
     }
 
+    /// With a number of seconds, in the largest unit that holds it.
+    #[must_use]
+    pub(crate) fn seconds_of(self, name: &str, secs: u64) -> Form {
+        let (value, unit) = in_unit(secs);
+        self.set(name, &value.to_string()).set(&format!("{name}_unit"), unit)
+    }
+
+    /// All fields.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// As it was sent, empty where it was not.
     pub(crate) fn raw(&self, name: &str) -> &str {
         self.fields.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
@@ -98,7 +110,7 @@ impl Form {
 }
 
 /// A number of seconds in the largest unit that holds it exactly.
-pub(crate) fn in_unit(secs: u64) -> (u64, &'static str) {
+fn in_unit(secs: u64) -> (u64, &'static str) {
     let units = [(86_400, "d"), (3600, "h"), (60, "min")];
     let fits = units.into_iter().find(|(unit, _)| secs >= *unit && secs.is_multiple_of(*unit));
     fits.map_or((secs, "s"), |(unit, name)| (secs / unit, name))

@@ -38,9 +38,13 @@ pub(crate) fn stamp(at: UnixMillis) -> String {
     text.replace('T', " ").trim_end_matches('Z').to_owned()
 }
 
-/// A moment of ours: how long ago, the moment itself in the title.
+/// A moment of ours: how long ago, the moment itself in the title. (Where nothing can be pointed at, styles show it.)
 pub(crate) fn age(now: UnixMillis, then: UnixMillis) -> Markup {
-    html! { time datetime=(then.to_rfc3339_seconds()) title={ (stamp(then)) " UTC" } { (ago(now, then)) } }
+    html! {
+        time datetime=(then.to_rfc3339_seconds()) title={ (stamp(then)) " UTC" } {
+            (ago(now, then)) span.date { " (" (stamp(then)) " UTC)" }
+        }
+    }
 }
 
 /// A moment of ours, with its age in the title.

@@ -30,6 +30,8 @@ use bygone_access::Access;
 use bygone_base::{Error, ErrorKind};
 use bygone_control::Control;
 
+#[cfg(test)]
+mod asking;
 mod asset;
 mod cookie;
 mod failure;
@@ -41,6 +43,8 @@ mod part;
 #[cfg(test)]
 mod sample;
 mod site;
+#[cfg(test)]
+mod tenants;
 #[cfg(test)]
 mod tests;
 mod visitor;
@@ -54,11 +58,13 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; i
 ///
 /// The client's address is taken from a [`std::net::SocketAddr`] in the request's extensions, where there is one.
 pub fn router(control: Arc<Control>, access: Arc<Access>) -> Router {
+    let site = site::Site { control, access };
     page::routes()
         .route("/assets/{name}", get(asset::serve))
         .fallback(nowhere)
+        .layer(middleware::from_fn_with_state(site.clone(), visitor::framed_errors))
         .layer(middleware::map_response(guarded))
-        .with_state(site::Site { control, access })
+        .with_state(site)
 }
 
 async fn nowhere() -> failure::Failure {

@@ -8,7 +8,10 @@ use bygone_catalog::{
         Progress, Project, Requests, RestoreJob, RestoreStatus, ScheduleSpec, Source,
     },
 };
-use bygone_control::views::{JobView, SnapshotView};
+use bygone_control::{
+    health::Standing,
+    views::{JobView, SnapshotView},
+};
 
 /// What must never come out as it is.
 pub(crate) const EVIL: &str = "\"><script>alert('x')</script>&";
@@ -64,6 +67,7 @@ pub(crate) fn job(cluster: &str) -> Job {
         schedule: ScheduleSpec::default(),
         keep: None,
         requests: Requests::default(),
+        announced: None,
         drill: None,
         message: None,
     }
@@ -73,6 +77,7 @@ pub(crate) fn job_view(cluster: &str) -> JobView {
     JobView {
         job: job(cluster),
         status_name: "STARTED",
+        standing: Standing::Starting,
         problem: None,
         live: None,
         newest: None,
@@ -92,6 +97,7 @@ pub(crate) fn alert(message: &str) -> Alert {
         updated: UnixMillis(0),
         resolved: None,
         notified: None,
+        told: Vec::new(),
         acknowledged: None,
         message: message.to_owned(),
     }
@@ -118,6 +124,7 @@ pub(crate) fn restore(text: &str) -> RestoreJob {
             expires: UnixMillis(i64::MAX),
             max_downloads: Some(1),
             downloads: 0,
+            sent: 0,
             secret: "never shown".into(),
             size: Some(1 << 20),
         },
@@ -130,6 +137,8 @@ pub(crate) fn restore(text: &str) -> RestoreJob {
         proof: None,
         hashes: vec![(text.to_owned(), text.to_owned())],
         cancel: false,
+        begun: None,
+        made: Vec::new(),
     }
 }
 

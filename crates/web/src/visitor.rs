@@ -3,11 +3,12 @@
 use std::{convert::Infallible, net::SocketAddr};
 
 use axum::{
-    extract::{FromRequest, FromRequestParts, Request},
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    extract::{FromRequest, FromRequestParts, Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts, uri::Scheme},
+    middleware::Next,
     response::{IntoResponse, Response},
 };
-use bygone_access::{COOKIE, Principal, Right};
+use bygone_access::{Principal, Right};
 use bygone_base::{Error, ErrorKind, Result};
 use bygone_catalog::{
     Id,
@@ -18,7 +19,7 @@ use maud::Markup;
 
 use crate::{
     cookie,
-    failure::{Answer, Failure},
+    failure::{Answer, Failure, Said},
     form::Form,
     notice::{self, Notice},
     part::shell::{self, Frame},
@@ -34,6 +35,8 @@ pub(crate) struct Caller {
     pub(crate) headers: HeaderMap,
     /// The address of the client, where the server knows it.
     pub(crate) address: Option<String>,
+    /// It came by TLS, to us or to a proxy before us.
+    pub(crate) tls: bool,
 }
 
 impl<S: Sync> FromRequestParts<S> for Caller {
@@ -41,7 +44,8 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         let address = parts.extensions.get::<SocketAddr>().map(|address| address.ip().to_string());
-        Ok(Caller { headers: parts.headers.clone(), address })
+        let tls = parts.extensions.get::<Scheme>() == Some(&Scheme::HTTPS);
+        Ok(Caller { headers: parts.headers.clone(), address, tls })
     }
 }
 
@@ -72,7 +76,7 @@ impl FromRequestParts<Site> for Visitor {
     async fn from_request_parts(parts: &mut Parts, site: &Site) -> Result<Self, Self::Rejection> {
         let Ok(caller) = Caller::from_request_parts(parts, site).await;
         let next = parts.uri.path_and_query().map_or("/", |uri| uri.as_str()).to_owned();
-        let Some(secret) = cookie::get(&caller.headers, COOKIE) else {
+        let Some(secret) = cookie::session(&caller) else {
             return Err(Failure::Login(next));
         };
         let found = site.access.session(secret, caller.address.as_deref()).await?;
@@ -80,6 +84,27 @@ impl FromRequestParts<Site> for Visitor {
         let notice = cookie::get(&caller.headers, cookie::NOTICE);
         let notice = notice.and_then(|word| Notice::open(site, word, &session.id));
         Ok(Visitor { caller, principal, session, notice })
+    }
+}
+
+/// Errors are pages with navigation, too, for who is logged in.
+pub(crate) async fn framed_errors(
+    State(site): State<Site>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let response = next.run(Request::from_parts(parts.clone(), body)).await;
+    let Some(said) = response.extensions().get::<Said>().cloned() else { return response };
+    let Ok(visitor) = Visitor::from_request_parts(&mut parts, &site).await else {
+        return response;
+    };
+    match visitor.error_page(&site, parts.uri.path(), &said).await {
+        Ok(mut page) => {
+            *page.status_mut() = response.status();
+            page
+        }
+        Err(_) => response,
     }
 }
 
@@ -168,6 +193,18 @@ impl Visitor {
         Ok(Scope { visitor: self, project })
     }
 
+    /// The page of an error, as one of the project that the path names, where he may see that.
+    async fn error_page(&self, site: &Site, path: &str, said: &Said) -> Answer {
+        let named = path.strip_prefix("/p/").and_then(|rest| rest.split('/').next());
+        let main = said.draw();
+        if let Some(id) = named
+            && let Ok(scope) = self.within(site, id, Right::Look).await
+        {
+            return scope.page(site, said.title(), "", main).await;
+        }
+        self.page(site, said.title(), "", main).await
+    }
+
     /// In whose name he changes things.
     pub(crate) fn by(&self) -> By {
         self.principal.by()
@@ -215,7 +252,7 @@ impl Visitor {
         };
         let mut response = shell::page(&frame, main).into_response();
         if self.notice.is_some() {
-            set_cookie(&mut response, &cookie::set(&self.caller.headers, cookie::NOTICE, "", 0));
+            set_cookie(&mut response, &cookie::set(&self.caller, cookie::NOTICE, "", 0));
         }
         Ok(response)
     }
@@ -224,7 +261,7 @@ impl Visitor {
     pub(crate) fn go(&self, site: &Site, to: &str, notice: &Notice) -> Answer {
         let word = notice.seal(site, &self.session.id)?;
         let mut response = see(to);
-        let set = cookie::set(&self.caller.headers, cookie::NOTICE, &word, notice::SECS);
+        let set = cookie::set(&self.caller, cookie::NOTICE, &word, notice::SECS);
         set_cookie(&mut response, &set);
         Ok(response)
     }

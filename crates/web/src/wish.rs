@@ -74,17 +74,20 @@ impl Wish {
     }
 }
 
-fn told_when(when: &str) -> String {
+fn told_when(when: &str) -> Markup {
+    let second = |ts: Ts| {
+        html! { time.asked datetime=(millis(ts).to_rfc3339_seconds()) { (stamp(millis(ts))) " UTC" } }
+    };
     match when.parse::<When>() {
-        Ok(When::Latest) => "the newest stored moment".to_owned(),
-        Ok(When::Snapshot(id)) => format!("snapshot {id}"),
+        Ok(When::Latest) => html! { "the newest stored moment" },
+        Ok(When::Snapshot(id)) => html! { "snapshot " (id) },
         Ok(When::BeforeSecond(secs)) => {
-            format!("{} UTC: everything before that second", stamp(millis(Ts::new(secs, 0))))
+            html! { "everything before " (second(Ts::new(secs, 0))) }
         }
         Ok(When::Including(ts)) => {
-            format!("oplog timestamp {ts}, inclusive ({} UTC)", stamp(millis(ts)))
+            html! { (second(ts)) ", up to and including oplog timestamp " (ts) }
         }
-        Err(_) => when.to_owned(),
+        Err(_) => html! { (when) },
     }
 }
 
@@ -262,7 +265,8 @@ pub(crate) fn moment_fields(form: &Form, history: &History) -> Markup {
                     label for="instant" { "Before this second (UTC)" }
                     input #instant type="text" name="instant" value=(form.text("instant")) placeholder="2026-11-20 10:30:00"
                         autocomplete="off" aria-describedby="instant-help";
-                    p.help #instant-help { "Everything whose cluster time is before it." }
+                    p.help #instant-help { "Everything whose cluster time is before it. With a zone, such as 2026-11-20T11:30:00+01:00, it is taken as that." }
+                    p.help data-local="instant" hidden {}
                 }
             }
             (control::radio("pick", "ts", "An oplog timestamp", pick == "ts"))
@@ -285,8 +289,8 @@ pub(crate) fn name_fields(form: &Form) -> Markup {
     }
 }
 
-/// The fields by which the target is chosen.
-pub(crate) fn target_fields(form: &Form) -> Markup {
+/// The fields by which the target is chosen; `kept` says what is kept of a connection string that was typed.
+pub(crate) fn target_fields(form: &Form, kept: &Markup) -> Markup {
     let place = form.text("where");
     let shapes = [
         ("archive", "Archive of mongodump, gzip"),
@@ -302,6 +306,7 @@ pub(crate) fn target_fields(form: &Form) -> Markup {
             (control::radio("where", "server", "Into a running server", place == "server"))
             div.under data-where="server" {
                 (control::secret("to", "Connection string", "off", "mongodb://user:password@host/?replicaSet=rs0 – the user needs the role restore."))
+                (kept)
                 (control::tick("drop", "yes", "Drop collections that exist there", form.ticked("drop")))
                 (control::tick("onto_source", "yes", "It may be the source itself", form.ticked("onto_source")))
                 (control::tick("verify", "yes", "Prove it: compare the target's dbHash", form.ticked("verify")))
@@ -309,10 +314,14 @@ pub(crate) fn target_fields(form: &Form) -> Markup {
             (control::radio("where", "download", "A download", place == "download"))
             div.under data-where="download" {
                 (control::choice("shape", "What it holds", &shapes, form.text("shape"), ""))
-                (control::text("namespace", "The collection", form.text("namespace"), "database.collection, for documents of one collection."))
+                div data-shape="collection" {
+                    (control::text("namespace", "The collection", form.text("namespace"), "database.collection, for documents of one collection."))
+                }
                 (control::number("hours", "The link is good for so many hours", form.text("hours"), ""))
                 (control::choice("limit", "It can be used", &limits, form.text("limit"), ""))
-                (control::number("downloads", "Times", form.text("downloads"), ""))
+                div data-limit="some" {
+                    (control::number("downloads", "Times", form.text("downloads"), ""))
+                }
             }
         }
     }
@@ -376,6 +385,8 @@ mod tests {
             &wish.new.delivery,
             NewDelivery::Automated { drop: true, onto_source: false, .. }
         ));
+        let at = told_when("1795170600:4").into_string();
+        assert!(at.contains("2026-11-20 10:30:00 UTC") && at.contains("1795170600:4"), "{at}");
         let told = wish.told("prod").into_string();
         assert!(
             !told.contains("secret") && told.contains("u:***@h") && told.contains("dropped first"),
@@ -412,7 +423,7 @@ mod tests {
             ("ts", EVIL),
         ]);
         let all = html! {
-            (hidden(&evil)) (moment_fields(&evil, &History::default())) (name_fields(&evil)) (target_fields(&evil))
+            (hidden(&evil)) (moment_fields(&evil, &History::default())) (name_fields(&evil)) (target_fields(&evil, &html! {}))
         };
         let all = all.into_string();
         sample::harmless(&all);

@@ -1,6 +1,6 @@
 //! Acknowledged is durable: what was acknowledged and is still needed is stored, byte for byte.
 
-use bygone_base::{OpTime, Result};
+use bygone_base::{OpTime, Result, UnixMillis};
 use bygone_snapshot::{
     PartStore,
     retention::{Candidate, Kept, plan},
@@ -30,11 +30,17 @@ pub async fn check(world: &World, part: &PartStore) -> Result<Vec<String>> {
             history: Some(0),
         })
         .collect();
-    let from: OpTime = plan(&candidates, &[None], &world.plan.job.policy, end.unwrap_or_default())
-        .slices_before
-        .first()
-        .copied()
-        .unwrap_or(first.after);
+    let from: OpTime = plan(
+        &candidates,
+        &[None],
+        &world.plan.job.terms.policy,
+        end.unwrap_or_default(),
+        UnixMillis(0),
+    )
+    .slices_before
+    .first()
+    .copied()
+    .unwrap_or(first.after);
     let stored = entries(part, &history, from).await?;
     let mut broken = Vec::new();
     let promises = world.ledger.lock();

@@ -4,12 +4,13 @@
 
 mod seeds;
 mod sequences;
+mod shared;
 mod soak;
 
 use std::time::Duration;
 
 use bygone_agent::AgentOptions;
-use bygone_daemon::JobOptions;
+use bygone_daemon::{JobOptions, Terms};
 use bygone_schedule::Schedule;
 use bygone_sim::{
     check,
@@ -25,11 +26,10 @@ use bygone_snapshot::Policy;
 fn calm(shape: Shape) -> Plan {
     let dice = Dice::new(7, 7);
     let schedule = Schedule { interval: Duration::from_secs(60), ..Schedule::default() };
+    let policy = Policy { keep_last: Some(20), keep_within_secs: None, window_secs: 3600 };
     let job = JobOptions {
-        schedule,
-        tiers: false,
-        policy: Policy { keep_last: Some(20), keep_within_secs: None, window_secs: 3600 },
-        groom_delay: Some(Duration::from_secs(600)),
+        terms: Terms { schedule, policy, ..Terms::default() },
+        groom_delay: Duration::from_secs(600),
         ..plan::job(&dice, shape)
     };
     let agent = AgentOptions { workers: 2, ..plan::agent(&dice, shape) };

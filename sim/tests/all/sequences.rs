@@ -25,7 +25,7 @@ use crate::{calm, pass, simulate};
 const COLL: CollectionId = CollectionId([1; 16]);
 
 /// A collection `d.a` with the `_id`s below `n`.
-fn fill(world: &World, n: i64, pad: u64, options: bson::RawDocumentBuf) {
+pub(super) fn fill(world: &World, n: i64, pad: u64, options: bson::RawDocumentBuf) {
     world.set.write(|log, secs| {
         log.create(secs, COLL, "d", "a", options);
         (0..n).for_each(|id| put(log, secs, id, pad));
@@ -203,10 +203,10 @@ fn a_capped_collection_overrun_during_the_scan() {
 #[test]
 fn a_head_lost_just_before_a_snapshot_with_a_window_shorter_than_the_interval() {
     let mut plan = calm(Shape::Together);
-    plan.job.schedule.interval = Duration::from_secs(300);
-    plan.job.policy.window_secs = 5;
-    plan.job.policy.keep_last = Some(1);
-    plan.job.groom_delay = Some(Duration::ZERO);
+    plan.job.terms.schedule.interval = Duration::from_secs(300);
+    plan.job.terms.policy.window_secs = 5;
+    plan.job.terms.policy.keep_last = Some(1);
+    plan.job.groom_delay = Duration::ZERO;
     simulate(plan, async |world| {
         fill(world, 200, 300, bson::rawdoc! {});
         first_snapshot(world).await;
@@ -272,7 +272,7 @@ fn a_restore_running_while_snapshots_expire_and_packs_are_groomed() {
     for lease in [true, false] {
         let mut plan = calm(Shape::Together);
         if !lease {
-            plan.job.groom_delay = Some(Duration::from_secs(7200));
+            plan.job.groom_delay = Duration::from_secs(7200);
         }
         simulate(plan, async |world| {
             fill(world, 1200, 900, bson::rawdoc! {});

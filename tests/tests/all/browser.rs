@@ -44,6 +44,7 @@ async fn the_dashboard_from_the_first_link_to_terminate() {
         .env("BYGONE_WELCOME", welcome)
         .env("BYGONE_SOURCE", source.uri())
         .env("BYGONE_TARGET", target.uri())
+        .env("BYGONE_SECOND", format!("file://{}", at("second")))
         .kill_on_drop(true)
         .output()
         .await

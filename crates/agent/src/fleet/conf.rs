@@ -32,6 +32,9 @@ pub struct Found {
     pub problem: Option<String>,
     /// How many of the asked-for initial syncs were begun with.
     pub resync: u64,
+    /// How often in a row it could not be served.
+    #[serde(default)]
+    pub failures: u32,
 }
 
 /// A job that the process is to serve.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bygone_base::{ByteSize, Clock, Error, ErrorKind, Result, Rng};
+use bygone_base::{ByteSize, Clock, Error, ErrorKind, Result, Rng, work};
 use bygone_oplog::{filter::Filter, uplink::Uplink};
 use tokio::{
     sync::{mpsc::UnboundedSender, watch},
@@ -33,6 +33,9 @@ const EVERY: Duration = Duration::from_secs(5);
 const SOON: Duration = Duration::from_millis(200);
 /// An agent that ended with an error is started again after this long.
 const AGAIN: Duration = Duration::from_secs(10);
+
+/// An agent that served for so long did not fail in a row.
+const WELL: Duration = Duration::from_secs(600);
 
 /// How sources are reached.
 #[async_trait]
@@ -78,8 +81,6 @@ pub struct Fleet {
 /// What holds for the agents of one process, whatever they are given.
 #[derive(Debug, Clone, Default)]
 pub struct Own {
-    /// What their ids begin with: who starts them again knows by it which ones are no more.
-    pub prefix: String,
     /// Longest time before a change is stored; the usual one where not given.
     pub flush: Option<Duration>,
     /// Parts are taken over from agents that are still alive.
@@ -103,11 +104,26 @@ pub struct Watched {
 struct Served {
     work: Work,
     cell: Arc<Cell>,
-    /// How many of the asked-for resyncs it knows of.
-    resync: u64,
+    /// How many of the asked-for resyncs were handed on to it, ...
+    handed: u64,
+    /// ... and how many of them it has begun with.
+    begun: u64,
     reason: Option<String>,
     /// When it may be started again, after it ended.
     ended: Option<Duration>,
+    /// When it was started.
+    started: Duration,
+    /// How often in a row it failed.
+    failures: u32,
+}
+
+impl Served {
+    /// A resync that was handed on counts as begun when its sync is: until then it would be lost with this process.
+    fn note_begun(&mut self) {
+        if self.cell.agent.get().is_some_and(|agent| !agent.is_resync_pending()) {
+            self.begun = self.handed;
+        }
+    }
 }
 
 /// What a serving task shares with the loop.
@@ -132,28 +148,33 @@ impl Fleet {
     /// # Errors
     /// Denied: the server does not know this agent's key. A failure of the watched job that is fatal ([`Watched`]).
     pub async fn run(&self, shutdown: &CancellationToken) -> Result<()> {
-        let agent = format!("{}{:016x}", self.own.prefix, self.rng.next_u64());
+        let agent = format!("{:016x}", self.rng.next_u64());
         let mut served: HashMap<String, Served> = HashMap::new();
         let mut tasks: JoinSet<Ended> = JoinSet::new();
         let mut reached = false;
         let end = loop {
-            match self.conf.conf(&self.call(&agent, &served, false)).await {
+            served.values_mut().for_each(Served::note_begun);
+            let heard = match self.conf.conf(&self.call(&agent, &served, false)).await {
                 Ok(work) => {
                     reached = true;
                     if let Err(error) = self.follow(&agent, work, &mut served, &mut tasks) {
                         break Err(error);
                     }
+                    true
                 }
                 Err(e) if e.kind() == ErrorKind::Denied && !reached => break Err(e),
-                Err(error) => tracing::warn!(%error, "the server hands out no work for now"),
-            }
+                Err(error) => {
+                    tracing::warn!(%error, "the server hands out no work for now");
+                    false
+                }
+            };
             let untold = served.values().any(|s| s.work.set.is_none() && s.ended.is_some());
             let wait = if untold { SOON } else { EVERY };
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break Ok(()),
                 Some(Ok(ended)) = tasks.join_next() => {
-                    if let Err(error) = self.note(ended, &mut served) {
+                    if let Err(error) = self.note(ended, &mut served, heard) {
                         break Err(error);
                     }
                 }
@@ -176,7 +197,10 @@ impl Fleet {
     fn call(&self, agent: &str, served: &HashMap<String, Served>, leaving: bool) -> ConfCall {
         let found = served.iter().map(|(job, one)| {
             let (set, problem) = one.cell.found().clone();
-            Found { job: job.clone(), set, problem, resync: one.resync }
+            let stuck = || one.cell.agent.get().and_then(|agent| agent.stuck());
+            let problem = problem.or_else(stuck);
+            let (resync, failures) = (one.begun, one.failures);
+            Found { job: job.clone(), set, problem, resync, failures }
         });
         ConfCall {
             agent: agent.to_owned(),
@@ -211,7 +235,8 @@ impl Fleet {
                 Some(one) if one.cell.stop.is_cancelled() => {}
                 Some(one) => {
                     if one.ended.is_some_and(|at| at <= now) {
-                        *one = self.start(agent, work, tasks);
+                        let failures = one.failures;
+                        *one = Served { failures, ..self.start(agent, work, tasks) };
                     } else if let Err(error) = resync(one, &work) {
                         one.cell.found().1 = Some(error.to_string());
                         self.unless_fatal(&work.job, error)?;
@@ -239,13 +264,30 @@ impl Fleet {
         let (fleet, shared, wanted) = (self.clone(), Arc::clone(&cell), work.clone());
         let agent = agent.to_owned();
         tasks.spawn(async move {
-            let ended = fleet.serve(agent, &wanted, &shared).await;
-            (wanted.job, shared, ended)
+            // A panic is a failure of this job alone.
+            let ended = work::guarded("an agent", fleet.serve(agent, &wanted, &shared)).await;
+            (wanted.job, shared, ended.and_then(|ended| ended))
         });
-        Served { resync: work.resync_done, reason: work.reason.clone(), work, cell, ended: None }
+        Served {
+            handed: work.resync_done,
+            begun: work.resync_done,
+            // One that is needed already is handed on as any other.
+            reason: None,
+            work,
+            cell,
+            ended: None,
+            started: self.clock.monotonic(),
+            failures: 0,
+        }
     }
 
-    fn note(&self, (job, cell, ended): Ended, served: &mut HashMap<String, Served>) -> Result<()> {
+    /// `heard`: the server was, at the last call.
+    fn note(
+        &self,
+        (job, cell, ended): Ended,
+        served: &mut HashMap<String, Served>,
+        heard: bool,
+    ) -> Result<()> {
         let Some(one) = served.get_mut(&job).filter(|one| Arc::ptr_eq(&one.cell, &cell)) else {
             return Ok(());
         };
@@ -259,7 +301,12 @@ impl Fleet {
             tracing::warn!(job, %error, "a job cannot be served");
             let hint = error.hint_text().map(|hint| format!("; {hint}")).unwrap_or_default();
             cell.found().1 = Some(format!("{error}{hint}"));
-            one.ended = Some(self.clock.monotonic() + AGAIN);
+            let now = self.clock.monotonic();
+            let went_well = now.saturating_sub(one.started) >= WELL;
+            // While the server is away nothing can be served, by another agent neither.
+            let before = if went_well { 0 } else { one.failures };
+            one.failures = before + u32::from(heard);
+            one.ended = Some(now + AGAIN);
             self.unless_fatal(&job, error)?;
         }
         Ok(())
@@ -314,10 +361,10 @@ fn same(new: &Work, old: &Work) -> bool {
 
 /// Hands a wish for a new initial sync on, once.
 fn resync(one: &mut Served, work: &Work) -> Result<()> {
-    let asked = work.resync > one.resync;
+    let asked = work.resync > one.handed;
     let needed = work.reason.is_some() && work.reason != one.reason;
     let Some(agent) = one.cell.agent.get() else { return Ok(()) };
-    one.resync = work.resync;
+    one.handed = work.resync;
     one.reason.clone_from(&work.reason);
     if asked || needed {
         let reason = work.reason.as_deref().filter(|_| needed).unwrap_or("it was asked for");

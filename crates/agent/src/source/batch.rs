@@ -102,6 +102,15 @@ impl Batch {
         Docs { rest: array.get(4..array.len().saturating_sub(1)).unwrap_or(&[]) }
     }
 
+    /// Only the first `count` documents.
+    pub(super) fn first(mut self, count: usize) -> Batch {
+        let mut docs = self.docs();
+        let kept = docs.by_ref().take(count).count();
+        // Behind the last one stands one byte more: the next one's type, or the array's end.
+        (self.array.1, self.count) = (self.array.1 - docs.rest.len(), kept);
+        self
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.count
@@ -172,6 +181,11 @@ mod tests {
         let again = Batch::from_docs(&ids, Ts(1)).unwrap();
         assert_eq!(again.docs().count(), 2);
         assert_eq!((batch.len(), again.len()), (2, 2));
+        for (count, left) in [(0, 0), (1, 1), (2, 2), (3, 2)] {
+            let first = batch.clone().first(count);
+            assert_eq!(first.docs().collect::<Vec<_>>(), ids[..left]);
+            assert_eq!(first.len(), left);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod listing;
 mod mongo;
 mod natural;
 mod oplog;
+mod part;
 mod probe;
 mod reader;
 mod scan;
@@ -27,7 +28,7 @@ pub use hello::{MemberInfo, MemberState, NodeKind};
 pub use mongo::MongoSource;
 pub use natural::NaturalScan;
 pub use reader::{Lasting, Reader};
-pub use uri::SourceUri;
+pub use uri::{SourceUri, UriParts, parts as uri_parts};
 
 /// A replica set.
 #[async_trait]

@@ -17,8 +17,11 @@ use bygone_base::{Error, ErrorKind, Result};
 use mongodb::options::SelectionCriteria;
 
 use super::{
-    Batch, Batches, Fault, Lasting, Member as _, SourceError, SourceResult, cursor::Pumped,
-    mongo::MongoMember, reader::patient,
+    Batch, Batches, Fault, Lasting, Member as _, SourceError, SourceResult,
+    cursor::Pumped,
+    mongo::MongoMember,
+    part::{self, Part},
+    reader::{Patience, patient},
 };
 
 /// Times that a scan is cut without a reply in between before it fails.
@@ -73,16 +76,16 @@ impl NaturalScan {
         command
     }
 
-    fn ns(&self) -> String {
+    pub(super) fn ns(&self) -> String {
         format!("{}.{}", self.db, self.coll)
     }
 }
 
 /// A member that is read.
 #[derive(Debug, Clone)]
-struct Place {
+pub(super) struct Place {
     /// Answered by this member only.
-    member: MongoMember,
+    pub(super) member: MongoMember,
     /// Its name for itself; that of a standalone server is empty.
     me: String,
     /// Its rollback id when it was first read; a standalone server has none. `Err` says why nobody knows.
@@ -95,7 +98,11 @@ pub(super) struct Places(Mutex<BTreeMap<String, Place>>);
 
 impl Places {
     /// The member that answers `reads` now.
-    async fn choose(&self, reads: &MongoMember, lasting: &Lasting) -> SourceResult<Place> {
+    pub(super) async fn choose(
+        &self,
+        reads: &MongoMember,
+        lasting: &Lasting,
+    ) -> SourceResult<Place> {
         let me = name(reads).await?;
         if let Some(known) = self.known().get(&me) {
             return Ok(known.clone());
@@ -124,7 +131,7 @@ async fn name(member: &MongoMember) -> SourceResult<String> {
     Ok(hello.get_str("me").unwrap_or_default().to_owned())
 }
 
-fn exactly(host: &str) -> SelectionCriteria {
+pub(super) fn exactly(host: &str) -> SelectionCriteria {
     let host = host.to_ascii_lowercase();
     SelectionCriteria::Predicate(Arc::new(move |server| server.address().to_string() == host))
 }
@@ -182,6 +189,8 @@ pub(super) struct Natural {
     scan: NaturalScan,
     /// There is one as soon as there is a cursor.
     place: Option<Place>,
+    /// Where it is one of several scans of a collection.
+    part: Option<Part>,
     cursor: Option<Pumped>,
     /// Behind the last reply that was given out.
     token: Option<RawDocumentBuf>,
@@ -198,14 +207,73 @@ impl Natural {
         lasting: Lasting,
         scan: NaturalScan,
     ) -> SourceResult<Natural> {
-        let (place, cursor, token) = (None, None, None);
-        let mut natural =
-            Natural { reads, places, lasting, scan, place, cursor, token, begun: false, cuts: 0 };
+        let mut natural = Natural {
+            reads,
+            places,
+            lasting,
+            scan,
+            place: None,
+            part: None,
+            cursor: None,
+            token: None,
+            begun: false,
+            cuts: 0,
+        };
         match natural.again().await {
             Ok(cursor) => natural.cursor = Some(cursor),
             Err(cut) => natural.go_on(cut).await?,
         }
         Ok(natural)
+    }
+
+    /// One of several scans, on the member that knows the part's records.
+    pub(super) async fn part(
+        reads: MongoMember,
+        places: Arc<Places>,
+        lasting: Lasting,
+        scan: NaturalScan,
+        (place, part): (Place, Part),
+    ) -> SourceResult<Natural> {
+        let mut natural = Natural {
+            reads,
+            places,
+            lasting,
+            scan,
+            place: Some(place),
+            part: Some(part),
+            cursor: None,
+            token: part.after.map(part::token),
+            begun: part.after.is_some(),
+            cuts: 0,
+        };
+        natural.cursor = Some(natural.again().await?);
+        Ok(natural)
+    }
+
+    /// What of a reply belongs to this part; behind its end nothing more is read.
+    async fn within(&mut self, batch: Batch) -> SourceResult<Batch> {
+        let until = self.part.and_then(|part| part.until);
+        let (Some(until), Some(place)) = (until, &self.place) else { return Ok(batch) };
+        if batch.is_empty() || part::ends_before(self.token.as_ref(), until) {
+            return Ok(batch);
+        }
+        self.cursor = None;
+        let mut patience = Patience::new(&*self.reads.clock, self.lasting.patience);
+        let mut lost = false;
+        let count = loop {
+            let found = async {
+                if lost {
+                    place.unchanged().await?;
+                }
+                part::first(&place.member, &self.scan, &batch, until).await
+            };
+            match found.await {
+                Ok(count) => break count,
+                Err(failed) => patience.after(failed).await?,
+            }
+            lost = true;
+        };
+        Ok(batch.first(count))
     }
 
     /// Why the scan cannot go on where it was.
@@ -276,7 +344,7 @@ impl Natural {
     /// Another cursor, behind what was given out, on the same collection of the same member.
     async fn again(&mut self) -> SourceResult<Pumped> {
         let place = match &self.place {
-            Some(place) if self.begun => place.clone(),
+            Some(place) if self.begun || self.part.is_some() => place.clone(),
             _ => self.places.choose(&self.reads, &self.lasting).await?,
         };
         if self.cuts > 0 {
@@ -324,7 +392,7 @@ impl Batches for Natural {
                 Ok(Some(batch)) => {
                     (self.begun, self.cuts) = (true, 0);
                     self.token = batch.resume_token();
-                    return Ok(Some(batch));
+                    return self.within(batch).await.map(Some);
                 }
                 Ok(None) => return Ok(None),
                 Err(cut) => self.go_on(cut).await?,

@@ -3,16 +3,22 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use bson::{Document, RawDocumentBuf};
-use bygone_base::{Clock, Result};
+use bson::{Document, RawDocumentBuf, doc};
+use bygone_base::{Clock, ErrorKind};
 use mongodb::{Client, options::SelectionCriteria};
 
 use super::{
-    Batches, CollectionSize, NaturalScan, SourceResult,
+    Batches, CollectionSize, NaturalScan, SourceError, SourceResult,
     cursor::Reading,
     mongo::MongoMember,
-    natural::{Natural, Places},
+    natural::{Natural, Places, exactly},
+    part::{Part, divide},
+    scan::number,
 };
+
+/// Pauses before something is asked again.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// A reply to a query without an index may take as long as it takes.
 const PATIENT: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -43,12 +49,36 @@ impl fmt::Debug for Lasting {
     }
 }
 
+/// How long and how often what was lost before it was answered is asked for again.
+pub(super) struct Patience<'c> {
+    clock: &'c dyn Clock,
+    end: Duration,
+    pause: Duration,
+}
+
+impl<'c> Patience<'c> {
+    pub(super) fn new(clock: &'c dyn Clock, patience: Duration) -> Patience<'c> {
+        Patience { clock, end: clock.monotonic() + patience, pause: PAUSE }
+    }
+
+    /// Waits a little before the next try; what another try does not mend, and what comes too late, is given back.
+    pub(super) async fn after(&mut self, lost: SourceError) -> SourceResult<()> {
+        if lost.error.kind() != ErrorKind::Unavailable || self.clock.monotonic() >= self.end {
+            return Err(lost);
+        }
+        self.clock.sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(())
+    }
+}
+
 /// Commands and cursors of one client. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    member: MongoMember,
-    /// The same, by members that the user allows.
+    /// Those members that the user allows.
     reads: MongoMember,
+    /// For how long what is lost before it is answered is asked for again.
+    patience: Duration,
     lasting: Option<Lasting>,
     places: Arc<Places>,
 }
@@ -56,15 +86,27 @@ pub struct Reader {
 impl Reader {
     /// Reads through `client`; `shown` names the server in errors.
     pub fn new(client: Client, shown: String, clock: Arc<dyn Clock>) -> Reader {
-        let member = MongoMember { host: shown, client, clock, select: None };
-        let places = Arc::default();
-        Reader { reads: member.clone(), member, lasting: None, places }
+        let reads = MongoMember { host: shown, client, clock, select: None };
+        Reader { reads, patience: Duration::ZERO, lasting: None, places: Arc::default() }
     }
 
     /// Reads from members that `select` allows.
     #[must_use]
     pub fn select(mut self, select: SelectionCriteria) -> Reader {
         self.reads.select = Some(select);
+        self
+    }
+
+    /// Reads only from the member of this name: what other members say may be of another moment.
+    #[must_use]
+    pub fn only(self, member: &str) -> Reader {
+        self.select(exactly(member))
+    }
+
+    /// A connection that is lost, and a server that is away, ends nothing for so long.
+    #[must_use]
+    pub fn patient(mut self, patience: Duration) -> Reader {
+        self.patience = patience;
         self
     }
 
@@ -75,14 +117,24 @@ impl Reader {
         self
     }
 
-    /// A command whose reply is small, sent to the primary.
+    fn patience(&self) -> Patience<'_> {
+        Patience::new(&*self.reads.clock, self.patience)
+    }
+
+    /// A command that reads, and whose reply is small.
     pub async fn command(
         &self,
         db: &str,
         command: Document,
         what: &'static str,
     ) -> SourceResult<Document> {
-        self.member.command(db, command, what).await
+        let mut patience = self.patience();
+        loop {
+            match self.reads.command(db, command.clone(), what).await {
+                Err(lost) => patience.after(lost).await?,
+                answered => return answered,
+            }
+        }
     }
 
     /// All documents of a small cursor.
@@ -92,9 +144,24 @@ impl Reader {
         command: RawDocumentBuf,
         what: &'static str,
     ) -> SourceResult<Vec<Vec<u8>>> {
+        let mut patience = self.patience();
+        loop {
+            match self.all(db, command.clone(), what).await {
+                Err(lost) => patience.after(lost).await?,
+                found => return found,
+            }
+        }
+    }
+
+    async fn all(
+        &self,
+        db: &str,
+        command: RawDocumentBuf,
+        what: &'static str,
+    ) -> SourceResult<Vec<Vec<u8>>> {
         let mut cursor = self.reads.cursor(db, command, patient(what, 1000)).await?;
         let mut docs = Vec::new();
-        while let Some(batch) = super::Batches::next(&mut cursor).await? {
+        while let Some(batch) = cursor.next().await? {
             docs.extend(batch.docs().map(<[u8]>::to_vec));
         }
         Ok(docs)
@@ -108,7 +175,13 @@ impl Reader {
         batch: u32,
         what: &'static str,
     ) -> SourceResult<Box<dyn Batches>> {
-        Ok(Box::new(self.reads.cursor(db, command, patient(what, batch)).await?))
+        let mut patience = self.patience();
+        loop {
+            match self.reads.cursor(db, command.clone(), patient(what, batch)).await {
+                Err(lost) => patience.after(lost).await?,
+                Ok(cursor) => return Ok(Box::new(cursor)),
+            }
+        }
     }
 
     /// Starts to read a collection in natural order, one reply ahead. Where [`Reader::lasting`] was given, what is
@@ -122,8 +195,69 @@ impl Reader {
         Ok(Box::new(Natural::open(self.reads.clone(), places, lasting, scan).await?))
     }
 
-    /// Size by the collection's metadata: an estimate.
-    pub async fn size(&self, db: &str, coll: &str) -> Result<CollectionSize> {
-        self.member.coll_size(db, coll).await
+    /// The same with up to `parts` cursors, each for records of its own, of a collection of about so many documents. It has
+    /// to have an index on `_id`. One cursor where it cannot be divided, for example without [`Reader::lasting`].
+    pub async fn divided(
+        &self,
+        scan: NaturalScan,
+        documents: u64,
+        parts: usize,
+    ) -> SourceResult<Vec<Box<dyn Batches>>> {
+        let divided = match &self.lasting {
+            Some(lasting) if parts > 1 => self.parts(&scan, lasting, documents, parts).await,
+            _ => Ok(Vec::new()),
+        };
+        match divided {
+            Ok(open) if !open.is_empty() => Ok(open),
+            // Why it cannot be divided, a plain cursor finds out too, or it is no matter.
+            _ => Ok(vec![self.natural(scan).await?]),
+        }
+    }
+
+    async fn parts(
+        &self,
+        scan: &NaturalScan,
+        lasting: &Lasting,
+        documents: u64,
+        parts: usize,
+    ) -> SourceResult<Vec<Box<dyn Batches>>> {
+        let place = self.places.choose(&self.reads, lasting).await?;
+        let cuts = divide(&place.member, scan, documents, parts).await?;
+        let open = |part| {
+            let (reads, places) = (self.reads.clone(), Arc::clone(&self.places));
+            Natural::part(reads, places, lasting.clone(), scan.clone(), (place.clone(), part))
+        };
+        let (mut all, mut until) = (Vec::<Box<dyn Batches>>::new(), None);
+        if cuts.is_empty() {
+            return Ok(all);
+        }
+        for cut in cuts.into_iter().rev() {
+            // Where the record was deleted meanwhile, the part before reaches further.
+            if let Ok(natural) = open(Part { after: Some(cut), until }).await {
+                all.push(Box::new(natural));
+                until = Some(cut);
+            }
+        }
+        all.push(Box::new(open(Part { after: None, until }).await?));
+        all.reverse();
+        Ok(all)
+    }
+
+    /// Size by the collection's metadata: an estimate. Without bytes where the user may only read the collection;
+    /// nothing where the server does not say.
+    pub async fn size(&self, db: &str, coll: &str) -> SourceResult<CollectionSize> {
+        match self.command(db, doc! { "collStats": coll }, "collStats").await {
+            Ok(stats) => {
+                let (docs, bytes) = (number(&stats, "count"), number(&stats, "size"));
+                return Ok(CollectionSize { docs, bytes });
+            }
+            Err(lost) if lost.error.kind() == ErrorKind::Unavailable => return Err(lost),
+            Err(_) => {}
+        }
+        match self.command(db, doc! { "count": coll }, "count").await {
+            Ok(count) => Ok(CollectionSize { docs: number(&count, "n"), bytes: 0 }),
+            Err(lost) if lost.error.kind() == ErrorKind::Unavailable => Err(lost),
+            Err(_) => Ok(CollectionSize::default()),
+        }
     }
 }

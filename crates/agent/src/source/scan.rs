@@ -114,7 +114,7 @@ impl Batches for Chained {
     }
 }
 
-fn number(doc: &Document, name: &str) -> u64 {
+pub(super) fn number(doc: &Document, name: &str) -> u64 {
     match doc.get(name) {
         Some(bson::Bson::Int32(n)) => u64::try_from(*n).unwrap_or(0),
         Some(bson::Bson::Int64(n)) => u64::try_from(*n).unwrap_or(0),

@@ -93,15 +93,28 @@ impl fmt::Debug for SourceUri {
     }
 }
 
-struct Parts<'a> {
-    scheme: &'a str,
-    user: Option<&'a str>,
-    password: Option<&'a str>,
-    hosts: &'a str,
-    rest: &'a str,
+/// A connection string taken apart, each part as it is written.
+pub struct UriParts<'a> {
+    /// `mongodb://` or `mongodb+srv://`; empty where there is none.
+    pub scheme: &'a str,
+    /// User.
+    pub user: Option<&'a str>,
+    /// Password; it may be empty.
+    pub password: Option<&'a str>,
+    /// Hosts, separated by commas.
+    pub hosts: &'a str,
+    /// Database and options, with the signs before them.
+    pub rest: &'a str,
 }
 
-fn parts(text: &str) -> Parts<'_> {
+impl fmt::Debug for UriParts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UriParts").field("hosts", &self.hosts).finish_non_exhaustive()
+    }
+}
+
+/// Takes a connection string apart; nothing of it is checked.
+pub fn parts(text: &str) -> UriParts<'_> {
     let start = text.find("://").map_or(0, |at| at + 3);
     let (scheme, after) = text.split_at(start);
     // User and password may not hold an unescaped '/' or '@', options may.
@@ -117,7 +130,7 @@ fn parts(text: &str) -> Parts<'_> {
         Some(Err(user)) => (Some(user), None),
         None => (None, None),
     };
-    Parts { scheme, user, password, hosts, rest }
+    UriParts { scheme, user, password, hosts, rest }
 }
 
 /// `name`, `name:port`, `[address]:port` or an encoded path of a socket.

@@ -135,6 +135,15 @@ impl Client {
             StatusCode::NOT_FOUND => ErrorKind::NotFound,
             _ => ErrorKind::Internal,
         };
+        // As the API says it.
+        let said: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+        if let Some(detail) = said["detail"].as_str() {
+            let error = Error::new(kind, format!("{} says: {detail}", self.base));
+            return match said["hint"].as_str() {
+                Some(hint) => error.hint(hint),
+                None => error,
+            };
+        }
         Error::new(kind, format!("{} answered {status}", self.base))
             .hint("is this the address of a bygone server?")
     }

@@ -333,3 +333,57 @@ async fn a_stop_during_the_sync_is_clean_and_the_next_start_resumes() {
     checker.check_end();
     assert_eq!(checker.stored.lock().unwrap().timeline, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_keeps_it_from_its_source_is_told_while_it_lasts() {
+    let world = World::new(1, 14);
+    let _ = world.create(1, false, 50);
+    let checker = Checker::new(&world, 0);
+    let agent = agent(&world, &checker, options());
+    let stop = CancellationToken::new();
+    let script = async {
+        pause(&world, 5000).await;
+        assert_eq!(agent.stuck(), None);
+        world.set_all(MemberState::Unreadable);
+        // An election is no problem.
+        pause(&world, 3000).await;
+        assert_eq!(agent.stuck(), None);
+        pause(&world, 60_000).await;
+        let why = agent.stuck().expect("the source is away");
+        assert!(why.contains("nobody answers"), "{why}");
+        world.set_all(MemberState::Secondary);
+        world.elect(0);
+        pause(&world, 60_000).await;
+        assert_eq!(agent.stuck(), None);
+        stop.cancel();
+    };
+    let (ended, ()) = tokio::join!(agent.run(&stop), script);
+    ended.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_counted_is_of_one_initial_sync() {
+    let world = World::new(1, 15);
+    let _ = world.create(1, false, 500);
+    let checker = Checker::new(&world, 0);
+    let source = Arc::new(FakeSource(Arc::clone(&world)));
+    let rng = Arc::new(SeededRng::new(5));
+    let (agent, progress) =
+        Agent::new(source, Arc::clone(&checker) as _, world.clock.clone(), rng, options());
+    let stop = CancellationToken::new();
+    let synced = async || {
+        pause(&world, 30_000).await;
+        let now = progress.borrow().clone();
+        assert_eq!(now.phase, Phase::Tailing);
+        (now.documents, now.bytes, now.collections_done)
+    };
+    let script = async {
+        let first = synced().await;
+        agent.request_resync("somebody asked").unwrap();
+        assert_eq!(synced().await, first);
+        stop.cancel();
+    };
+    let (ended, ()) = tokio::join!(agent.run(&stop), script);
+    ended.unwrap();
+    assert_eq!(checker.stored.lock().unwrap().timeline, 2);
+}

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "a test fails by panicking")]
 
 mod faults;
+mod fleet;
 mod uplink;
 mod world;

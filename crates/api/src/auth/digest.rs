@@ -54,8 +54,9 @@ pub struct Credentials {
     pub uri: String,
     /// What the client made up.
     pub cnonce: String,
-    /// How often it has used the nonce, with this request; eight hex digits.
-    pub count: u32,
+    /// How often it has used the nonce, with this request: hex digits as they were sent, which are hashed. Some clients
+    /// of Ops Manager send `1` where the RFC wants eight digits.
+    pub count: String,
     /// The proof, hex.
     pub response: String,
 }
@@ -81,7 +82,8 @@ impl Credentials {
             None => Algorithm::Md5,
         };
         get("qop").filter(|qop| qop.eq_ignore_ascii_case("auth"))?;
-        let count = get("nc").filter(|nc| nc.len() == 8)?;
+        let count = get("nc").filter(|nc| (1..=8).contains(&nc.len()))?;
+        number(&count)?;
         Some(Credentials {
             algorithm,
             username: get("username")?,
@@ -89,9 +91,14 @@ impl Credentials {
             nonce: get("nonce")?,
             uri: get("uri")?,
             cnonce: get("cnonce")?,
-            count: u32::from_str_radix(&count, 16).ok()?,
+            count,
             response: get("response")?,
         })
+    }
+
+    /// How often the nonce was used, with this request.
+    pub fn used(&self) -> u32 {
+        number(&self.count).unwrap_or_default()
     }
 
     /// What `response` must be for somebody with this password who asks by this method.
@@ -99,7 +106,7 @@ impl Credentials {
         let Credentials { algorithm, username, realm, nonce, uri, cnonce, count, .. } = self;
         let who = algorithm.hash(&format!("{username}:{realm}:{password}"));
         let what = algorithm.hash(&format!("{method}:{uri}"));
-        algorithm.hash(&format!("{who}:{nonce}:{count:08x}:{cnonce}:auth:{what}"))
+        algorithm.hash(&format!("{who}:{nonce}:{count}:{cnonce}:auth:{what}"))
     }
 
     /// Whether the proof is right, in a time that does not tell how wrong it is.
@@ -113,7 +120,7 @@ impl Credentials {
         let Credentials { algorithm, username, realm, nonce, uri, cnonce, count, response } = self;
         let algorithm = algorithm.as_str();
         format!(
-            "Digest username=\"{}\", realm=\"{}\", nonce=\"{}\", uri=\"{}\", algorithm={algorithm}, qop=auth, nc={count:08x}, cnonce=\"{}\", response=\"{response}\"",
+            "Digest username=\"{}\", realm=\"{}\", nonce=\"{}\", uri=\"{}\", algorithm={algorithm}, qop=auth, nc={count}, cnonce=\"{}\", response=\"{response}\"",
             quoted(username),
             quoted(realm),
             quoted(nonce),
@@ -155,11 +162,17 @@ pub fn answer(
         nonce,
         uri: uri.to_owned(),
         cnonce: cnonce.to_owned(),
-        count: 1,
+        count: "00000001".to_owned(),
         response: String::new(),
     };
     credentials.response = credentials.expected(password, method);
     Some(credentials.to_header())
+}
+
+fn number(count: &str) -> Option<u32> {
+    // `from_str_radix` would take a sign too.
+    let digits = count.bytes().all(|b| b.is_ascii_hexdigit());
+    u32::from_str_radix(count, 16).ok().filter(|_| digits)
 }
 
 fn quoted(text: &str) -> String {
@@ -221,7 +234,7 @@ mod tests {
             nonce: "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v".into(),
             uri: "/dir/index.html".into(),
             cnonce: "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ".into(),
-            count: 1,
+            count: "00000001".into(),
             response: response.into(),
         }
     }
@@ -247,7 +260,7 @@ mod tests {
         let header = r#"digest  username="a\"b\\", realm="r, s=t",nonce="n",uri="/",qop="auth",nc=0000000a,cnonce="c",response="00" , algorithm=md5,opaque="x""#;
         let read = Credentials::parse(header).unwrap();
         assert_eq!((read.username.as_str(), read.realm.as_str()), ("a\"b\\", "r, s=t"));
-        assert_eq!((read.count, read.algorithm), (10, Algorithm::Md5));
+        assert_eq!((read.used(), read.algorithm), (10, Algorithm::Md5));
         let good = example(Algorithm::Md5, "00").to_header();
         for bad in [
             "",
@@ -255,13 +268,26 @@ mod tests {
             "Basic YTpi",
             "Digest username=\"a",
             &good.replace("qop=auth", "qop=auth-int"),
-            &good.replace("nc=00000001", "nc=1"),
+            &good.replace("nc=00000001", "nc=+1"),
+            &good.replace("nc=00000001", "nc=000000001"),
+            &good.replace("nc=00000001", "nc="),
             &good.replace("algorithm=MD5", "algorithm=MD4"),
             &good.replace("realm=", "username=\"b\", realm="),
             &format!("{good}, x=\"{}\"", "y".repeat(LONGEST)),
         ] {
             assert_eq!(Credentials::parse(bad), None, "{bad}");
         }
+    }
+
+    /// As MongoDB's Kubernetes operator does it: `nc=1`, hashed as it is sent, and quotes around the algorithm.
+    #[test]
+    fn a_count_is_hashed_as_it_was_sent() {
+        let mut sent = Credentials { count: "1".into(), ..example(Algorithm::Md5, "") };
+        sent.response = sent.expected("Circle of Life", "GET");
+        assert_ne!(sent.response, example(Algorithm::Md5, "").expected("Circle of Life", "GET"));
+        let header = sent.to_header().replace("algorithm=MD5", "algorithm=\"MD5\"");
+        let read = Credentials::parse(&header).unwrap();
+        assert!(read.proves("Circle of Life", "GET") && read.used() == 1);
     }
 
     #[test]

@@ -5,9 +5,10 @@ mod nonces;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
-use bygone_access::{Access, COOKIE, CSRF_HEADER, Principal};
-use bygone_control::Control;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts, uri::Scheme};
+use bygone_access::{Access, CSRF_HEADER, Principal, cookie_name};
+use bygone_base::Error;
+use bygone_control::{By, Control};
 
 use self::{
     digest::{Algorithm, Credentials, challenge},
@@ -18,26 +19,61 @@ use crate::failure::Failure;
 /// Ops Manager's realm: some clients keep credentials by it.
 const REALM: &str = "MMS Public API";
 
+/// What somebody proved himself by.
+#[derive(Clone)]
+pub(crate) enum Proof {
+    /// An API key; its public half.
+    Key(String),
+    /// A session's secret.
+    Session(String),
+}
+
+impl std::fmt::Debug for Proof {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Proof::Key(_) => "Proof of a key",
+            Proof::Session(_) => "Proof of a session",
+        })
+    }
+}
+
+impl Proof {
+    /// Who it is by now, with the rights of now; `None`: key or session is gone.
+    pub(crate) async fn again(&self, access: &Access) -> Result<Option<Principal>, Error> {
+        match self {
+            Proof::Key(public) => Ok(access.key(public, None).await?.map(|(who, _)| who)),
+            Proof::Session(secret) => Ok(access.session(secret, None).await?.map(|(who, _)| who)),
+        }
+    }
+}
+
 /// Tells who asks.
 #[derive(Debug)]
 pub(crate) struct Auth {
+    control: Arc<Control>,
     access: Arc<Access>,
     nonces: Nonces,
 }
 
 impl Auth {
-    pub(crate) fn new(control: &Control, access: Arc<Access>) -> Auth {
-        Auth { access, nonces: Nonces::new(control.clock().clone(), control.rng().clone()) }
+    pub(crate) fn new(control: Arc<Control>, access: Arc<Access>) -> Auth {
+        let nonces = Nonces::new(control.clock().clone(), control.rng().clone());
+        Auth { control, access, nonces }
     }
 
     /// Who sent the request. The dashboard's session is good where `sessions` says so.
-    pub(crate) async fn who(&self, parts: &Parts, sessions: bool) -> Result<Principal, Failure> {
+    pub(crate) async fn who(
+        &self,
+        parts: &Parts,
+        sessions: bool,
+    ) -> Result<(Principal, Proof), Failure> {
         let address = parts.extensions.get::<SocketAddr>().map(|at| at.ip().to_string());
         let address = address.as_deref();
         if let Some(header) = parts.headers.get(header::AUTHORIZATION) {
             return self.key(parts, header, address).await;
         }
-        match cookie(&parts.headers) {
+        let tls = parts.extensions.get::<Scheme>() == Some(&Scheme::HTTPS);
+        match cookie(&parts.headers, cookie_name(tls)) {
             Some(secret) if sessions => self.session(parts, secret, address).await,
             _ => Err(self.unknown("this needs an API key", false)),
         }
@@ -48,16 +84,11 @@ impl Auth {
         parts: &Parts,
         header: &HeaderValue,
         address: Option<&str>,
-    ) -> Result<Principal, Failure> {
+    ) -> Result<(Principal, Proof), Failure> {
         let said = header.to_str().ok().and_then(Credentials::parse);
         let Some(said) = said else {
             return Err(self.unknown("Authorization is not HTTP digest with qop=auth", false));
         };
-        if let Some(address) = address
-            && self.access.failures().check(address).is_err()
-        {
-            return Err(Failure::rate_limited());
-        }
         let Some(nonce) = self.nonces.read(&said.nonce) else {
             return Err(self.unknown("the nonce is stale", true));
         };
@@ -69,19 +100,31 @@ impl Auth {
         let meant = said.realm == REALM && said.uri == target;
         match found {
             Some((principal, _)) if proved && meant => {
-                if self.nonces.take(nonce, said.count) {
-                    Ok(principal)
+                if self.nonces.take(nonce, said.used()) {
+                    Ok((principal, Proof::Key(said.username)))
                 } else {
                     Err(self.unknown("the nonce was used already", true))
                 }
             }
-            _ => {
-                if let Some(address) = address {
-                    self.access.failures().failed(address);
+            found => {
+                // A key is not guessed: who has it is never kept out by those who have not.
+                if self.access.attempts().failed(&said.username, address).is_err() {
+                    return Err(Failure::rate_limited());
+                }
+                // Of a name that nobody has, anybody could fill the events with anything.
+                if let Some(address) = address.filter(|_| found.is_some()) {
+                    self.tell_failure(&said.username, address).await?;
                 }
                 Err(self.unknown("the API key is not known, or its proof is wrong", false))
             }
         }
+    }
+
+    /// Says that somebody failed to prove a key that there is; so often at most as an address may fail.
+    async fn tell_failure(&self, public: &str, address: &str) -> Result<(), Failure> {
+        let by = By { address: Some(address.to_owned()), ..By::system() };
+        let message = format!("a proof of API key {public} was wrong");
+        Ok(self.control.event(&by, None, None, "API_KEY_PROOF_FAILED", message).await?)
     }
 
     async fn session(
@@ -89,7 +132,7 @@ impl Auth {
         parts: &Parts,
         secret: &str,
         address: Option<&str>,
-    ) -> Result<Principal, Failure> {
+    ) -> Result<(Principal, Proof), Failure> {
         let Some((principal, session)) = self.access.session(secret, address).await? else {
             // No challenge: a browser would ask for a name and a password that nobody has.
             return Err(Failure::new(
@@ -102,7 +145,7 @@ impl Auth {
         let token = parts.headers.get(CSRF_HEADER).map(HeaderValue::as_bytes);
         let same = |token: &[u8]| blake3::hash(token) == blake3::hash(session.csrf.as_bytes());
         if reads || token.is_some_and(same) {
-            return Ok(principal);
+            return Ok((principal, Proof::Session(secret.to_owned())));
         }
         let why = format!("changes by a session need its token in the header {CSRF_HEADER}");
         Err(Failure::new(StatusCode::FORBIDDEN, "CSRF_TOKEN_REQUIRED", why))
@@ -125,8 +168,8 @@ impl Auth {
     }
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|text| text.split(';')).map(str::trim);
-    pairs.find_map(|pair| pair.strip_prefix(COOKIE)?.strip_prefix('='))
+    pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }

@@ -1,19 +1,20 @@
-//! Stores, in Ops Manager's kinds: S3 and file systems. There are no MongoDB stores yet, so those lists are empty; stores of
-//! other kinds are in `/api/v2` only. There is no configuration of daemons: whoever runs a job is its daemon.
+//! Stores, in Ops Manager's kinds: S3 and file systems. Stores of other kinds are in `/api/v2` only.
 
 use axum::http::Method;
 use bygone_access::Right;
 use bygone_catalog::record::{Purpose, Store};
 use bygone_control::{NewStore, views::StoreView};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use url::Url;
 
-use super::snapshots::Nothing;
+use super::{
+    body::{Flag, Idle, Known, Num, reads},
+    snapshots::Nothing,
+};
 use crate::{
     call::{Call, Link, List},
     failure::Failure,
-    route::{Need, Route, get, plain, with},
+    route::{Need, Route, get, plain},
     schema::JsonSchema,
 };
 
@@ -46,26 +47,6 @@ const FILES: Shelf = Shelf {
     scheme: "file",
     purpose: Purpose::Snapshot,
 };
-/// Lists that are empty.
-const NONE: [(&str, &str); 4] = [
-    (
-        "/api/public/v1.0/admin/backup/snapshot/mongoConfigs",
-        "/api/public/v1.0/admin/backup/snapshot/mongoConfigs/{id}",
-    ),
-    (
-        "/api/public/v1.0/admin/backup/oplog/mongoConfigs",
-        "/api/public/v1.0/admin/backup/oplog/mongoConfigs/{id}",
-    ),
-    (
-        "/api/public/v1.0/admin/backup/sync/mongoConfigs",
-        "/api/public/v1.0/admin/backup/sync/mongoConfigs/{id}",
-    ),
-    (
-        "/api/public/v1.0/admin/backup/daemon/configs",
-        "/api/public/v1.0/admin/backup/daemon/configs/{id}",
-    ),
-];
-
 /// A store, of either kind.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -91,6 +72,9 @@ pub(crate) struct StoreConfig {
     path_style_access_enabled: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     store_path: Option<String>,
+    /// GZIP: what is stored is compressed (by zstd).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wt_compression_setting: Option<&'static str>,
     links: Vec<Link>,
 }
 
@@ -100,26 +84,89 @@ pub(crate) struct StoreConfig {
 pub(crate) struct S3Body {
     /// Its name; with PUT that of the path.
     id: Option<String>,
-    assignment_enabled: Option<bool>,
+    assignment_enabled: Option<Flag>,
     labels: Option<Vec<String>>,
-    load_factor: Option<u32>,
+    load_factor: Option<Num<u32>>,
     #[serde(rename = "maxCapacityGB")]
-    max_capacity_gb: Option<u64>,
+    max_capacity_gb: Option<Num<u64>>,
     s3_bucket_name: Option<String>,
+    /// https:// where it says nothing else.
     s3_bucket_endpoint: Option<String>,
     s3_region_override: Option<String>,
-    /// Refused: see AWS_ACCESS_KEY_ID in the server's environment.
-    aws_access_key: Option<String>,
-    /// Refused: see AWS_SECRET_ACCESS_KEY in the server's environment.
-    aws_secret_key: Option<String>,
-    /// KEYS or IAM_ROLE: whichever the environment has.
-    s3_auth_method: Option<String>,
-    accepted_tos: Option<Value>,
-    path_style_access_enabled: Option<Value>,
-    used_size: Option<Value>,
-    provisioned: Option<Value>,
-    encrypted_credentials: Option<Value>,
-    links: Option<Value>,
+}
+
+const NO_KEYS: Idle = Idle {
+    name: "awsAccessKey",
+    good: &[""],
+    code: "CANNOT_SET_S3_CREDENTIALS",
+    why: "credentials of S3 are not taken over the API: the server has them from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+};
+const NO_METADATA: Idle = Idle {
+    name: "uri",
+    good: &[],
+    code: "",
+    why: "the bucket holds everything, and no database holds metadata",
+};
+const ACCESS: Idle = Idle {
+    name: "s3AuthMethod",
+    good: &["KEYS", "IAM_ROLE"],
+    code: "UNSUPPORTED_S3_AUTH_METHOD",
+    why: "it is KEYS or IAM_ROLE, whichever the server's environment has",
+};
+
+impl Known for S3Body {
+    const ECHOED: &'static [&'static str] =
+        &["usedSize", "provisioned", "encryptedCredentials", "links"];
+    const IDLE: &'static [Idle] = &[
+        NO_KEYS,
+        Idle { name: "awsSecretKey", ..NO_KEYS },
+        ACCESS,
+        NO_METADATA,
+        Idle { name: "ssl", ..NO_METADATA },
+        Idle { name: "writeConcern", ..NO_METADATA },
+        Idle {
+            name: "acceptedTos",
+            good: &["true"],
+            code: "TOS_NOT_ACCEPTED",
+            why: "Ops Manager wants its terms for S3 accepted; here there are none",
+        },
+        Idle {
+            name: "pathStyleAccessEnabled",
+            good: &[],
+            code: "",
+            why: "a bucket is named in the path, which every S3 understands",
+        },
+        Idle {
+            name: "s3MaxConnections",
+            good: &[],
+            code: "",
+            why: "as many connections are used as there is work for",
+        },
+        Idle {
+            name: "disableProxyS3",
+            good: &[],
+            code: "",
+            why: "a proxy is used where the server's environment names one",
+        },
+        Idle {
+            name: "sseEnabled",
+            good: &["false"],
+            code: "CANNOT_SET_SSE",
+            why: "a store encrypts with its own key, or the bucket by its own settings",
+        },
+        Idle {
+            name: "customCertificates",
+            good: &[""],
+            code: "CANNOT_SET_S3_CERTIFICATES",
+            why: "the certificates of the server's host are trusted",
+        },
+        Idle {
+            name: "objectLockEnabled",
+            good: &["false"],
+            code: "CANNOT_SET_OBJECT_LOCK",
+            why: "objects are not locked",
+        },
+    ];
 }
 
 /// A store in a folder.
@@ -128,17 +175,27 @@ pub(crate) struct S3Body {
 pub(crate) struct FileBody {
     /// Its name; with PUT that of the path.
     id: Option<String>,
-    assignment_enabled: Option<bool>,
+    assignment_enabled: Option<Flag>,
     labels: Option<Vec<String>>,
-    load_factor: Option<u32>,
+    load_factor: Option<Num<u32>>,
     #[serde(rename = "maxCapacityGB")]
-    max_capacity_gb: Option<u64>,
+    max_capacity_gb: Option<Num<u64>>,
     /// An absolute path on the server.
     store_path: Option<String>,
-    used_size: Option<Value>,
-    provisioned: Option<Value>,
-    encrypted_credentials: Option<Value>,
-    links: Option<Value>,
+}
+
+const COMPRESSION: Idle = Idle {
+    name: "wtCompressionSetting",
+    good: &["NONE", "GZIP"],
+    code: "UNSUPPORTED_COMPRESSION",
+    why: "everything is stored compressed",
+};
+
+impl Known for FileBody {
+    const ECHOED: &'static [&'static str] =
+        &["usedSize", "provisioned", "encryptedCredentials", "links"];
+    const IDLE: &'static [Idle] =
+        &[COMPRESSION, Idle { name: "mmapv1CompressionSetting", ..COMPRESSION }];
 }
 
 /// What both kinds say.
@@ -165,25 +222,13 @@ pub(super) fn routes() -> Vec<Route> {
     }
     for shelf in [S3_SNAPSHOTS, S3_OPLOG] {
         let add = move |call, body| add_s3(call, body, shelf);
-        routes.push(with(Method::POST, shelf.list, change, "Adds a store.", add));
+        routes.push(reads(Method::POST, shelf.list, change, "Adds a store.", add));
         let edit = move |call, body| edit_s3(call, body, shelf);
-        routes.push(with(Method::PUT, shelf.one, change, "Changes a store.", edit));
+        routes.push(reads(Method::PUT, shelf.one, change, "Changes a store.", edit));
     }
-    routes.push(with(Method::POST, FILES.list, change, "Adds a store.", add_files));
-    routes.push(with(Method::PUT, FILES.one, change, "Changes a store.", edit_files));
-    for (list, one) in NONE {
-        routes.push(get(list, look, "None: there are no such stores or daemons.", none).paged());
-        routes.push(get(one, look, "None: there are no such stores or daemons.", nothing));
-    }
+    routes.push(reads(Method::POST, FILES.list, change, "Adds a store.", add_files));
+    routes.push(reads(Method::PUT, FILES.one, change, "Changes a store.", edit_files));
     routes
-}
-
-async fn none(call: Call) -> Result<List<StoreConfig>, Failure> {
-    call.list(Vec::new())
-}
-
-async fn nothing(_: Call) -> Result<Nothing, Failure> {
-    Err(missing())
 }
 
 fn missing() -> Failure {
@@ -254,12 +299,13 @@ fn config(call: &Call, shelf: Shelf, view: StoreView) -> StoreConfig {
     };
     if shelf.scheme == "file" {
         let path = url.as_ref().map(|url| url.path().to_owned());
-        return StoreConfig { store_path: path, ..common };
+        let wt_compression_setting = Some("GZIP");
+        return StoreConfig { store_path: path, wt_compression_setting, ..common };
     }
     let endpoint = option("endpoint");
     StoreConfig {
         s3_bucket_name: url.as_ref().and_then(|url| url.host_str()).map(str::to_owned),
-        path_style_access_enabled: Some(endpoint.is_some()),
+        path_style_access_enabled: Some(true),
         s3_bucket_endpoint: endpoint,
         s3_region_override: option("region"),
         ..common
@@ -267,15 +313,6 @@ fn config(call: &Call, shelf: Shelf, view: StoreView) -> StoreConfig {
 }
 
 fn s3(body: S3Body) -> Result<Wanted, Failure> {
-    if body.aws_access_key.is_some() || body.aws_secret_key.is_some() {
-        let why = "credentials of S3 are not taken over the API";
-        return Err(Failure::conflict("CANNOT_SET_S3_CREDENTIALS", why)
-            .about("awsSecretKey")
-            .hint("give them to the server by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"));
-    }
-    if body.s3_auth_method.as_deref().is_some_and(|how| !matches!(how, "KEYS" | "IAM_ROLE")) {
-        return Err(Failure::invalid("s3AuthMethod", "it is KEYS or IAM_ROLE"));
-    }
     let url = match &body.s3_bucket_name {
         None => None,
         Some(bucket) => {
@@ -285,8 +322,13 @@ fn s3(body: S3Body) -> Result<Wanted, Failure> {
                 return Err(Failure::invalid("s3BucketName", "it is not the name of a bucket"));
             }
             let mut url = Url::parse(&format!("s3://{bucket}")).map_err(bad)?;
-            let options =
-                [("endpoint", body.s3_bucket_endpoint), ("region", body.s3_region_override)];
+            let endpoint = body.s3_bucket_endpoint.filter(|endpoint| !endpoint.is_empty());
+            // Ops Manager takes a host alone, too.
+            let endpoint = endpoint.map(|endpoint| match endpoint.contains("://") {
+                true => endpoint,
+                false => format!("https://{endpoint}"),
+            });
+            let options = [("endpoint", endpoint), ("region", body.s3_region_override)];
             for (name, value) in options {
                 if let Some(value) = value.filter(|value| !value.is_empty()) {
                     url.query_pairs_mut().append_pair(name, &value);
@@ -298,10 +340,10 @@ fn s3(body: S3Body) -> Result<Wanted, Failure> {
     Ok(Wanted {
         id: body.id,
         url,
-        assignment_enabled: body.assignment_enabled,
+        assignment_enabled: body.assignment_enabled.map(|Flag(enabled)| enabled),
         labels: body.labels,
-        load_factor: body.load_factor,
-        max_gb: body.max_capacity_gb,
+        load_factor: body.load_factor.map(|Num(factor)| factor),
+        max_gb: body.max_capacity_gb.map(|Num(gb)| gb),
     })
 }
 
@@ -317,10 +359,10 @@ fn files(body: FileBody) -> Result<Wanted, Failure> {
     Ok(Wanted {
         id: body.id,
         url,
-        assignment_enabled: body.assignment_enabled,
+        assignment_enabled: body.assignment_enabled.map(|Flag(enabled)| enabled),
         labels: body.labels,
-        load_factor: body.load_factor,
-        max_gb: body.max_capacity_gb,
+        load_factor: body.load_factor.map(|Num(factor)| factor),
+        max_gb: body.max_capacity_gb.map(|Num(gb)| gb),
     })
 }
 

@@ -8,10 +8,14 @@ use bygone_catalog::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::{
+    alert_configs,
+    body::{Known, reads},
+};
 use crate::{
     call::{Call, Link, List},
     failure::Failure,
-    route::{Need, Param, Route, get, with},
+    route::{Need, Param, Route, get},
     schema::JsonSchema,
     time,
     v1::BASE,
@@ -23,6 +27,8 @@ pub(crate) struct AlertEntry {
     id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     group_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alert_config_id: Option<String>,
     /// BACKUP.
     type_name: &'static str,
     /// Such as OPLOG_BEHIND.
@@ -53,7 +59,7 @@ pub(crate) struct AlertEntry {
 /// The words of the catalog, which are Ops Manager's.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(transparent)]
-pub(crate) struct AlertWord(#[schema(with = "String")] AlertKind);
+pub(crate) struct AlertWord(#[schema(with = "String")] pub(super) AlertKind);
 
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(transparent)]
@@ -68,16 +74,38 @@ pub(crate) struct AlertPatch {
     acknowledgement_comment: Option<String>,
 }
 
+impl Known for AlertPatch {
+    const ECHOED: &'static [&'static str] = &[
+        "id",
+        "groupId",
+        "alertConfigId",
+        "typeName",
+        "eventTypeName",
+        "status",
+        "created",
+        "updated",
+        "resolved",
+        "lastNotified",
+        "acknowledgingUsername",
+        "clusterId",
+        "clusterName",
+        "message",
+        "links",
+    ];
+}
+
 pub(super) fn routes() -> Vec<Route> {
     let look = Need::Project(Right::Look);
-    let status = Param { name: "status", about: "OPEN, ACKNOWLEDGED or CLOSED.", kind: "string" };
+    let words =
+        "OPEN, ACKNOWLEDGED or CLOSED. (None is TRACKING, CANCELLED or INFORMATIONAL here.)";
+    let status = Param { name: "status", about: words, kind: "string" };
     let one_path = "/api/public/v1.0/groups/{groupId}/alerts/{alertId}";
     vec![
         get("/api/public/v1.0/groups/{groupId}/alerts", look, "Alerts, newest first.", list)
             .paged()
             .asks(status),
         get(one_path, look, "An alert.", one),
-        with(
+        reads(
             Method::PATCH,
             one_path,
             Need::Project(Right::Backup),
@@ -92,6 +120,19 @@ pub(super) fn routes() -> Vec<Route> {
         )
         .paged()
         .asks(status),
+        get(
+            "/api/public/v1.0/globalAlerts/{alertId}",
+            Need::Server(Right::Look),
+            "An alert, also of the server or of a store.",
+            one_global,
+        ),
+        reads(
+            Method::PATCH,
+            "/api/public/v1.0/globalAlerts/{alertId}",
+            Need::Server(Right::Backup),
+            "Acknowledges an alert, also of the server or of a store.",
+            patch_global,
+        ),
     ]
 }
 
@@ -107,10 +148,13 @@ async fn global(call: Call) -> Result<List<AlertEntry>, Failure> {
 
 async fn entries(call: &Call, mut alerts: Vec<Alert>) -> Result<List<AlertEntry>, Failure> {
     if let Some(word) = call.asked("status") {
-        let wanted: AlertStatus = serde_json::from_value(word.into()).map_err(|_| {
-            Failure::invalid("status", "the status is OPEN, ACKNOWLEDGED or CLOSED")
-        })?;
-        alerts.retain(|alert| alert.status == wanted);
+        let wanted: Option<AlertStatus> = match word {
+            "TRACKING" | "CANCELLED" | "INFORMATIONAL" => None,
+            word => Some(serde_json::from_value(word.into()).map_err(|_| {
+                Failure::invalid("status", "the status is OPEN, ACKNOWLEDGED or CLOSED")
+            })?),
+        };
+        alerts.retain(|alert| Some(alert.status) == wanted);
     }
     let jobs = call.jobs_by_id().await?;
     let name = |alert: &Alert| alert.job.as_ref().and_then(|job| jobs.get(job));
@@ -125,9 +169,25 @@ async fn one(call: Call) -> Result<AlertEntry, Failure> {
     named(&call, alert).await
 }
 
+async fn one_global(call: Call) -> Result<AlertEntry, Failure> {
+    let found = call.control.catalog().find::<Alert>(alert_id(&call)?.as_str()).await?;
+    let missing = || Failure::not_found("ALERT_NOT_FOUND", "alert");
+    named(&call, found.ok_or_else(missing)?.value).await
+}
+
+async fn patch_global(call: Call, body: AlertPatch) -> Result<AlertEntry, Failure> {
+    let id = alert_id(&call)?;
+    let until = time::lenient(&body.acknowledged_until, "acknowledgedUntil")?;
+    let comment = body.acknowledgement_comment.unwrap_or_default();
+    let alert = call.control.acknowledge_any(&id, until, &comment, &call.by()).await;
+    let alert = alert
+        .map_err(|e| Failure::from(e).missing_is("ALERT_NOT_FOUND").conflict_is("ALERT_CLOSED"))?;
+    named(&call, alert).await
+}
+
 async fn patch(call: Call, body: AlertPatch) -> Result<AlertEntry, Failure> {
     let id = alert_id(&call)?;
-    let until = time::read(&body.acknowledged_until, "acknowledgedUntil")?;
+    let until = time::lenient(&body.acknowledged_until, "acknowledgedUntil")?;
     let comment = body.acknowledgement_comment.unwrap_or_default();
     let acknowledged =
         call.control.acknowledge(call.project()?, &id, until, &comment, &call.by()).await;
@@ -159,6 +219,7 @@ fn entry(call: &Call, job: Option<&Job>, alert: Alert) -> AlertEntry {
     AlertEntry {
         links: vec![call.link("self", &path)],
         id: alert.id.into(),
+        alert_config_id: alert.project.as_ref().map(|of| alert_configs::id(of, alert.kind)),
         group_id: alert.project.map(String::from),
         type_name: "BACKUP",
         event_type_name: AlertWord(alert.kind),

@@ -3,14 +3,17 @@
 use axum::http::Method;
 use bygone_access::Right;
 use bygone_catalog::record::{Job, JobState};
-use bygone_control::{Action, JobEdit, NewSource, views::JobView};
+use bygone_control::{Action, JobEdit, NewSource, plan, views::JobView};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+use super::{
+    body::{Idle, Known, reads},
+    uri,
+};
 use crate::{
     call::{Call, Link, List},
     failure::Failure,
-    route::{Need, Route, get, with},
+    route::{Need, Route, get},
     schema::JsonSchema,
     v1::BASE,
 };
@@ -23,6 +26,10 @@ pub(crate) struct BackupConfig {
     /// INACTIVE, PROVISIONING, STARTED, STOPPED or TERMINATING.
     status_name: &'static str,
     storage_engine_name: &'static str,
+    /// NONE, MONGODB_CR (SCRAM), MONGODB_X509, GSSAPI or PLAIN, as the source's URI has it.
+    auth_mechanism_name: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<String>,
     ssl_enabled: bool,
     encryption_enabled: bool,
     provisioned: bool,
@@ -41,7 +48,7 @@ pub(crate) struct SnapshotStore {
     snapshot_store_id: String,
 }
 
-/// What of a configuration changes. What an answer holds beside that may be there, but is not read.
+/// What of a configuration changes.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct ConfigPatch {
@@ -51,23 +58,42 @@ pub(crate) struct ConfigPatch {
     excluded_namespaces: Option<Vec<String>>,
     /// The full new list.
     included_namespaces: Option<Vec<String>>,
-    /// PRIMARY, SECONDARY or host:port; agrees to the resync that covering more namespaces needs.
+    /// PRIMARY, SECONDARY, host or host:port. It agrees to cover more namespaces, which is a new initial sync; where a sync
+    /// follows, a host is read from. Where none is needed, none is done.
     sync_source: Option<String>,
     /// host:port; empty: any.
     preferred_member: Option<String>,
     /// That of the job: it cannot be changed.
     snapshot_store: Option<SnapshotStore>,
-    /// WIRED_TIGER.
-    storage_engine_name: Option<String>,
+    /// NONE, or that of the source's URI: it cannot be changed here.
     auth_mechanism_name: Option<String>,
+    /// That of the source's URI: it cannot be changed here.
     username: Option<String>,
-    password: Option<String>,
-    group_id: Option<Value>,
-    cluster_id: Option<Value>,
-    ssl_enabled: Option<Value>,
-    encryption_enabled: Option<Value>,
-    provisioned: Option<Value>,
-    links: Option<Value>,
+}
+
+impl Known for ConfigPatch {
+    const ECHOED: &'static [&'static str] =
+        &["groupId", "projectId", "clusterId", "sslEnabled", "provisioned", "links"];
+    const IDLE: &'static [Idle] = &[
+        Idle {
+            name: "storageEngineName",
+            good: &["WIRED_TIGER"],
+            code: "UNSUPPORTED_STORAGE_ENGINE",
+            why: "the storage engine is WIRED_TIGER",
+        },
+        Idle {
+            name: "encryptionEnabled",
+            good: &["false"],
+            code: "CANNOT_SET_ENCRYPTION",
+            why: "what is stored is encrypted with the key of its store",
+        },
+        Idle {
+            name: "password",
+            good: &[""],
+            code: "CANNOT_SET_BACKUP_AUTH",
+            why: "credentials are in the source's URI, which /api/v2 changes",
+        },
+    ];
 }
 
 pub(super) fn routes() -> Vec<Route> {
@@ -86,7 +112,7 @@ pub(super) fn routes() -> Vec<Route> {
             "The backup configuration of a cluster.",
             one,
         ),
-        with(
+        reads(
             Method::PATCH,
             "/api/public/v1.0/groups/{groupId}/backupConfigs/{clusterId}",
             Need::Project(Right::Backup),
@@ -116,12 +142,14 @@ fn config(call: &Call, view: JobView) -> BackupConfig {
         call.link("group", &group),
         call.link("snapshotSchedule", &format!("{path}/snapshotSchedule")),
     ];
-    let tls = ["tls=true", "ssl=true", "mongodb+srv://"];
+    let source = uri::whole(call, &job);
     BackupConfig {
         links,
         status_name,
         storage_engine_name: "WIRED_TIGER",
-        ssl_enabled: tls.iter().any(|word| job.source.shown.contains(word)),
+        auth_mechanism_name: uri::mechanism(&source),
+        username: uri::user(&source).map(str::to_owned),
+        ssl_enabled: uri::is_tls(&source),
         encryption_enabled: false,
         provisioned: job.state != JobState::Inactive,
         snapshot_store: store(&job),
@@ -154,12 +182,16 @@ fn store(job: &Job) -> SnapshotStore {
 
 async fn patch(call: Call, body: ConfigPatch) -> Result<BackupConfig, Failure> {
     let view = call.job("clusterId").await?;
-    check(&body, &view.job)?;
+    check(&call, &body, &view.job)?;
     let action = body.status_name.as_deref().map(|word| action(word, &view)).transpose()?;
-    let (project, id) = (view.job.project.clone(), view.job.id.clone());
-    if let Some(edit) = edit(&call, &body, &view.job)? {
-        call.control.edit_job(&project, &id, edit, &call.by()).await?;
+    if let Some(action) = action {
+        // First of all: what is refused leaves nothing changed.
+        let allowed = plan::after(view.job.state, action);
+        allowed.map_err(|e| Failure::from(e).conflict_is(refused(action)))?;
     }
+    let (project, id) = (view.job.project.clone(), view.job.id.clone());
+    let edit = edit(&call, &body, &view.job)?;
+    call.control.edit_job(&project, &id, edit, &call.by()).await?;
     if let Some(action) = action {
         let acted = call.control.act(&project, &id, action, &call.by()).await;
         acted.map_err(|e| Failure::from(e).conflict_is(refused(action)))?;
@@ -169,22 +201,26 @@ async fn patch(call: Call, body: ConfigPatch) -> Result<BackupConfig, Failure> {
 }
 
 /// What cannot be changed must be as it is.
-fn check(body: &ConfigPatch, job: &Job) -> Result<(), Failure> {
+fn check(call: &Call, body: &ConfigPatch, job: &Job) -> Result<(), Failure> {
     if body.snapshot_store.as_ref().is_some_and(|wanted| *wanted != store(job)) {
         let why = "the snapshot store of a job cannot be changed";
         return Err(Failure::conflict("CANNOT_CHANGE_SNAPSHOT_STORE", why)
             .about("snapshotStore")
             .hint("terminate it, or make another job for the cluster"));
     }
-    if body.storage_engine_name.as_deref().is_some_and(|engine| engine != "WIRED_TIGER") {
-        let why = "the storage engine is WIRED_TIGER";
-        return Err(Failure::invalid("storageEngineName", why));
-    }
-    if [&body.auth_mechanism_name, &body.username, &body.password].iter().any(|f| f.is_some()) {
+    let fixed = |name: &str| {
         let why = "credentials are in the source's URI";
-        return Err(
-            Failure::conflict("CANNOT_SET_BACKUP_AUTH", why).hint("change the source with /api/v2")
-        );
+        let hint = "change the source with /api/v2";
+        Failure::conflict("CANNOT_SET_BACKUP_AUTH", why).about(name).hint(hint)
+    };
+    let source = uri::whole(call, job);
+    let known = ["NONE", uri::mechanism(&source)];
+    if body.auth_mechanism_name.as_deref().is_some_and(|name| !known.contains(&name)) {
+        return Err(fixed("authMechanismName"));
+    }
+    let user = uri::user(&source);
+    if body.username.as_deref().is_some_and(|name| !name.is_empty() && Some(name) != user) {
+        return Err(fixed("username"));
     }
     Ok(())
 }
@@ -217,30 +253,36 @@ fn refused(action: Action) -> &'static str {
     }
 }
 
-/// The edit that the body asks for, if it asks for any.
-fn edit(call: &Call, body: &ConfigPatch, job: &Job) -> Result<Option<JobEdit>, Failure> {
-    let member = match (&body.preferred_member, &body.sync_source) {
-        (Some(member), _) => Some(Some(member.clone()).filter(|member| !member.is_empty())),
-        (None, Some(source)) if source.contains(':') => Some(Some(source.clone())),
-        (None, Some(source)) if !matches!(source.as_str(), "PRIMARY" | "SECONDARY") => {
-            let why = "a sync source is PRIMARY, SECONDARY or host:port";
-            return Err(Failure::invalid("syncSource", why));
-        }
-        _ => None,
+/// The edit that the body asks for; perhaps none.
+fn edit(call: &Call, body: &ConfigPatch, job: &Job) -> Result<JobEdit, Failure> {
+    let member = match body.preferred_member.as_deref() {
+        None => None,
+        Some("") => Some(None),
+        Some(member) => Some(Some(address("preferredMember", member)?)),
+    };
+    let sync_from = match body.sync_source.as_deref() {
+        None | Some("") => None,
+        Some(word) if ["primary", "secondary"].iter().any(|w| w.eq_ignore_ascii_case(word)) => None,
+        Some(host) => Some(address("syncSource", host)?),
     };
     let include = patterns(body.included_namespaces.as_ref(), &job.source.include);
     let exclude = patterns(body.excluded_namespaces.as_ref(), &job.source.exclude);
-    let filter = (include != job.source.include || exclude != job.source.exclude)
-        .then_some((include, exclude));
-    if filter.is_none() && member.is_none() && body.sync_source.is_none() {
-        return Ok(None);
-    }
-    let source = match filter {
-        Some((include, exclude)) => {
-            let kept = call.control.source_as_given(job)?;
-            Some(NewSource { include, exclude, ..kept })
-        }
-        None => None,
+    let source = if include != job.source.include || exclude != job.source.exclude {
+        Some(NewSource { include, exclude, ..call.control.source_as_given(job)? })
+    } else {
+        None
     };
-    Ok(Some(JobEdit { source, member, resync: body.sync_source.is_some(), ..JobEdit::default() }))
+    let resync = body.sync_source.is_some();
+    Ok(JobEdit { source, member, sync_from, resync, ..JobEdit::default() })
+}
+
+/// `host:port` of a host, perhaps without its port.
+fn address(name: &str, text: &str) -> Result<String, Failure> {
+    let good = |c: char| c.is_ascii_alphanumeric() || ".-_[]:".contains(c);
+    let found = uri::split(text).filter(|_| text.chars().all(good));
+    let (host, port) = found.ok_or_else(|| {
+        Failure::invalid(name, format!("{text:?} is no host or host:port"))
+            .hint("a sync source is PRIMARY, SECONDARY or a host; a preferred member is host:port")
+    })?;
+    Ok(format!("{host}:{port}"))
 }

@@ -1,6 +1,7 @@
 //! Events of a project.
 
 use bygone_access::Right;
+use bygone_base::UnixMillis;
 use bygone_catalog::{
     Id,
     record::{Actor, Event, Job},
@@ -10,7 +11,7 @@ use serde::Serialize;
 use crate::{
     call::{Call, Link, List},
     failure::Failure,
-    route::{Need, Route, get},
+    route::{Need, Param, Route, get},
     schema::JsonSchema,
     time,
     v1::BASE,
@@ -42,34 +43,74 @@ pub(crate) struct EventEntry {
 
 pub(super) fn routes() -> Vec<Route> {
     let look = Need::Project(Right::Look);
+    let param = |name, about| Param { name, about, kind: "string" };
     vec![
         get("/api/public/v1.0/groups/{groupId}/events", look, "Events, newest first.", list)
-            .paged(),
+            .paged()
+            .asks(param("minDate", "Those from this moment on, RFC 3339 or a day."))
+            .asks(param("maxDate", "Those up to this moment, RFC 3339 or a day."))
+            .asks(param("eventType", "Those of this kind; of several where it is repeated.")),
         get("/api/public/v1.0/groups/{groupId}/events/{eventId}", look, "An event.", one),
     ]
 }
 
-async fn list(call: Call) -> Result<List<EventEntry>, Failure> {
-    let page = call.page()?;
-    let project = call.project()?;
-    let total = call.control.catalog().count::<Event>(Some(project.as_str())).await?;
-    let mut wanted = Vec::new();
-    let mut seen = 0;
-    let mut before: Option<Id> = None;
-    // The control plane gives them by hundreds; a page may begin anywhere.
-    while wanted.len() < page.take() && (page.skip() as u64) < total {
-        let events = call.control.events(Some(project), before.as_ref()).await?;
-        let Some(last) = events.last().map(|event| event.id.clone()) else { break };
-        let n = events.len();
-        let skip = page.skip().saturating_sub(seen);
-        wanted.extend(events.into_iter().skip(skip).take(page.take() - wanted.len()));
-        seen += n;
-        before = Some(last);
+/// Which events are asked for.
+#[derive(Debug, Default)]
+struct Wanted {
+    from: Option<UnixMillis>,
+    to: Option<UnixMillis>,
+    /// Any, where empty.
+    kinds: Vec<String>,
+}
+
+impl Wanted {
+    fn asked(call: &Call) -> Result<Wanted, Failure> {
+        let moment = |name| call.asked(name).map(|text| time::lenient(text, name)).transpose();
+        let kinds = call.all_asked("eventType").map(str::to_owned).collect();
+        Ok(Wanted { from: moment("minDate")?, to: moment("maxDate")?, kinds })
     }
+
+    fn is_all(&self) -> bool {
+        self.from.is_none() && self.to.is_none() && self.kinds.is_empty()
+    }
+
+    fn holds(&self, event: &Event) -> bool {
+        self.from.is_none_or(|from| event.created >= from)
+            && self.to.is_none_or(|to| event.created <= to)
+            && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
+    }
+}
+
+async fn list(call: Call) -> Result<List<EventEntry>, Failure> {
+    let (page, wanted) = (call.page()?, Wanted::asked(&call)?);
+    let project = call.project()?;
+    let all = call.control.catalog().count::<Event>(Some(project.as_str())).await?;
+    let mut found = Vec::new();
+    let mut total = 0;
+    let mut before: Option<Id> = None;
+    // The control plane gives them by hundreds; a page may begin anywhere. What is filtered is counted by reading it.
+    let enough = |found: &Vec<Event>| wanted.is_all() && found.len() >= page.take();
+    let beyond = wanted.is_all() && page.skip() as u64 >= all;
+    while !beyond && !enough(&found) {
+        let events = call.control.events(Some(project), before.as_ref()).await?;
+        let Some(last) = events.last() else { break };
+        before = Some(last.id.clone());
+        let over = wanted.from.is_some_and(|from| last.created < from);
+        for event in events.into_iter().filter(|event| wanted.holds(event)) {
+            if total >= page.skip() && found.len() < page.take() {
+                found.push(event);
+            }
+            total += 1;
+        }
+        if over {
+            break;
+        }
+    }
+    let total = if wanted.is_all() { all } else { total as u64 };
     let jobs = call.jobs_by_id().await?;
     let job = |event: &Event| event.job.as_ref().and_then(|job| jobs.get(job));
     let entries =
-        wanted.into_iter().map(|event| entry(&call, job(&event).cloned(), event)).collect();
+        found.into_iter().map(|event| entry(&call, job(&event).cloned(), event)).collect();
     Ok(call.list_of(page, entries, total))
 }
 

@@ -1,16 +1,25 @@
 //! The root, and projects, which Ops Manager calls groups too.
 
+use axum::http::Method;
 use bygone_access::Right;
 use bygone_catalog::record::Project;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::{
+    body::{Idle, Known, reads},
+    orgs,
+};
 use crate::{
     call::{Call, Link, List},
     failure::Failure,
-    route::{Need, Route, get},
+    route::{Need, Param, Route, get},
     schema::JsonSchema,
     v1::BASE,
 };
+
+/// Which of a list.
+pub(super) const NAME: Param =
+    Param { name: "name", about: "Only those whose names begin so.", kind: "string" };
 
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -26,12 +35,37 @@ pub(crate) struct Root {
 pub(crate) struct Group {
     id: String,
     name: String,
+    org_id: &'static str,
+    public_api_enabled: bool,
+    tags: Vec<String>,
     /// Jobs in any state.
     replica_set_count: u64,
     shard_count: u64,
     /// Agents that were heard and have not left.
     active_agent_count: u64,
     links: Vec<Link>,
+}
+
+/// A project to be made.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct NewGroup {
+    /// Unique among projects.
+    name: String,
+}
+
+impl Known for NewGroup {
+    const ECHOED: &'static [&'static str] =
+        &["id", "links", "activeAgentCount", "replicaSetCount", "shardCount", "publicApiEnabled"];
+    const IDLE: &'static [Idle] = &[
+        Idle {
+            name: "orgId",
+            good: &["", orgs::ID],
+            code: "ORG_NOT_FOUND",
+            why: "there is one organization, and it has all projects",
+        },
+        Idle { name: "tags", good: &[""], code: "CANNOT_SET_TAGS", why: "projects have no tags" },
+    ];
 }
 
 pub(super) fn routes() -> Vec<Route> {
@@ -44,7 +78,16 @@ pub(super) fn routes() -> Vec<Route> {
             "The projects that the key may look at.",
             list,
         )
-        .paged(),
+        .paged()
+        .asks(NAME),
+        reads(
+            Method::POST,
+            "/api/public/v1.0/groups",
+            Need::Server(Right::Users),
+            "Makes a project.",
+            create,
+        )
+        .says(201),
         get("/api/public/v1.0/groups/{groupId}", look, "A project.", one),
         get(
             "/api/public/v1.0/groups/byName/{name}",
@@ -60,22 +103,35 @@ async fn root(call: Call) -> Result<Root, Failure> {
         app_name: "bygone",
         build: env!("CARGO_PKG_VERSION"),
         throttling: false,
-        links: vec![call.link("self", BASE), call.link("groups", &format!("{BASE}/groups"))],
+        links: vec![
+            call.link("self", BASE),
+            call.link("groups", &format!("{BASE}/groups")),
+            call.link("orgs", &format!("{BASE}/orgs")),
+        ],
     })
 }
 
-async fn seen(call: &Call) -> Result<Vec<Project>, Failure> {
+pub(super) async fn seen(call: &Call) -> Result<Vec<Project>, Failure> {
     let mut projects = call.control.projects().await?;
     projects.retain(|project| call.who.may(Right::Look, Some(&project.id)));
     Ok(projects)
 }
 
-async fn list(call: Call) -> Result<List<Group>, Failure> {
+pub(super) async fn list(call: Call) -> Result<List<Group>, Failure> {
     let mut groups = Vec::new();
     for project in seen(&call).await? {
-        groups.push(group(&call, project).await?);
+        // Ops Manager gives those whose names begin so.
+        if call.asked("name").is_none_or(|name| project.name.starts_with(name)) {
+            groups.push(group(&call, project).await?);
+        }
     }
     call.list(groups)
+}
+
+async fn create(call: Call, body: NewGroup) -> Result<Group, Failure> {
+    let made = call.control.create_project(&body.name, &call.by()).await;
+    let project = made.map_err(|e| Failure::from(e).conflict_is("GROUP_ALREADY_EXISTS"))?;
+    group(&call, project).await
 }
 
 async fn one(call: Call) -> Result<Group, Failure> {
@@ -106,6 +162,9 @@ async fn group(call: &Call, project: Project) -> Result<Group, Failure> {
     Ok(Group {
         links,
         name,
+        org_id: orgs::ID,
+        public_api_enabled: true,
+        tags: Vec::new(),
         replica_set_count: jobs,
         shard_count: 0,
         active_agent_count: agents.iter().filter(|agent| !agent.left).count() as u64,

@@ -3,12 +3,12 @@
 use axum::http::Method;
 use bygone_access::Right;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+use super::body::{Known, reads};
 use crate::{
     call::{Call, List},
     failure::Failure,
-    route::{Need, Route, with},
+    route::{Need, Route},
     schema::JsonSchema,
     time::BsonTimestamp,
 };
@@ -28,16 +28,17 @@ pub(crate) struct TimeRange {
 }
 
 /// Nothing that is read.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(crate) struct RangesAsked {
-    #[serde(rename = "clusterId")]
-    _cluster_id: Option<Value>,
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RangesAsked {}
+
+impl Known for RangesAsked {
+    const ECHOED: &'static [&'static str] = &["groupId", "projectId", "clusterId"];
 }
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        with(
+        reads(
             Method::POST,
             "/api/public/v1.0/groups/{groupId}/clusters/{clusterId}/restoreJobs/restorableTimeRanges",
             Need::Project(Right::Look),

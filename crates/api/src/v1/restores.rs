@@ -10,11 +10,14 @@ use bygone_catalog::{
 use bygone_control::{NewDelivery, NewRestore};
 use serde::{Deserialize, Serialize};
 
-use super::links;
+use super::{
+    body::{Idle, Known, Num, Sent, reads},
+    links,
+};
 use crate::{
     call::{Call, Link, List},
     failure::Failure,
-    route::{Need, Param, Route, get, with},
+    route::{Need, Param, Route, get},
     schema::JsonSchema,
     time::{self, BsonTimestamp},
     v1::BASE,
@@ -57,7 +60,7 @@ pub(crate) struct DeliveryEntry {
     expires: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_downloads: Option<u32>,
-    /// The link, once the file is ready.
+    /// The link, while it is good. Before the file is ready it waits for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
 }
@@ -75,23 +78,29 @@ pub(crate) struct Hash {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct NewRestoreJob {
     snapshot_id: Option<String>,
-    /// Replica sets have none.
-    check_point_id: Option<String>,
-    /// Seconds since 1970, as a string or a number; inclusive.
-    oplog_ts: Option<TextOrNumber>,
-    oplog_inc: Option<u32>,
+    /// Seconds since 1970; inclusive.
+    oplog_ts: Option<Num<u32>>,
+    oplog_inc: Option<Num<u32>>,
     /// Milliseconds since 1970, exclusive, rounded down to the second.
     #[serde(rename = "pointInTimeUTCMillis")]
-    point_in_time_utc_millis: Option<i64>,
-    delivery: NewDeliveryEntry,
+    point_in_time_utc_millis: Option<Num<i64>>,
+    delivery: Sent<NewDeliveryEntry>,
 }
 
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub(crate) enum TextOrNumber {
-    Text(String),
-    Number(u32),
+const NO_CHECKPOINTS: Idle = Idle {
+    name: "checkPointId",
+    good: &[""],
+    code: "CHECKPOINT_NOT_FOUND",
+    why: "replica sets have no checkpoints",
+};
+
+impl Known for NewRestoreJob {
+    const ECHOED: &'static [&'static str] = &["groupId", "projectId", "clusterId", "clusterName"];
+    const IDLE: &'static [Idle] =
+        &[NO_CHECKPOINTS, Idle { name: "checkpointId", ..NO_CHECKPOINTS }];
 }
+
+impl Known for NewDeliveryEntry {}
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -100,13 +109,14 @@ pub(crate) struct NewDeliveryEntry {
     method_name: String,
     /// When the link ends, RFC 3339; or expirationHours. In an hour where neither is given.
     expires: Option<String>,
-    expiration_hours: Option<i64>,
+    expiration_hours: Option<Num<i64>>,
     /// 1 where not given.
-    max_downloads: Option<u32>,
+    max_downloads: Option<Num<u32>>,
     /// The project of the target cluster.
     target_group_id: Option<String>,
-    /// The target cluster. All that is restored gives way there.
+    /// The target cluster, or its name. All that is restored gives way there.
     target_cluster_id: Option<String>,
+    target_cluster_name: Option<String>,
 }
 
 pub(super) fn routes() -> Vec<Route> {
@@ -121,7 +131,7 @@ pub(super) fn routes() -> Vec<Route> {
             "A restore job.",
             one,
         ),
-        with(Method::POST, path, Need::Project(Right::Restore), "Restores.", create),
+        reads(Method::POST, path, Need::Project(Right::Restore), "Restores.", create),
     ]
 }
 
@@ -153,7 +163,7 @@ async fn one(call: Call) -> Result<RestoreJobEntry, Failure> {
 async fn create(call: Call, body: NewRestoreJob) -> Result<List<RestoreJobEntry>, Failure> {
     let job = call.job("clusterId").await?.job;
     let when = when(&body)?;
-    let (delivery, verify) = delivery(&call, &job, &body.delivery).await?;
+    let (delivery, verify) = delivery(&call, &job, &body.delivery.read()?).await?;
     let new = NewRestore { when, names: Names::default(), delivery, verify };
     let made = call.control.restore(&job.project, &job.id, new, &call.by()).await;
     let (restore, secret) = made.map_err(|e| Failure::from(e).missing_is("SNAPSHOT_NOT_FOUND"))?;
@@ -167,27 +177,20 @@ async fn create(call: Call, body: NewRestoreJob) -> Result<List<RestoreJobEntry>
 
 /// WHEN, from the one of three ways that the body chose.
 fn when(body: &NewRestoreJob) -> Result<String, Failure> {
-    if body.check_point_id.is_some() {
-        return Err(Failure::not_found("CHECKPOINT_NOT_FOUND", "checkpoint"));
-    }
-    match (&body.snapshot_id, &body.oplog_ts, body.point_in_time_utc_millis) {
+    let snapshot = body.snapshot_id.as_ref().filter(|id| !id.is_empty());
+    match (snapshot, body.oplog_ts, body.point_in_time_utc_millis) {
         (Some(id), None, None) => {
             let id: SnapshotId =
                 id.parse().map_err(|_| Failure::not_found("SNAPSHOT_NOT_FOUND", "snapshot"))?;
             Ok(id.to_string())
         }
-        (None, Some(secs), None) => {
-            let bad = || Failure::invalid("oplogTs", "oplogTs is seconds since 1970");
-            let secs = match secs {
-                TextOrNumber::Number(secs) => *secs,
-                TextOrNumber::Text(text) => text.parse().map_err(|_| bad())?,
-            };
-            let inc = body.oplog_inc.ok_or_else(|| {
+        (None, Some(Num(secs)), None) => {
+            let Num(inc) = body.oplog_inc.ok_or_else(|| {
                 Failure::invalid("oplogInc", "oplogInc must be given with oplogTs")
             })?;
             Ok(Ts::new(secs, inc).to_string())
         }
-        (None, None, Some(millis)) => {
+        (None, None, Some(Num(millis))) => {
             let secs = u32::try_from(millis.div_euclid(1000)).map_err(|_| {
                 Failure::invalid("pointInTimeUTCMillis", "it is outside 1970 to 2106")
             })?;
@@ -219,8 +222,8 @@ async fn delivery(
 
 fn http(call: &Call, body: &NewDeliveryEntry) -> Result<NewDelivery, Failure> {
     let expires = match (&body.expires, body.expiration_hours) {
-        (Some(text), None) => Some(time::read(text, "expires")?),
-        (None, Some(hours)) if (1..=LONGEST_LINK).contains(&hours) => {
+        (Some(text), None) => Some(time::lenient(text, "expires")?),
+        (None, Some(Num(hours))) if (1..=LONGEST_LINK).contains(&hours) => {
             Some(UnixMillis(call.control.now().0 + hours * HOUR))
         }
         (None, Some(_)) => {
@@ -233,7 +236,7 @@ fn http(call: &Call, body: &NewDeliveryEntry) -> Result<NewDelivery, Failure> {
             return Err(Failure::invalid("expires", why).about("expirationHours"));
         }
     };
-    let max_downloads = Some(body.max_downloads.unwrap_or(1));
+    let max_downloads = Some(body.max_downloads.map_or(1, |Num(most)| most));
     Ok(NewDelivery::Http { form: Form::Tar, expires, max_downloads })
 }
 
@@ -251,16 +254,25 @@ async fn automated(
         text.parse().map_err(|_| Failure::invalid(name, format!("{name} is not an id")))
     };
     let group = id("targetGroupId", &body.target_group_id)?;
-    let cluster = id("targetClusterId", &body.target_cluster_id)?;
     if !call.who.may(Right::Look, Some(&group)) {
         return Err(Failure::not_found("GROUP_NOT_FOUND", "project").about("targetGroupId"));
     }
     if !call.who.may(Right::Restore, Some(&group)) {
         return Err(Failure::forbidden("this needs the right Restore in the target's project"));
     }
-    let target = call.control.job(&group, &cluster).await;
-    let target = target
-        .map_err(|e| Failure::from(e).missing_is("CLUSTER_NOT_FOUND").about("targetClusterId"))?;
+    let missing = |name: &str| Failure::not_found("CLUSTER_NOT_FOUND", "cluster").about(name);
+    let target = match (&body.target_cluster_id, &body.target_cluster_name) {
+        (None, Some(name)) => {
+            let jobs = call.control.jobs(&group).await?;
+            let named = jobs.into_iter().find(|view| view.job.cluster == *name);
+            named.ok_or_else(|| missing("targetClusterName"))?
+        }
+        _ => {
+            let cluster = id("targetClusterId", &body.target_cluster_id)?;
+            let found = call.control.job(&group, &cluster).await;
+            found.map_err(|_| missing("targetClusterId"))?
+        }
+    };
     let to = call.control.source_as_given(&target.job)?.uri;
     Ok(NewDelivery::Automated { to, drop: true, onto_source: target.job.id == job.id })
 }
@@ -268,7 +280,7 @@ async fn automated(
 async fn entry(call: &Call, job: &Job, restore: RestoreJob) -> Result<RestoreJobEntry, Failure> {
     let now = call.control.now();
     let mut delivery = delivery_entry(&restore, now);
-    if delivery.status_name == "READY"
+    if matches!(delivery.status_name, "NOT_STARTED" | "IN_PROGRESS" | "READY")
         && let Some(secret) = links::secret(&call.control, &restore.id).await?
         // Who may only look is not given the data.
         && call.who.may(Right::Restore, Some(&restore.project))
@@ -348,8 +360,8 @@ mod tests {
 
     fn asked(json: &str) -> Result<String, String> {
         let json = format!("{{{json},\"delivery\":{{\"methodName\":\"HTTP\"}}}}");
-        let body = serde_json::from_str(&json).unwrap();
-        when(&body).map_err(|failure| {
+        let sent: Sent<NewRestoreJob> = serde_json::from_str(&json).unwrap();
+        sent.read().and_then(|body| when(&body)).map_err(|failure| {
             serde_json::to_value(failure.document()).unwrap()["errorCode"].to_string()
         })
     }
@@ -359,7 +371,10 @@ mod tests {
         let snapshot = "20261120T103000Z-1a2b3c4d";
         assert_eq!(asked(&format!("\"snapshotId\":\"{snapshot}\"")).unwrap(), snapshot);
         assert_eq!(asked(r#""oplogTs":"17","oplogInc":3"#).unwrap(), "17:3");
-        assert_eq!(asked(r#""oplogTs":17,"oplogInc":3"#).unwrap(), "17:3");
+        assert_eq!(asked(r#""oplogTs":17,"oplogInc":"3""#).unwrap(), "17:3");
+        assert_eq!(asked(r#""oplogTs":17,"oplogInc":3,"snapshotId":"""#).unwrap(), "17:3");
+        let text = asked(r#""pointInTimeUTCMillis":"1795170600987""#).unwrap();
+        assert_eq!(text, "2026-11-20T10:30:00Z");
         let millis = asked(r#""pointInTimeUTCMillis":1795170600987"#).unwrap();
         assert_eq!(millis, "2026-11-20T10:30:00Z");
         for bad in [

@@ -6,12 +6,15 @@ use bygone_base::UnixMillis;
 use bygone_catalog::record::{Job, ScheduleSpec};
 use bygone_control::JobEdit;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+use super::{
+    body::{Known, Num, reads},
+    words::{self, Words},
+};
 use crate::{
     call::{Call, Link},
     failure::Failure,
-    route::{Need, Route, get, with},
+    route::{Need, Route, get},
     schema::JsonSchema,
     v1::BASE,
 };
@@ -20,6 +23,8 @@ const HOUR: u64 = 3600;
 const DAY: u64 = 86_400;
 /// A year: nobody's window is longer.
 const LONGEST_WINDOW: u64 = 8760;
+const DAYS: [&str; 7] =
+    ["SUNDAY", "MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY"];
 
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -39,45 +44,50 @@ pub(crate) struct SnapshotSchedule {
     reference_minute_of_hour: i8,
     /// That of now, where the zone has summer time.
     reference_time_zone_offset: String,
+    /// As it was set; without effect: every snapshot is whole, and stores only what changed.
+    full_incremental_day_of_week: String,
+    /// As it was set, 0 where it was not; without effect: it is for sharded clusters of old.
+    cluster_checkpoint_interval_min: u32,
     links: Vec<Link>,
 }
 
-/// What of a schedule changes. What an answer holds beside that may be there, but is not read.
+/// What of a schedule changes.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct SchedulePatch {
     /// 6, 8, 12 or 24.
-    snapshot_interval_hours: Option<u64>,
+    snapshot_interval_hours: Option<Num<u64>>,
     /// 1 to 5; to 30 with an interval of 24.
-    snapshot_retention_days: Option<u64>,
+    snapshot_retention_days: Option<Num<u64>>,
     /// 0 to 365.
-    daily_snapshot_retention_days: Option<u16>,
+    daily_snapshot_retention_days: Option<Num<u16>>,
     /// 0 to 52.
-    weekly_snapshot_retention_weeks: Option<u16>,
+    weekly_snapshot_retention_weeks: Option<Num<u16>>,
     /// 0 to 84.
-    monthly_snapshot_retention_months: Option<u16>,
+    monthly_snapshot_retention_months: Option<Num<u16>>,
     /// 1 to 8760.
-    point_in_time_window_hours: Option<u64>,
+    point_in_time_window_hours: Option<Num<u64>>,
     /// 0 to 23.
-    reference_hour_of_day: Option<i8>,
+    reference_hour_of_day: Option<Num<i8>>,
     /// 0 to 59.
-    reference_minute_of_hour: Option<i8>,
+    reference_minute_of_hour: Option<Num<i8>>,
     /// Z, or an offset such as +0200.
     reference_time_zone_offset: Option<String>,
-    /// For sharded clusters of old; refused.
-    cluster_checkpoint_interval_min: Option<u32>,
-    /// Refused: every snapshot is incremental.
+    /// 15, 30 or 60; 0 for none. Kept and shown, without effect.
+    cluster_checkpoint_interval_min: Option<Num<u32>>,
+    /// SUNDAY to SATURDAY. Kept and shown, without effect.
     full_incremental_day_of_week: Option<String>,
-    group_id: Option<Value>,
-    cluster_id: Option<Value>,
-    links: Option<Value>,
+}
+
+impl Known for SchedulePatch {
+    const ECHOED: &'static [&'static str] = &["groupId", "projectId", "clusterId", "links"];
 }
 
 pub(super) fn routes() -> Vec<Route> {
     let path = "/api/public/v1.0/groups/{groupId}/backupConfigs/{clusterId}/snapshotSchedule";
     vec![
         get(path, Need::Project(Right::Look), "A cluster's snapshot schedule.", one),
-        with(
+        reads(
             Method::PATCH,
             path,
             Need::Project(Right::Backup),
@@ -88,23 +98,47 @@ pub(super) fn routes() -> Vec<Route> {
 }
 
 async fn one(call: Call) -> Result<SnapshotSchedule, Failure> {
-    let view = call.job("clusterId").await?;
-    schedule(&call, view.job)
+    let job = call.job("clusterId").await?.job;
+    let words = words::read(&call.control, &job).await?;
+    schedule(&call, job, words)
 }
 
 async fn patch(call: Call, body: SchedulePatch) -> Result<SnapshotSchedule, Failure> {
     let job = call.job("clusterId").await?.job;
     let shown = offset(&job.schedule.zone, call.control.now())?;
     let spec = changed(&body, &job.schedule, &shown)?;
-    if spec == job.schedule {
-        return schedule(&call, job);
-    }
+    let old = words::read(&call.control, &job).await?;
+    let words = reworded(&body, &old)?;
     let edit = JobEdit { schedule: Some(spec), ..JobEdit::default() };
     let job = call.control.edit_job(&job.project, &job.id, edit, &call.by()).await?;
-    schedule(&call, job)
+    if words != old {
+        words::keep(&call.control, words.clone()).await?;
+    }
+    schedule(&call, job, words)
 }
 
-fn schedule(call: &Call, job: Job) -> Result<SnapshotSchedule, Failure> {
+/// What has no effect, with the changes.
+fn reworded(body: &SchedulePatch, old: &Words) -> Result<Words, Failure> {
+    let mut words = old.clone();
+    if let Some(day) = &body.full_incremental_day_of_week {
+        let day = day.to_ascii_uppercase();
+        if !DAYS.contains(&day.as_str()) {
+            let why = "it is a day of the week, such as SUNDAY";
+            return Err(Failure::invalid("fullIncrementalDayOfWeek", why));
+        }
+        words.full_day = day;
+    }
+    if let Some(Num(minutes)) = body.cluster_checkpoint_interval_min {
+        if ![0, 15, 30, 60].contains(&minutes) {
+            let why = "checkpoints are 15, 30 or 60 minutes apart";
+            return Err(Failure::invalid("clusterCheckpointIntervalMin", why));
+        }
+        words.checkpoint_min = minutes;
+    }
+    Ok(words)
+}
+
+fn schedule(call: &Call, job: Job, words: Words) -> Result<SnapshotSchedule, Failure> {
     let spec = &job.schedule;
     let config = format!("{BASE}/groups/{}/backupConfigs/{}", job.project, job.id);
     Ok(SnapshotSchedule {
@@ -117,6 +151,8 @@ fn schedule(call: &Call, job: Job) -> Result<SnapshotSchedule, Failure> {
         reference_hour_of_day: spec.hour,
         reference_minute_of_hour: spec.minute,
         reference_time_zone_offset: offset(&spec.zone, call.control.now())?,
+        full_incremental_day_of_week: words.full_day,
+        cluster_checkpoint_interval_min: words.checkpoint_min,
         links: vec![
             call.link("self", &format!("{config}/snapshotSchedule")),
             call.link("backupConfig", &config),
@@ -138,9 +174,9 @@ fn offset(zone: &str, now: UnixMillis) -> Result<String, Failure> {
 /// The schedule with the changes, checked as documented. What is as it was `shown` is left as it is: a client may send
 /// back what it read, which is coarser than what is kept.
 fn changed(body: &SchedulePatch, old: &ScheduleSpec, shown: &str) -> Result<ScheduleSpec, Failure> {
-    refuse(body)?;
     let mut spec = old.clone();
-    if let Some(hours) = body.snapshot_interval_hours.filter(|h| *h != rounded(old)) {
+    let number = |number: Option<Num<u64>>| number.map(|Num(number)| number);
+    if let Some(hours) = number(body.snapshot_interval_hours).filter(|h| *h != rounded(old)) {
         if ![6, 8, 12, 24].contains(&hours) {
             let why = "snapshots are 6, 8, 12 or 24 hours apart";
             return Err(
@@ -150,7 +186,8 @@ fn changed(body: &SchedulePatch, old: &ScheduleSpec, shown: &str) -> Result<Sche
         spec.interval_secs = hours * HOUR;
     }
     let most = if spec.interval_secs >= DAY { 30 } else { 5 };
-    if let Some(days) = body.snapshot_retention_days.filter(|d| *d != old.base_secs.div_ceil(DAY)) {
+    let days = number(body.snapshot_retention_days);
+    if let Some(days) = days.filter(|d| *d != old.base_secs.div_ceil(DAY)) {
         within("snapshotRetentionDays", days, 1, most)?;
         spec.base_secs = days * DAY;
     }
@@ -165,14 +202,13 @@ fn changed(body: &SchedulePatch, old: &ScheduleSpec, shown: &str) -> Result<Sche
         ),
     ];
     for (name, wanted, most, kept) in tiers {
-        if let Some(wanted) = wanted {
+        if let Some(Num(wanted)) = wanted {
             within(name, wanted.into(), 0, most)?;
             *kept = wanted;
         }
     }
-    if let Some(hours) =
-        body.point_in_time_window_hours.filter(|h| *h != old.window_secs.div_ceil(HOUR))
-    {
+    let hours = number(body.point_in_time_window_hours);
+    if let Some(hours) = hours.filter(|h| *h != old.window_secs.div_ceil(HOUR)) {
         within("pointInTimeWindowHours", hours, 1, LONGEST_WINDOW)?;
         spec.window_secs = hours * HOUR;
     }
@@ -181,11 +217,11 @@ fn changed(body: &SchedulePatch, old: &ScheduleSpec, shown: &str) -> Result<Sche
 }
 
 fn reference(body: &SchedulePatch, spec: &mut ScheduleSpec, shown: &str) -> Result<(), Failure> {
-    if let Some(hour) = body.reference_hour_of_day {
+    if let Some(Num(hour)) = body.reference_hour_of_day {
         within("referenceHourOfDay", u64::try_from(hour).unwrap_or(u64::MAX), 0, 23)?;
         spec.hour = hour;
     }
-    if let Some(minute) = body.reference_minute_of_hour {
+    if let Some(Num(minute)) = body.reference_minute_of_hour {
         within("referenceMinuteOfHour", u64::try_from(minute).unwrap_or(u64::MAX), 0, 59)?;
         spec.minute = minute;
     }
@@ -193,20 +229,6 @@ fn reference(body: &SchedulePatch, spec: &mut ScheduleSpec, shown: &str) -> Resu
         bygone_schedule::zone(zone)
             .map_err(|e| Failure::from(e).about("referenceTimeZoneOffset"))?;
         spec.zone.clone_from(zone);
-    }
-    Ok(())
-}
-
-fn refuse(body: &SchedulePatch) -> Result<(), Failure> {
-    if body.cluster_checkpoint_interval_min.is_some() {
-        let why = "checkpoints are for sharded clusters; point-in-time restores need none";
-        return Err(Failure::conflict("CANNOT_SET_CLUSTER_CHECKPOINT_INTERVAL", why)
-            .about("clusterCheckpointIntervalMin"));
-    }
-    if body.full_incremental_day_of_week.is_some() {
-        let why = "every snapshot is incremental";
-        return Err(Failure::conflict("CANNOT_SET_FULL_INCREMENTAL_DAY", why)
-            .about("fullIncrementalDayOfWeek"));
     }
     Ok(())
 }
@@ -267,7 +289,7 @@ mod tests {
         let zone = "Europe/Berlin".to_owned();
         let fine =
             ScheduleSpec { interval_secs: 300, base_secs: 7 * DAY, zone, ..Default::default() };
-        let echo = r#"{"snapshotIntervalHours":1,"snapshotRetentionDays":7,"links":[],
+        let echo = r#"{"snapshotIntervalHours":"1","snapshotRetentionDays":7,
             "referenceTimeZoneOffset":"+0100"}"#;
         let body = serde_json::from_str(echo).unwrap();
         assert_eq!(changed(&body, &fine, "+0100").unwrap(), fine);

@@ -8,10 +8,11 @@ use bygone_control::{KeepUntil, views::SnapshotView};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::body::{Flag, Known, reads};
 use crate::{
     call::{Call, Link, List},
     failure::Failure,
-    route::{Need, Param, Route, get, plain, with},
+    route::{Need, Param, Route, get, plain},
     schema::JsonSchema,
     time::{self, BsonTimestamp},
     v1::BASE,
@@ -19,6 +20,8 @@ use crate::{
 
 /// A snapshot that was kept for ever and whose time by the schedule is over gets so long yet.
 const GRACE: i64 = 86_400_000;
+/// Seven years, as the longest retention of Ops Manager is.
+const LONGEST: u32 = 7 * 366;
 
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -59,14 +62,32 @@ pub(crate) struct Part {
     compression_setting: &'static str,
 }
 
-/// What of a snapshot changes: one of both.
+/// What of a snapshot changes: one of both. What is as it was counts as left out.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct SnapshotPatch {
     /// True: it is never deleted. False: by the schedule again.
-    do_not_delete: Option<bool>,
+    do_not_delete: Option<Flag>,
     /// RFC 3339.
     expires: Option<String>,
+}
+
+impl Known for SnapshotPatch {
+    const ECHOED: &'static [&'static str] = &[
+        "id",
+        "groupId",
+        "projectId",
+        "clusterId",
+        "clusterName",
+        "complete",
+        "created",
+        "lastOplogAppliedTimestamp",
+        "isPossiblyInconsistent",
+        "missingShards",
+        "namespaceFilterList",
+        "parts",
+        "links",
+    ];
 }
 
 /// Nothing.
@@ -77,6 +98,7 @@ pub(super) fn routes() -> Vec<Route> {
     let look = Need::Project(Right::Look);
     let backup = Need::Project(Right::Backup);
     let one_path = "/api/public/v1.0/groups/{groupId}/clusters/{clusterId}/snapshots/{snapshotId}";
+    let days = "For how many days it is kept; by the schedule, where left out.";
     let completed = "Whether complete ones are wanted: true (as always), false or all.";
     vec![
         get(
@@ -88,7 +110,15 @@ pub(super) fn routes() -> Vec<Route> {
         .paged()
         .asks(Param { name: "completed", about: completed, kind: "string" }),
         get(one_path, look, "A snapshot.", one),
-        with(Method::PATCH, one_path, backup, "Changes how long a snapshot is kept.", patch),
+        plain(
+            Method::POST,
+            "/api/public/v1.0/groups/{groupId}/clusters/{clusterId}/snapshots/onDemandSnapshot",
+            backup,
+            "Asks for a snapshot of a started backup now.",
+            take,
+        )
+        .asks(Param { name: "retentionDays", about: days, kind: "integer" }),
+        reads(Method::PATCH, one_path, backup, "Changes how long a snapshot is kept.", patch),
         plain(Method::DELETE, one_path, backup, "Deletes a snapshot.", delete),
         get(
             "/api/public/v1.0/groups/{groupId}/clusters/{clusterId}/checkpoints",
@@ -137,26 +167,44 @@ async fn one(call: Call) -> Result<Snapshot, Failure> {
     Ok(snapshot(&call, &job, view))
 }
 
+async fn take(call: Call) -> Result<Nothing, Failure> {
+    let job = call.job("clusterId").await?.job;
+    let days = match call.number("retentionDays")? {
+        None => None,
+        Some(days) => {
+            Some(u32::try_from(days).ok().filter(|days| (1..=LONGEST).contains(days)).ok_or_else(
+                || Failure::invalid("retentionDays", format!("retentionDays is 1 to {LONGEST}")),
+            )?)
+        }
+    };
+    let asked = call.control.request_kept_snapshot(&job.project, &job.id, days, &call.by()).await;
+    asked.map_err(|e| Failure::from(e).conflict_is("CANNOT_TAKE_SNAPSHOT_INVALID_STATE"))?;
+    Ok(Nothing {})
+}
+
 async fn patch(call: Call, body: SnapshotPatch) -> Result<Snapshot, Failure> {
     let (job, view, before) = found(&call).await?;
-    let until = match (body.do_not_delete, &body.expires) {
+    let keep = body.do_not_delete.map(|Flag(keep)| keep).filter(|keep| *keep != view.kept_for_ever);
+    let until = body.expires.as_deref().map(|text| time::lenient(text, "expires")).transpose()?;
+    let until = until.filter(|until| Some(*until) != view.expires);
+    let until = match (keep, until) {
         (Some(true), None) => KeepUntil::ForEver,
-        (Some(false), None) if !view.kept_for_ever => return Ok(snapshot(&call, &job, view)),
         (Some(false), None) => {
             let by_schedule =
                 bygone_schedule::expiry(&job.schedule.schedule()?, before, view.created);
             let soon = UnixMillis(call.control.now().0 + GRACE);
             KeepUntil::Moment(by_schedule.max(soon))
         }
-        (None, Some(text)) => KeepUntil::Moment(time::read(text, "expires")?),
+        (None, Some(until)) => KeepUntil::Moment(until),
         (Some(_), Some(_)) => {
             let why = "either doNotDelete or expires can be set, not both";
             return Err(Failure::invalid("expires", why).about("doNotDelete"));
         }
-        (None, None) => {
+        (None, None) if body.do_not_delete.is_none() && body.expires.is_none() => {
             let why = "doNotDelete or expires must be set";
             return Err(Failure::invalid("expires", why).about("doNotDelete"));
         }
+        (None, None) => return Ok(snapshot(&call, &job, view)),
     };
     let id: SnapshotId = view.id;
     let by = call.by();

@@ -75,6 +75,13 @@ pub(super) fn routes() -> Vec<Route> {
             "Says that somebody knows of an alert.",
             acknowledge,
         ),
+        with(
+            Method::PUT,
+            "/api/v2/alerts/{alert}/acknowledgement",
+            Need::Server(Right::Backup),
+            "Says that somebody knows of an alert, also of one of the server or of a store.",
+            acknowledge_any,
+        ),
     ]
 }
 
@@ -108,13 +115,26 @@ async fn list(call: Call) -> Result<Vec<AlertBody>, Failure> {
     Ok(alerts.into_iter().map(AlertBody::from).collect())
 }
 
-async fn acknowledge(call: Call, body: NewAcknowledgement) -> Result<AlertBody, Failure> {
-    let missing = || Failure::not_found("ALERT_NOT_FOUND", "alert");
-    let id: Id = call.text("alert").parse().map_err(|_| missing())?;
-    let until = time::read(&body.until, "until")?;
-    let (project, by) = (call.project()?, call.by());
-    let alert = call.control.acknowledge(project, &id, until, &body.comment, &by).await;
+fn alert_id(call: &Call) -> Result<Id, Failure> {
+    let id = call.text("alert").parse();
+    id.map_err(|_| Failure::not_found("ALERT_NOT_FOUND", "alert"))
+}
+
+fn shown(alert: bygone_base::Result<Alert>) -> Result<AlertBody, Failure> {
     let alert = alert
         .map_err(|e| Failure::from(e).missing_is("ALERT_NOT_FOUND").conflict_is("ALERT_CLOSED"))?;
     Ok(alert.into())
+}
+
+async fn acknowledge_any(call: Call, body: NewAcknowledgement) -> Result<AlertBody, Failure> {
+    let id = alert_id(&call)?;
+    let until = time::read(&body.until, "until")?;
+    shown(call.control.acknowledge_any(&id, until, &body.comment, &call.by()).await)
+}
+
+async fn acknowledge(call: Call, body: NewAcknowledgement) -> Result<AlertBody, Failure> {
+    let id = alert_id(&call)?;
+    let until = time::read(&body.until, "until")?;
+    let (project, by) = (call.project()?, call.by());
+    shown(call.control.acknowledge(project, &id, until, &body.comment, &by).await)
 }

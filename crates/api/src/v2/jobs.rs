@@ -2,18 +2,18 @@
 
 use axum::http::Method;
 use bygone_access::Right;
-use bygone_catalog::record::Job;
+use bygone_catalog::record::{Job, ScheduleSpec};
 use bygone_control::{Action, JobEdit, NewJob, NewSource};
 use serde::{Deserialize, Deserializer};
 
 use super::{
     Done,
-    schedule::Schedule,
     view::{ActionWord, JobBody, StoresBody},
 };
 use crate::{
     call::Call,
     failure::Failure,
+    patch::Patch,
     route::{Need, Route, get, plain, with},
     schema::JsonSchema,
 };
@@ -27,8 +27,9 @@ pub(crate) struct NewJobBody {
     source: NewSourceBody,
     /// Chosen where not given.
     stores: Option<StoresBody>,
+    /// What is left out is as usual.
     #[serde(default)]
-    schedule: Schedule,
+    schedule: Patch<ScheduleSpec>,
     /// Name in the stores; from the cluster's name where not given.
     name: Option<String>,
 }
@@ -63,8 +64,8 @@ pub(crate) struct NewSourceBody {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct JobPatch {
-    /// Existing snapshots keep their expiry.
-    schedule: Option<Schedule>,
+    /// What is left out stays. Existing snapshots keep their expiry.
+    schedule: Option<Patch<ScheduleSpec>>,
     source: Option<NewSourceBody>,
     /// Agree to the new initial sync that covering more namespaces needs.
     resync: bool,
@@ -171,7 +172,7 @@ async fn create(call: Call, body: NewJobBody) -> Result<JobBody, Failure> {
         cluster: body.cluster,
         source,
         stores: body.stores.map(Into::into),
-        schedule: body.schedule.into(),
+        schedule: body.schedule.onto(&ScheduleSpec::default())?,
         name: body.name,
     };
     let job = call.control.create_job(call.project()?, new, &call.by()).await?;
@@ -200,11 +201,13 @@ async fn patch(call: Call, body: JobPatch) -> Result<JobBody, Failure> {
         Some(source) => Some(merged(call.control.source_as_given(&job)?, source)),
         None => None,
     };
+    let schedule = body.schedule.map(|patch| patch.onto(&job.schedule)).transpose()?;
     let edit = JobEdit {
-        schedule: body.schedule.map(Into::into),
+        schedule,
         source,
         resync: body.resync,
         member: None,
+        sync_from: None,
         drill: body.drill.map(|drill| drill.map(|NewDrill { to, every_secs }| (to, every_secs))),
     };
     let job = call.control.edit_job(&job.project, &job.id, edit, &call.by()).await?;

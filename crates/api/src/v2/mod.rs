@@ -16,6 +16,7 @@ mod settings;
 mod snapshots;
 mod stores;
 mod stream;
+mod upkeep;
 mod users;
 mod view;
 
@@ -50,6 +51,7 @@ pub(crate) fn routes() -> Vec<Route> {
         keys::routes(),
         agents::routes(),
         settings::routes(),
+        upkeep::routes(),
         events::routes(),
         alerts::routes(),
     ];

@@ -1,96 +1,44 @@
-//! Schedules and retention as they are written.
+//! Schedules and retention as they are written: the catalog's record itself.
 
 use bygone_catalog::record::ScheduleSpec;
-use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::schema::JsonSchema;
+use crate::schema::{Book, JsonSchema, field, object};
 
-/// When snapshots are taken and how long they are kept. What is left out is as in a new job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Schedule {
-    /// Seconds from one to the next.
-    interval_secs: u64,
-    /// Seconds that every snapshot is kept.
-    base_secs: u64,
-    /// The first of a day, for so many days; 0 is off.
-    days: u16,
-    /// The first of a week, for so many weeks.
-    weeks: u16,
-    /// The first of a month, for so many months.
-    months: u16,
-    /// The first of a year, for so many years.
-    years: u16,
-    /// Hour at which the day begins.
-    hour: i8,
-    /// Minute at which the day begins.
-    minute: i8,
-    /// A time zone's name, or an offset such as +0200.
-    zone: String,
-    /// Every second of this long can be restored.
-    window_secs: u64,
-}
+impl JsonSchema for ScheduleSpec {
+    fn named() -> bool {
+        true
+    }
 
-impl Default for Schedule {
-    fn default() -> Self {
-        ScheduleSpec::default().into()
+    fn schema(book: &mut Book) -> Value {
+        let fields = vec![
+            field::<u64>(book, "interval_secs", "Seconds from one to the next: 60 to 31 days."),
+            field::<u64>(book, "base_secs", "Seconds that every snapshot is kept."),
+            field::<u16>(book, "days", "The first of a day, for so many days; 0 is off."),
+            field::<u16>(book, "weeks", "The first of a week, for so many weeks."),
+            field::<u16>(book, "months", "The first of a month, for so many months."),
+            field::<u16>(book, "years", "The first of a year, for so many years."),
+            field::<i8>(book, "hour", "Hour at which the day begins."),
+            field::<i8>(book, "minute", "Minute at which the day begins."),
+            field::<String>(book, "zone", "A time zone's name, or an offset such as +0200."),
+            field::<u64>(book, "window_secs", "Every second of this long can be restored."),
+        ];
+        object("When snapshots are taken and how long they are kept.", fields, false)
     }
 }
 
-impl From<ScheduleSpec> for Schedule {
-    fn from(spec: ScheduleSpec) -> Self {
-        let ScheduleSpec {
-            interval_secs,
-            base_secs,
-            days,
-            weeks,
-            months,
-            years,
-            hour,
-            minute,
-            zone,
-            window_secs,
-        } = spec;
-        Schedule {
-            interval_secs,
-            base_secs,
-            days,
-            weeks,
-            months,
-            years,
-            hour,
-            minute,
-            zone,
-            window_secs,
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl From<Schedule> for ScheduleSpec {
-    fn from(body: Schedule) -> Self {
-        let Schedule {
-            interval_secs,
-            base_secs,
-            days,
-            weeks,
-            months,
-            years,
-            hour,
-            minute,
-            zone,
-            window_secs,
-        } = body;
-        ScheduleSpec {
-            interval_secs,
-            base_secs,
-            days,
-            weeks,
-            months,
-            years,
-            hour,
-            minute,
-            zone,
-            window_secs,
-        }
+    #[test]
+    fn the_schema_has_the_records_fields() {
+        let schema = ScheduleSpec::schema(&mut Book::default());
+        let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let written = serde_json::to_value(ScheduleSpec::default()).unwrap();
+        let (mut said, mut has) = (names(&schema["properties"]), names(&written));
+        said.sort();
+        has.sort();
+        assert_eq!(said, has);
     }
 }

@@ -6,44 +6,25 @@ use axum::http::Method;
 use bygone_access::Right;
 use bygone_catalog::record::{Settings, Smtp, Thresholds};
 use serde::{Deserialize, Serialize};
-use url::Url;
+use serde_json::Value;
 
 use super::jobs::given;
 use crate::{
     call::Call,
     failure::Failure,
+    patch::Patch,
     route::{Need, Route, get, with},
-    schema::JsonSchema,
+    schema::{Book, JsonSchema, field, object},
 };
-
-/// Where the mail server's password is sealed for.
-const SMTP: &str = "settings/smtp";
-/// Of a kind, at most.
-const MOST: usize = 100;
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct SettingsBody {
-    thresholds: ThresholdsBody,
+    thresholds: Thresholds,
     /// URLs that alerts are posted to.
     webhooks: Vec<String>,
     smtp: Option<SmtpBody>,
     /// A program that gets the alert as JSON on its standard input.
     command: Option<String>,
-}
-
-/// When something counts as wrong; seconds and percents. What is left out is as in a new server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct ThresholdsBody {
-    oplog_behind_secs: u64,
-    agent_down_secs: u64,
-    daemon_down_secs: u64,
-    /// Of the interval.
-    late_snapshot_percent: u64,
-    /// Of the store's limit, or of its disk.
-    store_full_percent: u64,
-    groom_overdue_secs: u64,
-    clock_skew_secs: u64,
 }
 
 /// A mail server, without its password.
@@ -63,7 +44,7 @@ pub(crate) struct NewSmtp {
     /// smtp://host:25, smtp://host:587 (STARTTLS where offered) or smtps://host
     url: String,
     user: Option<String>,
-    /// Never shown again; left out, it stays.
+    /// Never shown again; left out, it stays where the server is the same.
     password: Option<String>,
     from: String,
     to: Vec<String>,
@@ -79,8 +60,9 @@ impl std::fmt::Debug for NewSmtp {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct SettingsPatch {
-    thresholds: Option<ThresholdsBody>,
-    /// The full new list.
+    /// What is left out stays.
+    thresholds: Option<Patch<Thresholds>>,
+    /// The full new list; at most 20.
     webhooks: Option<Vec<String>>,
     #[serde(deserialize_with = "given")]
     #[schema(with = "Option<NewSmtp>")]
@@ -99,55 +81,26 @@ pub(super) fn routes() -> Vec<Route> {
     ]
 }
 
-impl Default for ThresholdsBody {
-    fn default() -> Self {
-        Thresholds::default().into()
+impl JsonSchema for Thresholds {
+    fn named() -> bool {
+        true
     }
-}
 
-impl From<Thresholds> for ThresholdsBody {
-    fn from(thresholds: Thresholds) -> Self {
-        let Thresholds {
-            oplog_behind_secs,
-            agent_down_secs,
-            daemon_down_secs,
-            late_snapshot_percent,
-            store_full_percent,
-            groom_overdue_secs,
-            clock_skew_secs,
-        } = thresholds;
-        ThresholdsBody {
-            oplog_behind_secs,
-            agent_down_secs,
-            daemon_down_secs,
-            late_snapshot_percent,
-            store_full_percent,
-            groom_overdue_secs,
-            clock_skew_secs,
-        }
-    }
-}
-
-impl From<ThresholdsBody> for Thresholds {
-    fn from(body: ThresholdsBody) -> Self {
-        let ThresholdsBody {
-            oplog_behind_secs,
-            agent_down_secs,
-            daemon_down_secs,
-            late_snapshot_percent,
-            store_full_percent,
-            groom_overdue_secs,
-            clock_skew_secs,
-        } = body;
-        Thresholds {
-            oplog_behind_secs,
-            agent_down_secs,
-            daemon_down_secs,
-            late_snapshot_percent,
-            store_full_percent,
-            groom_overdue_secs,
-            clock_skew_secs,
-        }
+    fn schema(book: &mut Book) -> Value {
+        let fields = vec![
+            field::<u64>(book, "oplog_behind_secs", ""),
+            field::<u64>(book, "agent_down_secs", ""),
+            field::<u64>(book, "daemon_down_secs", ""),
+            field::<u64>(book, "late_snapshot_percent", "Of the interval; 1 to 10000."),
+            field::<u64>(
+                book,
+                "store_full_percent",
+                "Of the store's limit, or of its disk; 1 to 100.",
+            ),
+            field::<u64>(book, "groom_overdue_secs", ""),
+            field::<u64>(book, "clock_skew_secs", ""),
+        ];
+        object("When something counts as wrong; seconds from 1 on, and percents.", fields, false)
     }
 }
 
@@ -161,7 +114,7 @@ impl From<Settings> for SettingsBody {
             to: smtp.to,
         };
         SettingsBody {
-            thresholds: settings.thresholds.into(),
+            thresholds: settings.thresholds,
             webhooks: settings.webhooks,
             smtp: settings.smtp.map(smtp),
             command: settings.command.map(|path| path.display().to_string()),
@@ -177,16 +130,21 @@ async fn patch(call: Call, body: SettingsPatch) -> Result<SettingsBody, Failure>
     if body.command.is_some() {
         call.must(Right::Users)?;
     }
-    check(&body)?;
+    let control = &call.control;
+    let thresholds = match &body.thresholds {
+        Some(patch) => Some(patch.onto(&control.settings().await?.thresholds)?),
+        None => None,
+    };
     let sealed = match &body.smtp {
         Some(Some(NewSmtp { password: Some(password), .. })) => {
-            Some(call.control.seal().seal(password, SMTP, &**call.control.rng())?)
+            Some(control.seal().seal(password, Smtp::PLACE, &**control.rng())?)
         }
         _ => None,
     };
-    let changed = call.control.change_settings(|settings| {
-        if let Some(thresholds) = &body.thresholds {
-            settings.thresholds = thresholds.clone().into();
+    let by = call.by();
+    let changed = control.edit_settings(&by, |settings| {
+        if let Some(thresholds) = &thresholds {
+            settings.thresholds.clone_from(thresholds);
         }
         if let Some(webhooks) = &body.webhooks {
             settings.webhooks.clone_from(webhooks);
@@ -206,37 +164,21 @@ async fn patch(call: Call, body: SettingsPatch) -> Result<SettingsBody, Failure>
         }
         Ok(())
     });
-    let changed = changed.await?;
-    let kind = "SETTINGS_CHANGED_AUDIT";
-    call.control.event(&call.by(), None, None, kind, "settings changed").await?;
-    Ok(changed.into())
+    Ok(changed.await?.into())
 }
 
-fn check(body: &SettingsPatch) -> Result<(), Failure> {
-    let is = |text: &str, schemes: &[&str]| {
-        Url::parse(text).is_ok_and(|url| schemes.contains(&url.scheme()) && url.has_host())
-    };
-    let webhooks = body.webhooks.iter().flatten();
-    if webhooks.clone().count() > MOST {
-        return Err(Failure::invalid("webhooks", format!("at most {MOST} webhooks")));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_has_the_records_fields() {
+        let schema = Thresholds::schema(&mut Book::default());
+        let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let written = serde_json::to_value(Thresholds::default()).unwrap();
+        let (mut said, mut has) = (names(&schema["properties"]), names(&written));
+        said.sort();
+        has.sort();
+        assert_eq!(said, has);
     }
-    if !webhooks.clone().all(|hook| is(hook, &["http", "https"])) {
-        return Err(Failure::invalid("webhooks", "a webhook is an http or https URL"));
-    }
-    if let Some(Some(smtp)) = &body.smtp {
-        if !is(&smtp.url, &["smtp", "smtps"]) {
-            return Err(Failure::invalid("smtp", "a mail server is smtp://host or smtps://host"));
-        }
-        let address = |text: &String| text.contains('@') && !text.chars().any(char::is_control);
-        let good = !smtp.to.is_empty() && smtp.to.len() <= MOST;
-        if !good || !smtp.to.iter().chain([&smtp.from]).all(address) {
-            return Err(Failure::invalid("smtp", "mail needs a sender's and receivers' addresses"));
-        }
-    }
-    if let Some(Some(command)) = &body.command
-        && !command.starts_with('/')
-    {
-        return Err(Failure::invalid("command", "the command is an absolute path"));
-    }
-    Ok(())
 }

@@ -230,10 +230,8 @@ async fn delete(call: Call) -> Result<Done, Failure> {
 
 async fn checks(call: Call) -> Result<Vec<CheckBody>, Failure> {
     let job = call.job("job").await?.job;
-    let scope = Some(job.project.as_str());
-    let checks: Vec<Integrity> = call.control.catalog().all(scope).await?;
-    let ours = checks.into_iter().rev().filter(|check| check.job == job.id);
-    Ok(ours.map(CheckBody::from).collect())
+    let checks = call.control.job_checks(&job.project, &job.id).await?;
+    Ok(checks.into_iter().map(CheckBody::from).collect())
 }
 
 async fn check(call: Call) -> Result<CheckBody, Failure> {

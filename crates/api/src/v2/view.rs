@@ -1,13 +1,13 @@
 //! A job as it is shown.
 
-use bygone_catalog::record::{Drill, Job, JobState, JobStores, Source};
+use bygone_catalog::record::{Drill, Job, JobState, JobStores, ScheduleSpec, Source};
 use bygone_control::{
     plan,
     views::{AgentLive, JobView, Live},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{moments::Moment, schedule::Schedule};
+use super::moments::Moment;
 use crate::schema::JsonSchema;
 use crate::time;
 
@@ -24,12 +24,17 @@ pub(crate) struct JobBody {
     state: StateWord,
     /// Ops Manager's word: INACTIVE, PROVISIONING, STARTED, STOPPED or TERMINATING.
     status_name: &'static str,
+    /// How it fares: inactive, stopped, terminating, misconfigured, starting, initial sync, following, behind,
+    /// agent silent or failing.
+    standing: &'static str,
+    /// Seconds by which what is stored is behind the source; its age while nobody reaches the source.
+    lag_secs: Option<u64>,
     /// Since when it is in its state.
     since: String,
     created: String,
     source: SourceBody,
     stores: StoresBody,
-    schedule: Schedule,
+    schedule: ScheduleSpec,
     drill: Option<DrillBody>,
     /// Why it cannot be served, by its agent or by this server.
     message: Option<String>,
@@ -208,7 +213,7 @@ impl From<AgentLive> for AgentBody {
 
 impl From<Live> for LiveBody {
     fn from(live: Live) -> Self {
-        let Live { agent, backup, phase, percent } = live;
+        let Live { agent, backup, phase, percent, .. } = live;
         LiveBody {
             phase,
             percent,
@@ -225,7 +230,7 @@ impl From<Live> for LiveBody {
 
 impl From<JobView> for JobBody {
     fn from(view: JobView) -> Self {
-        let JobView { job, status_name, problem, live, newest, next_snapshot } = view;
+        let JobView { job, status_name, standing, problem, live, newest, next_snapshot } = view;
         let Job { id, project, name, cluster, set, state, since, created, .. } = job;
         let JobStores { snapshot, oplog, sync } = job.stores;
         JobBody {
@@ -236,11 +241,13 @@ impl From<JobView> for JobBody {
             set,
             state: state.into(),
             status_name,
+            standing: standing.as_str(),
+            lag_secs: live.as_ref().and_then(|live| live.lag_secs),
             since: time::text(since),
             created: time::text(created),
             source: job.source.into(),
             stores: StoresBody { snapshot, oplog, sync },
-            schedule: job.schedule.into(),
+            schedule: job.schedule,
             drill: job.drill.map(DrillBody::from),
             message: problem,
             actions: plan::possible(state).into_iter().map(ActionWord::from).collect(),

@@ -146,8 +146,6 @@ async fn a_schedule_is_read_changed_and_sent_back() {
     let bad = site.owner.patch(&path, json!({ "snapshotIntervalHours": 7 })).await;
     bad.fails(400, "INVALID_ATTRIBUTE");
     assert_eq!(bad.json()["parameters"], json!(["snapshotIntervalHours"]));
-    let checkpoint = site.owner.patch(&path, json!({ "clusterCheckpointIntervalMin": 15 })).await;
-    checkpoint.fails(409, "CANNOT_SET_CLUSTER_CHECKPOINT_INTERVAL");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::world::{Answer, World, request};
+use crate::world::{Answer, Client, World, request};
 
 #[tokio::test]
 async fn a_job_lives_from_its_making_to_its_removal() {
@@ -39,6 +39,16 @@ async fn a_job_lives_from_its_making_to_its_removal() {
     unknown.fails(400, "INVALID_ATTRIBUTE");
     assert!(unknown.text.contains("menber"));
 
+    // Of a schedule too.
+    let slower = owner.patch(&job, json!({ "schedule": { "interval_secs": 120 } })).await.is(200);
+    assert_eq!(
+        (&slower["schedule"]["interval_secs"], &slower["schedule"]["base_secs"]),
+        (&json!(120), &json!(3600))
+    );
+    for bad in [json!({ "interval_secs": 59 }), json!({ "interval": 60 }), json!({ "zone": 1 })] {
+        owner.patch(&job, json!({ "schedule": bad })).await.fails(400, "INVALID_ATTRIBUTE");
+    }
+
     let act = async |action: &str| {
         owner.post(&format!("{job}/actions"), json!({ "action": action })).await
     };
@@ -61,6 +71,28 @@ async fn a_job_lives_from_its_making_to_its_removal() {
     assert_eq!(history, json!({ "snapshots": [], "damaged": [], "ranges": [], "gaps": [] }));
     let events = owner.get(&format!("/api/v2/projects/{project}/events")).await;
     assert!(events.text.contains(&owner.public) && !events.text.contains("topsecret"));
+    told_what_changed(&owner, &project, &job).await;
+}
+
+/// Events say what was changed, the newest first, also where they are of one moment.
+async fn told_what_changed(owner: &Client, project: &str, job: &str) {
+    let events = owner.get(&format!("/api/v2/projects/{project}/events")).await.json();
+    let told: Vec<&str> =
+        events.as_array().unwrap().iter().map(|event| event["message"].as_str().unwrap()).collect();
+    let began = told.iter().rposition(|message| message.contains("other made")).unwrap();
+    assert!(told[began..].contains(&"Start of orders"), "{told:?}");
+    assert!(told.contains(
+        &"backup job of orders changed: source.member: h:27017 → none; source.throttle: none → 5"
+    ));
+    assert!(told.contains(&"backup job of orders changed: schedule.interval_secs: 60 → 120"));
+    let new = json!({ "source": { "uri": "mongodb://u:another@h/" } });
+    owner.patch(job, new).await.is(200);
+    let events = owner.get(&format!("/api/v2/projects/{project}/events")).await;
+    assert_eq!(
+        events.json()[0]["message"],
+        "backup job of orders changed: source.uri: other credentials"
+    );
+    assert!(!events.text.contains("another"));
 }
 
 #[tokio::test]
@@ -111,6 +143,9 @@ async fn people_and_keys_are_made_changed_and_removed_and_secrets_shown_once() {
     world.access.accept(again["invitation"].as_str().unwrap(), "long enough").await.unwrap();
     let boss = json!({ "grants": [{ "role": "GLOBAL_OWNER" }] });
     assert_eq!(owner.patch(&at, boss.clone()).await.is(200)["grants"], boss["grants"]);
+    let events = owner.get("/api/v2/events").await.is(200);
+    let said = format!("user anna given other roles: ProjectRestore of {project} → GlobalOwner");
+    assert_eq!(events[0]["message"], said);
     owner.patch(&at, json!({ "grants": [] })).await.fails(409, "LAST_GLOBAL_OWNER");
     owner.delete(&at).await.fails(409, "LAST_GLOBAL_OWNER");
     let wrong = json!({ "grants": [{ "role": "GLOBAL_OWNER", "project": project.as_str() }] });
@@ -132,6 +167,28 @@ async fn people_and_keys_are_made_changed_and_removed_and_secrets_shown_once() {
     let id = agent["id"].as_str().unwrap();
     owner.delete(&format!("{keys}/{id}")).await.is(200);
     owner.delete(&format!("{keys}/{id}")).await.fails(404, "RESOURCE_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn upkeep_has_limits_and_checks_of_stores_are_shown() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let usual = owner.get("/api/v2/upkeep").await.is(200);
+    assert_eq!(
+        (&usual["check_every_secs"], &usual["check_within_secs"]),
+        (&json!(86_400), &json!(604_800))
+    );
+    let put = async |body: Value| owner.ask(Method::PUT, "/api/v2/upkeep", body).await;
+    let changed = put(json!({ "check_every_secs": 3600, "groom_mb_per_second": 9 })).await.is(200);
+    assert_eq!(
+        (&changed["check_within_secs"], &changed["groom_mb_per_second"]),
+        (&json!(604_800), &json!(9))
+    );
+    assert_eq!(world.control.settings().await.unwrap().upkeep.check_every_secs, 3600);
+    for bad in [json!({ "check_every_secs": 1 }), json!({ "check_within_secs": 60 })] {
+        put(bad).await.fails(400, "INVALID_ATTRIBUTE");
+    }
+    assert_eq!(owner.get("/api/v2/stores/main/checks").await.is(200), json!([]));
 }
 
 #[tokio::test]
@@ -157,12 +214,27 @@ async fn settings_are_changed_by_parts_and_the_mail_password_stays_hidden() {
     assert!(!admin.get("/api/v2/settings").await.text.contains("topsecret"));
     let limits = patch(json!({ "thresholds": { "oplog_behind_secs": 60 } })).await.is(200);
     assert_eq!(limits["thresholds"]["oplog_behind_secs"], 60);
+    let limits = patch(json!({ "thresholds": { "clock_skew_secs": 9 } })).await.is(200);
+    assert_eq!(limits["thresholds"]["oplog_behind_secs"], 60);
+    // The password is not sent to another server.
+    let mut elsewhere = quiet.clone();
+    elsewhere["url"] = json!("smtp://evil.example:587");
+    let lost = patch(json!({ "smtp": elsewhere })).await.is(200);
+    assert_eq!(lost["smtp"]["has_password"], false);
+    let events = world.control.events(None, None).await.unwrap();
+    let told: Vec<&str> = events.iter().map(|event| event.message.as_str()).collect();
+    let said = "settings changed: smtp.password: set → none; smtp.url: smtp://mail.example:587 → smtp://evil.example:587";
+    assert_eq!(told[0], said);
+    assert_eq!(told[1], "settings changed: thresholds.clock_skew_secs: 60 → 9");
     assert_eq!(patch(json!({ "smtp": null })).await.is(200)["smtp"], Value::Null);
     for bad in [
         json!({ "webhooks": ["file:///etc/passwd"] }),
         json!({ "smtp": { "url": "http://x", "from": "a@b", "to": ["a@b"] } }),
         json!({ "smtp": { "url": "smtp://x", "from": "a@b\r\nBcc: c@d", "to": ["a@b"] } }),
         json!({ "thresholds": { "x": 1 } }),
+        json!({ "thresholds": { "agent_down_secs": 0 } }),
+        json!({ "thresholds": { "store_full_percent": 101 } }),
+        json!({ "webhooks": vec!["https://hook.example/x"; 21] }),
     ] {
         patch(bad).await.fails(400, "INVALID_ATTRIBUTE");
     }
@@ -223,4 +295,25 @@ async fn a_stream_tells_what_is_new_and_ends() {
     let began = world.control.now().0;
     while event(&mut stream).await.is_some() {}
     assert!((500_000..=600_000).contains(&(world.control.now().0 - began)));
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_the_right_to_look_does() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let project = world.project("p").await;
+    let job = owner.job(&project, "c").await;
+    let reader = world.client(Role::ProjectReadOnly, Some(&project)).await;
+    let path = format!("/api/v2/projects/{project}/jobs/{job}/stream");
+    let challenge: Answer = world.send(request(&Method::GET, &path, "")).await;
+    let mut asked = request(&Method::GET, &path, "");
+    let proof = reader.proof(&challenge, &Method::GET, &path).parse().unwrap();
+    asked.headers_mut().insert(header::AUTHORIZATION, proof);
+    let response = world.app.clone().oneshot(asked).await.unwrap();
+    let mut stream = Body::into_data_stream(response.into_body());
+    assert!(event(&mut stream).await.is_some());
+    owner.delete(&format!("/api/v2/keys/{}", reader.public)).await.is(200);
+    let began = world.control.now().0;
+    assert_eq!(event(&mut stream).await, None);
+    assert!(world.control.now().0 - began <= 1000);
 }

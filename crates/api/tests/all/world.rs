@@ -243,6 +243,7 @@ pub(crate) async fn restore(world: &World, project: &Id, job: &str) -> Id {
             expires: world.control.now(),
             max_downloads: None,
             downloads: 0,
+            sent: 0,
             secret: String::new(),
             size: None,
         },
@@ -255,6 +256,8 @@ pub(crate) async fn restore(world: &World, project: &Id, job: &str) -> Id {
         proof: None,
         hashes: Vec::new(),
         cancel: false,
+        begun: None,
+        made: Vec::new(),
     };
     world.control.catalog().insert(&restore).await.unwrap();
     restore.id

@@ -24,6 +24,20 @@ pub struct Agent {
     pub problems: Vec<(Id, String)>,
     /// It said that it stops.
     pub left: bool,
+    /// It is of the server's own process.
+    #[serde(default)]
+    pub here: bool,
+    /// Jobs that it left to others because it could not serve them, until then.
+    #[serde(default)]
+    pub gave_up: Vec<(Id, UnixMillis)>,
+}
+
+impl Agent {
+    /// Why it cannot serve a job.
+    pub fn problem(&self, job: &Id) -> Option<&str> {
+        let of = self.problems.iter().find(|(id, _)| id == job);
+        of.map(|(_, why)| why.as_str())
+    }
 }
 
 impl Record for Agent {

@@ -3,6 +3,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use bygone_base::UnixMillis;
 use serde::{Deserialize, Serialize};
 
+use super::Upkeep;
 use crate::{Id, Kind, Record, Sealed};
 
 /// What is wrong. The words are Ops Manager's where it has one.
@@ -15,6 +16,8 @@ pub enum AlertKind {
     ResyncRequired,
     /// No agent of a project with active jobs was heard for too long.
     BackupAgentDown,
+    /// An agent is there, but cannot back the source up.
+    SourceUnavailable,
     /// The daemon of an active job does not run.
     DaemonDown,
     /// The newest snapshot is too old for the schedule.
@@ -64,8 +67,11 @@ pub struct Alert {
     pub updated: UnixMillis,
     /// When it closed.
     pub resolved: Option<UnixMillis>,
-    /// When somebody was last told.
+    /// When everybody was told how it stands.
     pub notified: Option<UnixMillis>,
+    /// The ways by which that was told.
+    #[serde(default)]
+    pub told: Vec<String>,
     /// By whom it is acknowledged, until when, and what he said.
     pub acknowledged: Option<(String, UnixMillis, String)>,
     /// A line for people: what, on what, since when, what to do.
@@ -122,16 +128,21 @@ impl Default for Thresholds {
 /// A mail server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Smtp {
-    /// `smtp://host:25`, `smtp://host:587` (STARTTLS where offered) or `smtps://host`.
+    /// `smtp://host:587`, by STARTTLS (`?tls=opportunistic`: where it is offered, `?tls=none`: without), or `smtps://host`.
     pub url: String,
     /// User name.
     pub user: Option<String>,
-    /// Password, sealed for `settings/smtp`.
+    /// Password, sealed for [`Smtp::PLACE`].
     pub password: Option<Sealed>,
     /// Sender.
     pub from: String,
     /// Receivers.
     pub to: Vec<String>,
+}
+
+impl Smtp {
+    /// Where the password is sealed for.
+    pub const PLACE: &'static str = "settings/smtp";
 }
 
 /// What holds for the whole server.
@@ -146,6 +157,8 @@ pub struct Settings {
     pub smtp: Option<Smtp>,
     /// A program that gets the alert as JSON on its standard input.
     pub command: Option<PathBuf>,
+    /// What grooms and checks may take.
+    pub upkeep: Upkeep,
     /// Small facts by name, such as when something was last done.
     pub marks: BTreeMap<String, i64>,
 }

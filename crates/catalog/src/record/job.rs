@@ -113,7 +113,7 @@ pub struct Keeping {
     pub within_secs: Option<u64>,
     /// Whether each snapshot is given the time that the schedule's retention says.
     pub tiers: bool,
-    /// Packs go when nothing has needed them for so long; the store is groomed behind each snapshot.
+    /// Packs go when nothing has needed them for so long.
     pub groom_delay_secs: u64,
 }
 
@@ -153,6 +153,9 @@ pub struct Requests {
     /// How many of them the newest one that was taken for them serves.
     #[serde(default)]
     pub snapshot_done: u64,
+    /// For how many days those that were not served yet are to be kept at least; where not given, the schedule says it.
+    #[serde(default)]
+    pub snapshot_days: Option<u32>,
 }
 
 /// A restore that is done again and again, to know that it can be.
@@ -166,6 +169,15 @@ pub struct Drill {
     pub every_secs: u64,
     /// When the last one began.
     pub last: Option<UnixMillis>,
+}
+
+/// A moment that was announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announced {
+    /// The moment.
+    pub at: UnixMillis,
+    /// What the clock showed when it was announced.
+    pub seen: UnixMillis,
 }
 
 /// A backup job: one cluster of a project (Ops Manager's backup config).
@@ -193,6 +205,9 @@ pub struct Job {
     pub stores: JobStores,
     /// Schedule and retention.
     pub schedule: ScheduleSpec,
+    /// The next snapshot as it was announced when the schedule was last changed: it does not come earlier.
+    #[serde(default)]
+    pub announced: Option<Announced>,
     /// What it keeps by rules of its own; the schedule alone says it where not given.
     #[serde(default)]
     pub keep: Option<Keeping>,

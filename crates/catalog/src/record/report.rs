@@ -16,11 +16,11 @@ pub struct Integrity {
     pub started: UnixMillis,
     /// When it ended.
     pub finished: Option<UnixMillis>,
-    /// Blocks read.
+    /// Blocks that its snapshots need.
     pub blocks: u64,
-    /// Bytes read, as stored.
+    /// Bytes of the packs that they are in.
     pub bytes: u64,
-    /// Share of all blocks that it was to read, in percent.
+    /// Of these bytes, those that were read within the set time, in percent.
     pub percent: u32,
     /// What is damaged, a line each.
     pub damage: Vec<String>,
@@ -35,8 +35,9 @@ impl Record for Integrity {
         self.id.as_str()
     }
 
+    /// The job: all that is ever asked for is its newest ones.
     fn scope(&self) -> &str {
-        self.project.as_str()
+        self.job.as_str()
     }
 }
 
@@ -49,7 +50,7 @@ pub struct UsageSample {
     pub store: String,
     /// When.
     pub at: UnixMillis,
-    /// Bytes of all objects.
+    /// Bytes of packs, and of the objects of jobs.
     pub bytes: u64,
     /// Of them those that something retained needs.
     pub living: u64,

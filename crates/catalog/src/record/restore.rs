@@ -54,8 +54,11 @@ pub enum Delivery {
         expires: UnixMillis,
         /// How often it can be downloaded; none: as often as one likes.
         max_downloads: Option<u32>,
-        /// How often it was, whole.
+        /// How often it was: what was sent of it by its size, rounded up.
         downloads: u32,
+        /// Bytes that were sent.
+        #[serde(default)]
+        sent: u64,
         /// BLAKE3 of the link's secret, hex.
         secret: String,
         /// Bytes of the file, once it is ready.
@@ -134,6 +137,12 @@ pub struct RestoreJob {
     pub hashes: Vec<(String, String)>,
     /// Somebody wants it to end.
     pub cancel: bool,
+    /// When it was last begun with; nothing was done before.
+    #[serde(default)]
+    pub begun: Option<UnixMillis>,
+    /// What it makes in its target (`db.collection`), noted before it does: after it was cut off, that gives way.
+    #[serde(default)]
+    pub made: Vec<String>,
 }
 
 impl Record for RestoreJob {

@@ -41,6 +41,9 @@ pub struct Store {
     /// The repository that was found, or made, there: another in its place is refused.
     #[serde(default)]
     pub repository: Option<String>,
+    /// It is about to be removed: no job is given it any more.
+    #[serde(default)]
+    pub leaving: bool,
     /// When it was made.
     pub created: UnixMillis,
 }

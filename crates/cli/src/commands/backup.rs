@@ -20,7 +20,7 @@ use crate::{args::BackupArgs, output::Output};
 pub async fn run(args: BackupArgs, output: &Output) -> Result<ExitCode> {
     let options = job_options(&args.keep, None)?;
     let Wired { agent, progress, ingest, key, part, clock } =
-        wire(&args.source, &args.store, &options.policy).await?;
+        wire(&args.source, &args.store, &options.terms.policy).await?;
     let mut tasks = JoinSet::new();
     let shutdown = super::on_signal(&mut tasks);
     let Parts { snapshots, oplog } = part;

@@ -5,7 +5,7 @@ use std::{io::Write as _, process::ExitCode, sync::Arc};
 use bygone_base::{ByteSize, Error, Result, When};
 use bygone_dumptools::{
     export,
-    report::{Level, Log},
+    report::{Level, Log, plural},
     sink::{Compression, Place},
 };
 use bygone_groom::lease;
@@ -52,7 +52,7 @@ pub async fn run(args: ExportArgs, output: &Output) -> Result<ExitCode> {
     // Standard output may be the archive.
     output.event(
         "exported",
-        format!("exported {count} documents, {} as of {at}", ByteSize(bytes)),
+        format!("exported {}, {} as of {at}", plural(count, "document"), ByteSize(bytes)),
         json!({"documents": count, "bytes": bytes, "at": at.to_string()}),
     );
     Ok(ExitCode::SUCCESS)
@@ -64,6 +64,10 @@ fn options(args: &ExportArgs) -> Result<export::Options> {
     Ok(export::Options {
         rules: NameRules::new(&args.ns_include, &args.ns_exclude, &none)?,
         place: match (&args.out, args.archive.as_deref()) {
+            (Some(out), _) if out.as_os_str() == "-" => {
+                return Err(Error::usage("an export has files for several collections")
+                    .hint("use --archive - for standard output"));
+            }
             (Some(out), _) => Place::Directory(out.clone()),
             (None, Some("-")) => Place::ArchiveOut,
             (None, Some(file)) => Place::Archive(file.into()),

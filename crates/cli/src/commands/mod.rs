@@ -11,7 +11,6 @@ pub mod remote;
 mod report;
 mod restore;
 mod server;
-mod shown;
 mod snapshots;
 mod source;
 mod status;
@@ -35,6 +34,8 @@ pub async fn run(cli: Cli, output: &Output) -> Result<ExitCode> {
         Command::Server(args) => server::run(args, output).await,
         Command::Job(args) => remote::job(*args, output).await,
         Command::Snapshot(args) => remote::snapshot(*args, output).await,
+        Command::RestoreJob(args) => remote::restore(*args, output).await,
+        Command::Alert(args) => remote::alert(*args, output).await,
         Command::User(args) => remote::user(*args, output).await,
         Command::Store(args) => remote::store(*args, output).await,
         Command::Catalog(args) => catalog::run(args, output).await,

@@ -9,7 +9,6 @@ use bygone_daemon::JobStatus;
 use serde_json::json;
 use tokio::sync::{mpsc::UnboundedReceiver, watch};
 
-use super::shown::agent_json;
 use crate::output::Output;
 
 /// A line of progress at least this often while something goes on.
@@ -160,4 +159,15 @@ fn agent_line(p: &Progress) -> String {
         Phase::Starting => format!("agent: starting {}", p.member),
         phase => format!("agent: {} {}, stored up to {}", phase.as_str(), p.member, p.chain.ts),
     }
+}
+
+/// An agent's progress, for programs.
+pub fn agent_json(p: &Progress) -> serde_json::Value {
+    json!({
+        "phase": p.phase.as_str(), "member": p.member,
+        "collections_done": p.collections_done, "collections": p.collections,
+        "documents": p.documents, "documents_total": p.documents_total,
+        "bytes": p.bytes, "bytes_total": p.bytes_total, "bytes_per_second": p.bytes_per_second,
+        "chain": p.chain.ts.to_string(), "lag_secs": p.lag_secs(),
+    })
 }

@@ -80,6 +80,7 @@ fn plan_options(args: &RestoreArgs) -> Result<PlanOptions> {
         drop: args.drop,
         onto_source: args.allow_source_as_target,
         verify: args.verify,
+        ..PlanOptions::default()
     })
 }
 

@@ -4,7 +4,7 @@ mod certificate;
 pub mod config;
 pub mod site;
 
-use std::{process::ExitCode, sync::Arc};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use bygone_access::Access;
 use bygone_agent::fleet::{MongoSources, Own};
@@ -17,23 +17,18 @@ use tokio::task::JoinSet;
 
 use self::{
     config::Config,
-    site::{Agents, Alone},
+    site::{Agents, Alone, Service},
 };
-use super::shown::Board;
 use crate::{args::ServerArgs, output::Output};
-
-/// What the ids of agents in the server's own process begin with: with it, they end.
-const HERE: &str = "here-";
 
 /// Runs until Ctrl-C.
 pub async fn run(args: ServerArgs, output: &Output) -> Result<ExitCode> {
     let config = Config::read(&args.config)?;
-    let control = open(&config).await?;
-    let _alone = Alone::in_folder(&config.data)?;
+    let (control, _alone) = open(&config).await?;
     // Whoever ran before does no more; agents elsewhere may.
     let daemons = |lease: &Lease| ["daemon/", "restore/"].iter().any(|p| lease.name.starts_with(p));
     control.end_leases(daemons).await?;
-    control.agents_gone(HERE).await?;
+    control.end_own_agents().await?;
     let who = Arc::new(Access::new(control.clone()));
     let mut signals = JoinSet::new();
     let shutdown = super::on_signal(&mut signals);
@@ -42,11 +37,11 @@ pub async fn run(args: ServerArgs, output: &Output) -> Result<ExitCode> {
     let url = format!("{scheme}://{}", server.local_addr());
     output.event("server", format!("bygone serves {url}; Ctrl-C stops"), json!({"url": url}));
     first_project(&control).await?;
-    welcome(&who, &url, output).await?;
+    welcome(&who, &url, &server, output).await?;
     let agents = config.agent.then(|| Agents {
         control: control.clone(),
         sources: Arc::new(MongoSources { clock: control.clock().clone() }),
-        own: Own { prefix: HERE.to_owned(), ..Own::default() },
+        own: Own::default(),
     });
     let supervisor = Supervisor::new(control);
     // What still fails is shown with its job, and tried again at the next start.
@@ -55,14 +50,18 @@ pub async fn run(args: ServerArgs, output: &Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The control plane of a configuration, with its stores.
-pub async fn open(config: &Config) -> Result<Arc<Control>> {
+/// The control plane of a configuration, with its stores; nobody else changes it meanwhile.
+///
+/// # Errors
+/// Conflict: another process has its folder. What opening the stores gives.
+pub async fn open(config: &Config) -> Result<(Arc<Control>, Alone)> {
+    let alone = Alone::in_folder(&config.data)?;
     let control = Arc::new(site::in_folder(&config.data)?);
     for store in &config.store {
         let given = control.given_store(store.wanted()).await;
         given.map_err(|e| e.within(format!("store {} of the configuration", store.id)))?;
     }
-    Ok(control)
+    Ok((control, alone))
 }
 
 async fn listen(
@@ -72,7 +71,10 @@ async fn listen(
     output: &Output,
 ) -> Result<Server> {
     let host = super::agent::host();
-    let made = config.tls.as_ref().map(|tls| certificate::files(tls, &config.data, &host));
+    let made = config.tls.as_ref().map(|tls| {
+        let names = certificate::Names { host: &host, listen: &config.listen };
+        certificate::files(tls, &config.data, names, control.now())
+    });
     let (tls, fingerprint) = made.transpose()?.unzip();
     if let Some(print) = fingerprint.flatten() {
         output.event(
@@ -81,7 +83,14 @@ async fn listen(
             json!({"sha256": print}),
         );
     }
-    site::listen(&config.listen, tls, control, who, Board::new(control.clone())).await
+    let service = Service {
+        address: config.listen.clone(),
+        tls,
+        trusted_proxies: config.trusted_proxies.clone(),
+        metrics_token: config.metrics_token_file.clone(),
+        strict: false,
+    };
+    site::listen(service, control, who).await
 }
 
 /// Every catalog has a project to begin with.
@@ -93,14 +102,38 @@ pub async fn first_project(control: &Control) -> Result<bygone_catalog::Id> {
 }
 
 /// Says how the first user gets in, while there is none.
-pub async fn welcome(who: &Access, url: &str, output: &Output) -> Result<()> {
+pub async fn welcome(who: &Access, url: &str, server: &Server, output: &Output) -> Result<()> {
     if let Some(secret) = who.owner_link().await? {
-        let link = format!("{url}/welcome/{secret}");
+        let link = format!("{}/welcome/{secret}", reachable(url, server.local_addr()));
         output.event(
             "welcome",
-            format!("nobody can log in yet: choose a name and a password at {link}"),
+            format!("nobody can log in yet: the owner chooses a password at {link}"),
             json!({"link": link}),
         );
     }
     Ok(())
+}
+
+/// The URL with a name that a browser can go to: all addresses of a host are none.
+fn reachable(url: &str, address: SocketAddr) -> String {
+    if !address.ip().is_unspecified() {
+        return url.to_owned();
+    }
+    let (host, port) = (super::agent::host(), address.port());
+    url.replacen(&address.to_string(), &format!("{host}:{port}"), 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_leads_somewhere() {
+        let of = |address: &str| reachable(&format!("https://{address}"), address.parse().unwrap());
+        assert_eq!(of("192.0.2.1:8780"), "https://192.0.2.1:8780");
+        for all in ["0.0.0.0:8780", "[::]:8780"] {
+            let url = of(all);
+            assert!(url.ends_with(":8780") && !url.contains(all), "{url}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use bygone_agent::{
     Agent, AgentOptions, MongoSource, Progress, SourceUri, Wanted, source::set_name,
 };
 use bygone_base::{ByteSize, Clock, Error, JobName, PartName, Result, SystemRng};
-use bygone_daemon::JobOptions;
+use bygone_daemon::{JobOptions, Terms};
 use bygone_ingest::{Ingest, Options};
 use bygone_oplog::{filter::Filter, uplink::PartKey};
 use bygone_schedule::{Reference, Retention, Schedule, zone};
@@ -144,6 +144,6 @@ pub fn job_options(args: &KeepArgs, interval: Option<Duration>) -> Result<JobOpt
         },
         window_secs: args.window.map_or(default.window_secs, |d| d.as_secs()),
     };
-    let groom_delay = Some(args.groom_delay);
-    Ok(JobOptions { schedule, tiers, policy, groom_delay, ..JobOptions::default() })
+    let terms = Terms { schedule, tiers, policy, announced: None };
+    Ok(JobOptions { terms, groom_delay: args.groom_delay, ..JobOptions::default() })
 }

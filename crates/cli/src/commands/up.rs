@@ -14,7 +14,7 @@ use bygone_catalog::{
     record::{Job, JobStores, Keeping, ScheduleSpec},
 };
 use bygone_control::{Control, Given, NewSource, NewStore, Supervisor};
-use bygone_daemon::JobStatus;
+use bygone_daemon::{JobStatus, Terms};
 use bygone_ingest::http::{Server, TlsFiles};
 use bygone_oplog::uplink::PartKey;
 use bygone_snapshot::Stores;
@@ -28,10 +28,9 @@ use super::{
     report::{Reported, report},
     server::{
         first_project,
-        site::{self, Agents, Alone},
+        site::{self, Agents, Alone, MIN_TOKEN, Service},
         welcome,
     },
-    shown::Board,
     source::{Connected, agent_options, check_stores, connect, job_options, throttle},
     status::TOKEN,
 };
@@ -41,19 +40,16 @@ use crate::{
     output::Output,
 };
 
-/// Shorter tokens can be guessed.
-const MIN_TOKEN: usize = 16;
-
 /// Runs until Ctrl-C.
 pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
     let (schedule, keep) = kept(&args)?;
     // What is wrong by itself is said before anything is touched.
     agent_options(&args.source)?;
+    let _alone = args.data.as_deref().map(Alone::in_folder).transpose()?;
     let control = Arc::new(match &args.data {
         Some(folder) => site::in_folder(folder)?,
         None => site::in_memory()?,
     });
-    let _alone = args.data.as_deref().map(Alone::in_folder).transpose()?;
     // All that ran on this catalog before were this command.
     control.end_leases(|_| true).await?;
     let clock = control.clock().clone();
@@ -72,10 +68,10 @@ pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
     greet(output, &key, &stores.blocks.store().location());
     let server = listen(&args, &control, &project, output).await?;
     let mut supervisor = Supervisor::new(control.clone());
-    supervisor.step().await?;
+    supervisor.begin().await?;
     let shown = Shown { control: control.clone(), project, job: job.id.clone() };
-    if let Some(problem) = shown.problem().await {
-        return Err(Error::new(ErrorKind::Unavailable, problem));
+    if let Some(why) = shown.refused().await {
+        return Err(Error::new(ErrorKind::Unavailable, why));
     }
     let (started, agents) = mpsc::unbounded_channel();
     let mut reporting = JoinSet::new();
@@ -103,11 +99,10 @@ pub async fn run(args: UpArgs, output: &Output) -> Result<ExitCode> {
 
 /// What the arguments say of snapshots and how long they are kept.
 fn kept(args: &UpArgs) -> Result<(ScheduleSpec, Keeping)> {
-    let options = job_options(&args.keep, Some(args.interval))?;
-    let (schedule, policy) = (options.schedule, options.policy);
+    let Terms { schedule, tiers, policy, .. } = job_options(&args.keep, Some(args.interval))?.terms;
     let retention = schedule.retention;
     let base = match policy.keep_within_secs {
-        Some(within) if !options.tiers => within,
+        Some(within) if !tiers => within,
         _ => retention.base.as_secs(),
     };
     let spec = ScheduleSpec {
@@ -125,7 +120,7 @@ fn kept(args: &UpArgs) -> Result<(ScheduleSpec, Keeping)> {
     let keep = Keeping {
         last: policy.keep_last,
         within_secs: policy.keep_within_secs,
-        tiers: options.tiers,
+        tiers,
         groom_delay_secs: args.keep.groom_delay.as_secs(),
     };
     Ok((spec, keep))
@@ -190,7 +185,14 @@ async fn listen(
     let tls = tls.map(|(certificate, key)| TlsFiles { certificate, key });
     let scheme = if tls.is_some() { "https" } else { "http" };
     let who = Arc::new(Access::new(control.clone()));
-    let server = site::listen(address, tls, control, &who, Board::of_jobs(control.clone())).await?;
+    let service = Service {
+        address: address.clone(),
+        tls,
+        metrics_token: args.metrics_token_file.clone(),
+        strict: true,
+        ..Service::default()
+    };
+    let server = site::listen(service, control, &who).await?;
     let url = format!("{scheme}://{}", server.local_addr());
     output.event("server", format!("bygone serves {url}"), json!({"url": url}));
     if args.data.is_none() {
@@ -200,7 +202,7 @@ async fn listen(
             json!({"warning": "no data folder"}),
         );
     }
-    welcome(&who, &url, output).await?;
+    welcome(&who, &url, &server, output).await?;
     Ok(Some(server))
 }
 
@@ -212,7 +214,6 @@ fn own(
     // Room and networks come back; what else is wrong needs a person, who looks at what ended.
     let fatal = |e: &Error| !matches!(e.kind(), ErrorKind::Unavailable | ErrorKind::Full);
     Own {
-        prefix: String::new(),
         flush: Some(args.flush),
         take_over: args.source.take_over,
         watched: Some(Watched { job: job.id.to_string(), fatal, started }),
@@ -250,6 +251,11 @@ struct Shown {
 }
 
 impl Shown {
+    /// Why it does not run here. (What agents said in an earlier run is no reason.)
+    async fn refused(&self) -> Option<String> {
+        self.control.job(&self.project, &self.job).await.ok()?.job.message
+    }
+
     /// The end of what is stored.
     async fn stored(&self) -> Ts {
         let view = self.control.job(&self.project, &self.job).await.ok();

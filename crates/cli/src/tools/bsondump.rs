@@ -10,7 +10,7 @@ use bygone_dumptools::{
 };
 use clap::Parser;
 
-use super::{Arguments, common::Verbosity};
+use super::{Arguments, MISUSED, Signal, Stop, common::Verbosity, config};
 
 /// View and debug .bson files.
 #[derive(Debug, Parser)]
@@ -68,7 +68,7 @@ impl Args {
         Ok(Options {
             form,
             objcheck: self.objcheck,
-            input: self.bson_file.or(positional).filter(|path| path.as_os_str() != "-"),
+            input: self.bson_file.or(positional),
             output: self.out_file,
             threads: super::threads(),
         })
@@ -80,7 +80,11 @@ impl Arguments for Args {
         &self.general
     }
 
-    async fn run(self, log: Log) -> Result<()> {
-        bsondump::run(self.options()?, &log).await.map(|_| ())
+    async fn run(self, log: Log, signal: Signal) -> Result<(), Stop> {
+        // Nothing in it is for this tool, but it has to be there.
+        let config = config::read(self.general.config.as_deref());
+        config.map_err(|e| Stop::Misused(e.within(MISUSED)))?;
+        let options = self.options().map_err(Stop::Misused)?;
+        Ok(signal.unless(bsondump::run(options, &log)).await.map(|_| ())?)
     }
 }

@@ -4,8 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use bygone_base::{Error, Result};
 use bygone_dumptools::{
-    connect::{self, ConnectOptions},
-    report::Level,
+    connect::{self, ConnectOptions, Uri},
+    report::{Level, Log},
 };
 use clap::Args;
 
@@ -25,23 +25,27 @@ pub struct Verbosity {
     pub config: Option<PathBuf>,
     /// more detailed log output (include multiple times for more verbosity, or specify a numeric value)
     #[arg(short = 'v', long, value_name = "level", num_args = 0..=1, require_equals = true,
-          default_missing_value = "1", help_heading = "verbosity options",
-          value_parser = clap::value_parser!(u8))]
-    verbose: Vec<u8>,
+          default_missing_value = "1", help_heading = "verbosity options")]
+    verbose: Vec<String>,
     /// hide all log output
     #[arg(long, help_heading = "verbosity options")]
     quiet: bool,
+    #[arg(long, hide = true)]
+    trace: bool,
+    #[arg(long, hide = true, value_name = "failpoints")]
+    failpoints: Option<String>,
 }
 
 impl Verbosity {
-    /// The last level that is shown.
-    pub fn level(&self) -> Option<Level> {
-        match self.verbose.iter().map(|v| usize::from(*v)).sum::<usize>() {
+    /// The last level that is shown; `None` when that is no number.
+    pub fn level(&self) -> Option<Option<Level>> {
+        let given: Vec<i64> = self.verbose.iter().map(|v| v.parse().ok()).collect::<Option<_>>()?;
+        Some(match given.iter().fold(0_i64, |sum, more| sum.saturating_add(*more)) {
             _ if self.quiet => None,
-            0 => Some(Level::Always),
+            ..=0 => Some(Level::Always),
             1 => Some(Level::Info),
             _ => Some(Level::Debug),
-        }
+        })
     }
 }
 
@@ -155,65 +159,73 @@ impl ConnectArgs {
     ) -> Result<ConnectOptions> {
         self.refuse()?;
         let config = config::read(general.config.as_deref())?;
-        let given = [&self.uri, &positional, &config.uri].into_iter().flatten().count();
-        if given > 1 {
-            return Err(Error::usage(
-                "too many URIs found in positional arguments: only one URI can be set",
-            ));
-        }
-        let uri = self.uri.clone().or(positional).or(config.uri);
+        let uri = self.uri(positional, config.uri)?;
         if let Some(uri) = &uri {
-            let named = connect::database_of(uri)?;
-            match (&*db, named) {
-                (Some(db), Some(named)) if *db != named => {
-                    return Err(Error::usage(
-                        "Invalid Options: Cannot specify different database in connection URI and command-line option",
-                    ));
-                }
-                (None, Some(named)) => *db = Some(named),
-                _ => {}
-            }
+            *db = one_database(db.take(), uri.database()?)?;
         }
-        let mut options = ConnectOptions {
+        // What is told here is told before anything else is.
+        let log = super::log(general.level().flatten());
+        if self.invalid_certificates || self.invalid_hostnames {
+            log.always(
+                "WARNING: --sslAllowInvalidCertificates and --sslAllowInvalidHostnames are deprecated, please use --tlsInsecure instead",
+            );
+        }
+        for ignored in uri.iter().flat_map(Uri::ignored) {
+            log.always(format_args!("WARNING: ignoring unsupported URI parameter '{ignored}'"));
+        }
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let options = ConnectOptions {
             host: self.host.clone(),
             port: self.port.clone(),
             username: self.username.clone(),
-            password: self.password.clone().or(config.password).filter(|p| !p.is_empty()),
+            password: self.password.clone().or_else(|| given(config.password)),
             auth_database: self.auth_database.clone(),
             mechanism: self.mechanism.clone(),
             aws_session_token: self.aws_token.clone(),
             tls: self.ssl,
             ca_file: self.ca_file.clone(),
             key_file: self.client_key_file.clone(),
-            key_password: self
-                .key_password
-                .clone()
-                .or(config.key_password)
-                .filter(|p| !p.is_empty()),
+            key_password: self.key_password.clone().or_else(|| given(config.key_password)),
             insecure: self.insecure || self.invalid_certificates || self.invalid_hostnames,
             read_preference: None,
             db: db.clone(),
-            selection_timeout: self.selection_timeout.map(Duration::from_secs),
+            selection_timeout: self.selection_timeout.filter(|s| *s > 0).map(Duration::from_secs),
             compressors: self.compressors.clone(),
             uri,
         };
-        let in_uri = options.uri.as_deref().and_then(user_without_password);
-        let user = options.username.clone().or(in_uri);
-        if let Some(user) = user.filter(|_| self.needs_password(&options)) {
-            options.password = Some(password::ask(&format!("mongo user {user}"))?);
-        }
-        if connect::is_key_locked(&options)? {
-            options.key_password = Some(password::ask("client certificate")?);
-        }
+        options.check()?;
         Ok(options)
     }
 
-    fn needs_password(&self, options: &ConnectOptions) -> bool {
-        let in_uri = options.uri.as_deref().is_some_and(has_password);
-        let by_password =
-            !matches!(self.mechanism.as_deref(), Some("MONGODB-X509" | "GSSAPI" | "MONGODB-AWS"));
-        let x509 = options.uri.as_deref().is_some_and(|u| u.contains("MONGODB-X509"));
-        options.password.is_none() && !in_uri && by_password && !x509
+    /// Asks for the passwords that are missing.
+    pub fn ask(&self, options: &mut ConnectOptions, log: &Log) -> Result<()> {
+        if needs_password(options) {
+            options.password = Some(password::ask("mongo user", log)?);
+        }
+        if connect::is_key_locked(options)? {
+            options.key_password = Some(password::ask("client certificate", log)?);
+        }
+        Ok(())
+    }
+
+    /// The connection string, wherever it stands.
+    fn uri(&self, positional: Option<String>, config: Option<String>) -> Result<Option<Uri>> {
+        let given = match (&self.uri, positional) {
+            (Some(_), Some(_)) => {
+                return Err(Error::usage(
+                    "illegal argument combination: cannot specify a URI in a positional argument and --uri",
+                ));
+            }
+            (Some(uri), None) => Some(uri.clone()),
+            (None, positional) => positional,
+        };
+        let config = config.filter(|uri| !uri.is_empty());
+        if given.is_some() && config.is_some() && given != config {
+            return Err(Error::usage(
+                "illegal argument combination: the file of --config has another URI",
+            ));
+        }
+        given.or(config).as_deref().map(Uri::parse).transpose()
     }
 
     fn refuse(&self) -> Result<()> {
@@ -234,18 +246,25 @@ impl ConnectArgs {
     }
 }
 
-fn user_info(uri: &str) -> Option<&str> {
-    let rest = uri.split_once("://")?.1;
-    let authority = rest.split(['/', '?']).next()?;
-    Some(authority.rsplit_once('@')?.0)
+/// The database to work on, by flag and connection string.
+fn one_database(flag: Option<String>, uri: Option<String>) -> Result<Option<String>> {
+    match (flag, uri) {
+        (Some(flag), Some(uri)) if flag != uri => Err(Error::usage(format!(
+            "Invalid Options: Cannot specify different database in connection URI and command-line option (\"{uri}\" was specified in the URI and \"{flag}\" was specified in the --db option)"
+        ))),
+        (flag, uri) => Ok(flag.or(uri)),
+    }
 }
 
-fn has_password(uri: &str) -> bool {
-    user_info(uri).is_some_and(|info| info.contains(':'))
-}
-
-fn user_without_password(uri: &str) -> Option<String> {
-    user_info(uri).filter(|info| !info.contains(':') && !info.is_empty()).map(str::to_owned)
+/// A user who logs in by a password that is nowhere.
+fn needs_password(options: &ConnectOptions) -> bool {
+    let uri = options.uri.as_ref();
+    let user = options.username.is_some() || uri.is_some_and(|uri| uri.user().is_some());
+    let password = options.password.is_some() || uri.is_some_and(|uri| uri.password().is_some());
+    let mechanism = options.mechanism.clone().or_else(|| uri?.option("authmechanism"));
+    let by_password =
+        !matches!(mechanism.as_deref(), Some("MONGODB-X509" | "GSSAPI" | "MONGODB-AWS"));
+    user && !password && by_password
 }
 
 /// The first rule that is broken.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bygone_base::{Error, Result};
 use bygone_dumptools::{
-    connect,
+    connect::{self, ConnectOptions},
     dump::{self, Options, Selection},
     extjson::{self, Strictness},
     report::Log,
@@ -14,7 +14,7 @@ use bygone_restore::NameRules;
 use clap::Parser;
 
 use super::{
-    Arguments,
+    Arguments, Signal, Stop,
     common::{self, ConnectArgs, NamespaceArgs, Verbosity, refuse},
 };
 
@@ -113,7 +113,7 @@ struct OutputArgs {
     /// exclude all collections from the dump that have the given prefix (may be specified multiple times)
     #[arg(long = "excludeCollectionsWithPrefix", value_name = "collection-prefix")]
     exclude_prefix: Vec<String>,
-    /// number of collections to dump in parallel
+    /// number of cursors: of collections to dump in parallel, and of parts of a large one (1 keeps its order)
     #[arg(short = 'j', long = "numParallelCollections", default_value_t = 4)]
     parallel: i64,
     /// dump views as normal collections with their produced data, omitting standard collections
@@ -124,6 +124,24 @@ struct OutputArgs {
 }
 
 impl Args {
+    /// Where to connect to. A database that the URI names goes into `db` unless that is given.
+    fn connection(&self, db: &mut Option<String>) -> Result<ConnectOptions> {
+        if !self.positional.iter().all(|text| common::is_uri(text)) {
+            return Err(Error::usage(
+                "error parsing positional arguments: provide only one MongoDB connection string. Connection strings must begin with mongodb:// or mongodb+srv:// schemes",
+            ));
+        }
+        if self.positional.len() > 1 {
+            return Err(Error::usage(
+                "too many URIs found in positional arguments: only one URI can be set as a positional argument",
+            ));
+        }
+        let positional = self.positional.first().cloned();
+        let mut options = self.connect.options(&self.general, positional, db)?;
+        options.read_preference = self.query.read_preference.clone();
+        Ok(options)
+    }
+
     /// What contradicts itself.
     fn check(&self, db: Option<&str>) -> Result<()> {
         let (output, query) = (&self.output, &self.query);
@@ -263,25 +281,22 @@ impl Arguments for Args {
         &self.general
     }
 
-    async fn run(self, log: Log) -> Result<()> {
-        if let Some(other) = self.positional.iter().find(|text| !common::is_uri(text)) {
-            return Err(Error::usage(format!(
-                "error parsing positional arguments: {other:?} is no connection string; it must begin with mongodb:// or mongodb+srv://"
-            )));
-        }
-        if self.positional.len() > 1 {
-            return Err(Error::usage(
-                "too many URIs found in positional arguments: only one URI can be set as a positional argument",
-            ));
-        }
+    async fn run(self, log: Log, signal: Signal) -> Result<(), Stop> {
+        signal.unless(self.dump(&log)).await
+    }
+}
+
+impl Args {
+    async fn dump(&self, log: &Log) -> Result<(), Stop> {
         let mut db = self.namespace.db.clone();
-        let positional = self.positional.first().cloned();
-        let mut connect = self.connect.options(&self.general, positional, &mut db)?;
+        let mut connect = self.connection(&mut db).map_err(Stop::Misused)?;
         self.check(db.as_deref())?;
         self.check_oplog()?;
+        self.connect.ask(&mut connect, log)?;
         let options = self.options(db)?;
-        connect.read_preference = self.query.read_preference.clone();
-        let connection = connect::connect(&connect, super::clock()).await?;
-        dump::run(&connection, &options, &log).await.map(|_| ())
+        let connection = connect::connect(&connect, super::clock()).await;
+        let connection = connection.map_err(Stop::of_connecting)?;
+        dump::run(&connection, &options, log).await?;
+        Ok(())
     }
 }

@@ -4,19 +4,18 @@ use std::{path::PathBuf, sync::Arc};
 
 use bygone_base::{Error, Result};
 use bygone_dumptools::{
-    connect,
-    extjson::{self, Strictness},
+    connect::{self, ConnectOptions, concern},
     report::Log,
     restore::{self, Count, Options, Place},
     sink::Compression,
 };
 use bygone_groom::lease;
 use bygone_head::{View, ViewOptions};
-use bygone_restore::{NameRules, ViewDocuments, raw::Build};
+use bygone_restore::{NameRules, ViewDocuments};
 use clap::Parser;
 
 use super::{
-    Arguments,
+    Arguments, Signal, Stop,
     common::{self, ConnectArgs, NamespaceArgs, Verbosity, refuse},
 };
 use crate::{
@@ -265,12 +264,13 @@ impl Args {
                 "cannot specify --preserveUUID without --drop",
             ),
             (
-                restore.parallel <= 0,
-                "cannot specify a negative number of collections to restore at once",
-            ),
-            (
-                restore.workers.is_some_and(|w| w <= 0),
+                restore.workers.is_some_and(|w| w < 0),
                 "cannot specify a negative number of insertion workers per collection",
+            ),
+            // The stock tool takes it, and inserts nothing.
+            (
+                restore.workers == Some(0),
+                "--numInsertionWorkersPerCollection must be positive: with 0 nothing would be restored",
             ),
             (
                 excludes && collection,
@@ -293,13 +293,19 @@ impl Args {
         }
     }
 
+    /// Whether a directory or a file is named, which is all of a database that is named too.
+    fn one_database(&self, target: Option<&str>) -> bool {
+        let named = target.is_some() || self.input.dir.is_some();
+        named && self.input.archive.is_none()
+    }
+
     fn rules(&self, db: Option<&str>, target: Option<&str>) -> Result<NameRules> {
         let filter = &self.filter;
         let mut include = filter.ns_include.clone();
-        // A directory or a file goes to the database that is named, whatever its own name is.
-        let from_archive = self.input.archive.is_some();
-        let no_target = target.is_none() && self.input.dir.is_none();
-        if let Some(db) = db.filter(|_| from_archive || no_target) {
+        if db.is_some() && self.one_database(target) {
+            // A directory or a file goes to the database that is named, whatever its own name is.
+            include.clear();
+        } else if let Some(db) = db {
             let collection = self.namespace.collection.as_deref();
             include.push(format!(
                 "{}.{}",
@@ -340,13 +346,14 @@ impl Args {
             bypass_validation: restore.bypass_validation,
             preserve_uuid: restore.preserve_uuid,
             objcheck: input.objcheck,
-            write_concern: write_concern(restore.write_concern.as_deref())?,
+            write_concern: Vec::new(),
             // Measured: two connections beat one and four.
             inserts: workers.unwrap_or(2),
-            parallel: usize::try_from(restore.parallel).unwrap_or(4),
+            // As with the stock tool, what is not positive is one at a time.
+            parallel: usize::try_from(restore.parallel).unwrap_or(1).max(1),
             batch: restore.batch,
             oplog_replay: input.oplog_replay,
-            oplog_limit: input.oplog_limit.as_deref().map(limit).transpose()?,
+            oplog_limit: input.oplog_limit.as_deref().map(limit).transpose()?.flatten(),
             oplog_file: input.oplog_file.clone(),
             users_and_roles: input.users_and_roles,
             temp_users: restore.temp_users.clone(),
@@ -355,18 +362,36 @@ impl Args {
         })
     }
 
-    async fn restore(&self, log: &Log, count: &mut Count) -> Result<()> {
+    /// Where to connect to, what is restored, and what writes wait for where that is said.
+    fn parse(&self, db: &mut Option<String>) -> Result<Parsed> {
         let (uri, target) = self.positional()?;
+        let connect = self.connect.options(&self.general, uri, db)?;
+        let concern = self.restore.write_concern.as_deref();
+        let concern = concern.filter(|text| !text.trim().is_empty()).map(concern::parse);
+        Ok(Parsed { connect, target, concern: concern.transpose()? })
+    }
+
+    async fn restore(&self, log: &Log, count: &mut Count) -> Result<(), Stop> {
         let mut db = self.namespace.db.clone();
-        let connect = self.connect.options(&self.general, uri, &mut db)?;
+        let Parsed { mut connect, target, concern } = self.parse(&mut db).map_err(Stop::Misused)?;
         self.check(db.as_deref(), target.as_deref())?;
-        let options = self.options(db, target.as_deref())?;
-        let connection = connect::connect(&connect, super::clock()).await?;
+        self.connect.ask(&mut connect, log)?;
+        if db.is_some()
+            && self.one_database(target.as_deref())
+            && !self.filter.ns_include.is_empty()
+        {
+            log.always("--nsInclude does not choose from a directory or file that is restored with --db: all of it is");
+        }
+        let mut options = self.options(db, target.as_deref())?;
+        let connection = connect::connect(&connect, super::clock()).await;
+        let connection = connection.map_err(Stop::of_connecting)?;
+        let of_uri = connection.options.write_concern.as_ref();
+        options.write_concern = concern.unwrap_or_else(|| concern::of_uri(of_uri));
         let Some(store) = &self.moment.store else {
-            return restore::run(&connection, &options, None, log, count).await;
+            return Ok(restore::run(&connection, &options, None, log, count).await?);
         };
         if target.is_some() {
-            return Err(Error::usage("cannot restore from a directory and a store"));
+            return Err(Error::usage("cannot restore from a directory and a store").into());
         }
         let (when, clock) = (self.moment.at.parse()?, super::clock());
         let store = StoreArgs { store: store.clone(), access: self.moment.access.clone() };
@@ -384,8 +409,16 @@ impl Args {
         if let Some(lease) = lease {
             lease.release().await;
         }
-        restored
+        Ok(restored?)
     }
+}
+
+/// What the command line says before it is asked whether that makes sense.
+struct Parsed {
+    connect: ConnectOptions,
+    /// The directory or file.
+    target: Option<String>,
+    concern: Option<Vec<u8>>,
 }
 
 /// A name as a pattern that means only itself.
@@ -393,31 +426,17 @@ fn literal(name: &str) -> String {
     name.replace('\\', "\\\\").replace('*', "\\*")
 }
 
-/// `seconds` or `seconds:number`.
-fn limit(text: &str) -> Result<(u32, u32)> {
+/// `seconds` or `seconds:number`; nothing and 0 are no limit.
+fn limit(text: &str) -> Result<Option<(u32, u32)>> {
     let bad =
         || Error::usage(format!("error parsing timestamp argument to --oplogLimit: {text:?}"));
+    if text.is_empty() {
+        return Ok(None);
+    }
     let (seconds, number) = text.split_once(':').unwrap_or((text, "0"));
-    if seconds.is_empty() {
-        return Err(bad());
-    }
     let number = if number.is_empty() { "0" } else { number };
-    Ok((seconds.parse().map_err(|_| bad())?, number.parse().map_err(|_| bad())?))
-}
-
-/// A number, a name or a document.
-fn write_concern(text: Option<&str>) -> Result<Vec<u8>> {
-    let text = text.unwrap_or("majority").trim();
-    if text.starts_with('{') {
-        let given = extjson::parse(text, Strictness::Relaxed)
-            .map_err(|e| e.within("error parsing --writeConcern"))?;
-        return bygone_restore::raw::without(&given, &["fsync"]);
-    }
-    Ok(match text.parse::<i32>() {
-        Ok(n) if n >= 0 => Build::new().element(0x10, b"w", &n.to_le_bytes()).finish(),
-        Ok(_) => return Err(Error::usage("--writeConcern cannot be negative")),
-        Err(_) => Build::new().str("w", if text.is_empty() { "majority" } else { text }).finish(),
-    })
+    let limit = (seconds.parse().map_err(|_| bad())?, number.parse().map_err(|_| bad())?);
+    Ok(Some(limit).filter(|limit| *limit != (0, 0)))
 }
 
 impl Arguments for Args {
@@ -425,20 +444,19 @@ impl Arguments for Args {
         &self.general
     }
 
-    async fn run(self, log: Log) -> Result<()> {
+    async fn run(self, log: Log, signal: Signal) -> Result<(), Stop> {
         let mut count = Count::default();
-        let ended = self.restore(&log, &mut count).await;
-        if let Err(error) = &ended {
+        let ended = signal.unless(self.restore(&log, &mut count)).await;
+        if let Err(Stop::Misused(_)) = &ended {
+            return ended;
+        }
+        if let Err(Stop::Failed(error)) = &ended {
             super::tell(&log, error);
         }
-        log.always(format_args!(
-            "{} document(s) restored successfully. {} document(s) failed to restore.",
-            count.restored, count.failed
-        ));
+        log.always(count);
         match ended {
-            Ok(()) if self.restore.strict && count.failed > 0 => Err(super::told()),
-            Ok(()) => Ok(()),
-            Err(_) => Err(super::told()),
+            Ok(()) if !self.restore.strict || count.failed == 0 => Ok(()),
+            _ => Err(Stop::Told),
         }
     }
 }
@@ -449,20 +467,12 @@ mod tests {
 
     #[test]
     fn limits_are_seconds_and_a_number() {
-        assert_eq!(limit("5").unwrap(), (5, 0));
-        assert_eq!(limit("5:7").unwrap(), (5, 7));
-        assert_eq!(limit("5:").unwrap(), (5, 0));
-        for bad in [":5", "x", "1:2:3", "", "-1"] {
+        assert_eq!(limit("5").unwrap(), Some((5, 0)));
+        assert_eq!(limit("5:7").unwrap(), Some((5, 7)));
+        assert_eq!(limit("5:").unwrap(), Some((5, 0)));
+        assert_eq!((limit("0").unwrap(), limit("").unwrap()), (None, None));
+        for bad in [":5", "x", "1:2:3", "-1", "4294967296", "5:-1"] {
             assert!(limit(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn write_concerns_are_numbers_names_or_documents() {
-        let text = |given| extjson::to_text(&write_concern(given).unwrap()).unwrap();
-        assert_eq!(text(None), r#"{"w":"majority"}"#);
-        assert_eq!(text(Some("2")), r#"{"w":{"$numberInt":"2"}}"#);
-        assert_eq!(text(Some("{w: 1, j: true}")), r#"{"w":{"$numberInt":"1"},"j":true}"#);
-        assert!(write_concern(Some("{")).is_err());
     }
 }

@@ -3,12 +3,16 @@
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use bygone_base::{Error, Result};
+use bygone_dumptools::report::Log;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
 /// Asks for the password of `what`; on a terminal nothing of it is shown.
-pub fn ask(what: &str) -> Result<String> {
-    let _ = write!(std::io::stderr(), "Enter password for {what}:\n\n");
+pub fn ask(what: &str, log: &Log) -> Result<String> {
     let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        log.always("reading password from standard input");
+    }
+    let _ = writeln!(std::io::stderr(), "Enter password for {what}:");
     let shown = tcgetattr(&stdin).ok().filter(|_| stdin.is_terminal());
     if let Some(shown) = &shown {
         let mut hidden = shown.clone();

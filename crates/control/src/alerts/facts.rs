@@ -1,36 +1,48 @@
 //! Gathering what alerts are decided on.
 
-use bygone_base::{Result, UnixMillis};
+use std::collections::HashMap;
+
+use bygone_base::{Result, Ts, UnixMillis};
 use bygone_catalog::{
-    Lease, Page,
-    record::{Agent, Integrity, Job, JobState, RestoreJob, RestoreStatus},
+    Id, Lease, Page,
+    record::{Agent, Failing, Integrity, Job, JobState, RestoreJob, RestoreStatus, Seen},
 };
-use bygone_daemon::JobPhase;
 
 use super::plan::{Facts, JobFacts, StoreFacts};
-use crate::{Control, disk};
+use crate::{Control, checks, jobs::serving};
+
+/// What passes by itself is a failure when it lasts so long.
+const HOLD_MS: i64 = 60_000;
+/// A drill is given so long before somebody is told that it does not end.
+const DRILL_MS: i64 = 6 * 3_600_000;
 
 /// What is read once for all jobs.
 struct Read {
     agents: Vec<Agent>,
     leases: Vec<Lease>,
-    /// Newest first.
+    /// The newest of each job.
     checks: Vec<Integrity>,
     /// Newest first.
     drills: Vec<RestoreJob>,
+    seen: HashMap<Id, Seen>,
 }
 
 /// Everything, now.
-pub(super) async fn gather(control: &Control, jobs: &[Job]) -> Result<Facts> {
+pub(super) async fn gather(
+    control: &Control,
+    jobs: &[Job],
+    seen: HashMap<Id, Seen>,
+) -> Result<Facts> {
     let newest = Page { newest_first: true, ..Page::default() };
     let catalog = control.catalog();
     let mut drills: Vec<RestoreJob> = catalog.page(&newest).await?;
-    drills.retain(|restore| restore.drill && restore.status != RestoreStatus::InProgress);
+    drills.retain(|restore| restore.drill);
     let read = Read {
         agents: catalog.all(None).await?,
         leases: catalog.all(None).await?,
-        checks: catalog.page(&newest).await?,
+        checks: checks::newest_of_all(control, jobs).await?,
         drills,
+        seen,
     };
     let active = jobs.iter().filter(|job| job.state == JobState::Active);
     let mut facts = Facts::default();
@@ -40,53 +52,67 @@ pub(super) async fn gather(control: &Control, jobs: &[Job]) -> Result<Facts> {
         let Some(first) = jobs.iter().filter(uses).map(|job| job.since).min() else { continue };
         let used = match view.store.max_bytes {
             Some(most) => view.usage.as_ref().map(|usage| (usage.bytes, most)),
-            None => disk::used(&view.store.url),
+            None => control.disks.used(&view.store.url, &**control.clock()).await,
         };
-        let groomed = view.groomed.unwrap_or(first);
+        // Only that of snapshots is groomed.
+        let grooms = jobs.iter().any(|job| uses(&job) && job.stores.snapshot == view.store.id);
+        let groomed = if grooms { view.groomed.unwrap_or(first) } else { control.now() };
         facts.stores.push(StoreFacts { id: view.store.id, used, groomed });
     }
     Ok(facts)
 }
 
 fn of_job(control: &Control, job: &Job, read: &Read) -> JobFacts {
-    let live = control.running(&job.id).map(|running| running.live());
-    let agent = live.as_ref().and_then(|live| live.agent.as_ref());
-    let backup = live.as_ref().map(|live| &live.backup);
     let now = control.now();
-    let serving = read.agents.iter().filter(|agent| agent.serves.contains(&job.id));
-    let problem = read.agents.iter().flat_map(|agent| &agent.problems);
+    let live = control.running(&job.id).map(|running| running.live(now));
+    let agent = live.as_ref().and_then(|live| live.agent.as_ref());
+    let seen = read.seen.get(&job.id);
+    let serving = serving(&read.agents, job);
     let daemon = format!("daemon/{}", job.id);
     let lease = read.leases.iter().find(|lease| lease.name == daemon);
-    let behind = agent.map(|agent| {
-        let age = (now.0 / 1000).saturating_sub(i64::from(agent.stored.secs()));
-        agent.lag_secs.max(u64::try_from(age).unwrap_or_default())
+    let known = seen.filter(|seen| seen.stored > 0).map(|seen| {
+        let age = now.since(moment(seen.stored).max(job.since)) / 1000;
+        u64::try_from(age).unwrap_or_default()
     });
-    let seconds = |ts: bygone_base::Ts| UnixMillis(i64::from(ts.secs()) * 1000);
+    let behind = live.as_ref().and_then(|live| live.lag_secs).or(known);
+    let failing = seen.and_then(|seen| seen.failing.as_ref());
+    let firm = failing.filter(|failing| is_firm(failing, now)).map(|failing| failing.why.clone());
     JobFacts {
         job: job.id.clone(),
         project: job.project.clone(),
         cluster: job.cluster.clone(),
         since: job.since,
-        agent_heard: serving.map(|agent| agent.last_conf).max(),
-        agent_problem: problem
-            .filter(|(id, _)| *id == job.id)
-            .map(|(_, why)| why.clone())
-            .next_back(),
+        began: control.began(),
+        runs: live.is_some(),
+        agent_here: agent.is_some(),
+        agent_heard: serving.map(|agent| agent.last_conf),
+        agent_problem: serving.and_then(|agent| agent.problem(&job.id)).map(str::to_owned),
         daemon_until: lease.map(|lease| lease.until),
-        synced: backup.is_some_and(|backup| backup.phase == JobPhase::Complete),
+        synced: seen.is_some_and(|seen| seen.snapshot.is_some()),
         behind_secs: behind,
-        snapshot: backup.and_then(|backup| backup.snapshot_at).map(seconds),
+        snapshot: seen.and_then(|seen| seen.snapshot).map(moment),
         interval_secs: job.schedule.interval_secs,
-        resync: backup.and_then(|backup| backup.resync.clone()),
-        failure: backup.and_then(|backup| backup.failure.clone()).or_else(|| job.message.clone()),
-        damage: damage(job, read),
-        skew_ms: agent.map_or(0, |agent| agent.skew_ms),
+        resync: seen.and_then(|seen| seen.resync.clone()),
+        doubtful: failing.is_some() && firm.is_none(),
+        failure: firm.or_else(|| job.message.clone()),
+        damage: damage(job, read, now),
+        skew_ms: agent.map(|agent| agent.skew_ms),
     }
 }
 
+/// The moment of a timestamp.
+fn moment(ts: u64) -> UnixMillis {
+    UnixMillis(i64::from(Ts(ts).secs()) * 1000)
+}
+
+/// Whether a failure is to be told: it needs a person, or it has lasted.
+fn is_firm(failing: &Failing, now: UnixMillis) -> bool {
+    failing.well.is_none() && (failing.stopped || now.since(failing.since) >= HOLD_MS)
+}
+
 /// What the newest check or the newest drill found.
-fn damage(job: &Job, read: &Read) -> Option<String> {
-    let check = read.checks.iter().find(|check| check.job == job.id);
+fn damage(job: &Job, read: &Read, now: UnixMillis) -> Option<String> {
+    let check = read.checks.iter().find(|check| check.job == job.id && check.finished.is_some());
     if let Some(why) = check.and_then(|check| check.failure.as_ref()) {
         return Some(format!("what is stored could not be checked: {why}"));
     }
@@ -97,9 +123,21 @@ fn damage(job: &Job, read: &Read) -> Option<String> {
             _ => format!("what is stored is damaged: {first}, and {more} more"),
         });
     }
-    read.drills
-        .iter()
-        .find(|drill| drill.job == job.id)
+    drilled(job, read, now)
+}
+
+/// What is wrong with a job's drills: the newest that ended failed, or one does not end.
+fn drilled(job: &Job, read: &Read, now: UnixMillis) -> Option<String> {
+    let drills = || read.drills.iter().filter(|drill| drill.job == job.id);
+    let under_way = drills().find(|drill| drill.status == RestoreStatus::InProgress);
+    let stuck = under_way.filter(|drill| now.since(drill.created) > DRILL_MS);
+    if let Some(drill) = stuck {
+        let since = drill.created.to_rfc3339_seconds();
+        return Some(format!("the restore drill of {since} does not end"));
+    }
+    let ended = drills()
+        .find(|drill| matches!(drill.status, RestoreStatus::Finished | RestoreStatus::Broken));
+    ended
         .filter(|drill| drill.status == RestoreStatus::Broken)
         .map(|drill| format!("the newest restore drill failed: {}", drill.message))
 }

@@ -3,35 +3,27 @@
 mod facts;
 pub mod notify;
 mod plan;
+mod telling;
 
 use bygone_base::{Result, UnixMillis};
-use bygone_catalog::record::{Actor, Alert, AlertStatus, Event, Job, Settings};
+use bygone_catalog::record::{Actor, Alert, AlertStatus, Event, Job};
 
-pub use plan::{Condition, Facts, JobFacts, StoreFacts, conditions};
+pub use plan::{Condition, Facts, Findings, JobFacts, StoreFacts, conditions};
+pub(crate) use telling::Telling;
 
-use crate::Control;
+use crate::{Control, seen};
 use plan::{Change, reconcile};
 
 /// Looks for what is wrong, and notes it.
 pub(crate) async fn look(control: &Control, jobs: &[Job]) -> Result<()> {
     let settings = control.settings().await?;
     let now = control.now();
-    let facts = facts::gather(control, jobs).await?;
-    let wrong = conditions(&facts, &settings.thresholds, now);
+    let seen = seen::note(control, jobs).await?;
+    let facts = facts::gather(control, jobs, seen).await?;
+    let found = conditions(&facts, &settings.thresholds, now);
     let known: Vec<Alert> = control.catalog().all(None).await?;
-    for change in reconcile(&known, &wrong, now) {
+    for change in reconcile(&known, &found, now) {
         make(control, change, now).await?;
-    }
-    Ok(())
-}
-
-/// Tells whom it concerns what was not told yet.
-pub(crate) async fn tell(control: &Control) -> Result<()> {
-    let settings = control.settings().await?;
-    for alert in control.catalog().all::<Alert>(None).await? {
-        if alert.notified.is_none() {
-            tell_one(control, &settings, alert).await?;
-        }
     }
     Ok(())
 }
@@ -54,7 +46,7 @@ async fn make(control: &Control, change: Change, now: UnixMillis) -> Result<()> 
         Change::Reopen(id) => {
             let changed = control.catalog().change::<Alert>(id.as_str(), |alert| {
                 (alert.status, alert.acknowledged) = (AlertStatus::Open, None);
-                (alert.updated, alert.notified) = (now, None);
+                untold(alert, now);
                 Ok(())
             });
             ("ALERT_OPENED", changed.await?)
@@ -62,7 +54,7 @@ async fn make(control: &Control, change: Change, now: UnixMillis) -> Result<()> 
         Change::Close(id) => {
             let changed = control.catalog().change::<Alert>(id.as_str(), |alert| {
                 (alert.status, alert.resolved) = (AlertStatus::Closed, Some(now));
-                (alert.updated, alert.notified) = (now, None);
+                untold(alert, now);
                 Ok(())
             });
             ("ALERT_CLOSED", changed.await?)
@@ -82,18 +74,8 @@ async fn make(control: &Control, change: Change, now: UnixMillis) -> Result<()> 
     control.catalog().insert(&event).await
 }
 
-/// Tells it once; what fails is tried again at the next look.
-async fn tell_one(control: &Control, settings: &Settings, alert: Alert) -> Result<()> {
-    if let Err(error) = notify::tell(control, settings, &alert).await {
-        tracing::warn!(alert = %alert.id, %error, "an alert could not be told");
-        return Ok(());
-    }
-    let now = control.now();
-    let noted = control.catalog().change::<Alert>(alert.id.as_str(), |kept| {
-        if kept.status == alert.status {
-            kept.notified = Some(now);
-        }
-        Ok(())
-    });
-    noted.await.map(|_| ())
+/// How it stands now was told to nobody yet.
+fn untold(alert: &mut Alert, now: UnixMillis) {
+    (alert.updated, alert.notified) = (now, None);
+    alert.told.clear();
 }

@@ -6,6 +6,9 @@ use bygone_catalog::{
     record::{Alert, AlertKind, AlertStatus, Thresholds},
 };
 
+/// What was missed while nothing ran is caught up within this time.
+const SETTLE_SECS: u64 = 30;
+
 /// What is known of everything at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
@@ -26,15 +29,21 @@ pub struct JobFacts {
     pub cluster: String,
     /// Since when it is active.
     pub since: UnixMillis,
+    /// Since when this process looks: what was silent before is not held against anybody.
+    pub began: UnixMillis,
+    /// It runs here.
+    pub runs: bool,
+    /// Its agent was heard here.
+    pub agent_here: bool,
     /// When an agent that serves it was last heard.
     pub agent_heard: Option<UnixMillis>,
     /// Why its agent cannot serve it.
     pub agent_problem: Option<String>,
     /// Until when its daemon was sure to run.
     pub daemon_until: Option<UnixMillis>,
-    /// Its initial sync is done.
+    /// It has a snapshot.
     pub synced: bool,
-    /// Seconds between what is stored and now, or the source's newest where that is more.
+    /// Seconds between what is stored and now, or the source's newest where that is more; where it is known.
     pub behind_secs: Option<u64>,
     /// Moment of the newest snapshot.
     pub snapshot: Option<UnixMillis>,
@@ -42,12 +51,14 @@ pub struct JobFacts {
     pub interval_secs: u64,
     /// Why a resync is needed.
     pub resync: Option<String>,
-    /// Why the daemon stopped.
+    /// Why the daemon stopped, or what fails for a while already.
     pub failure: Option<String>,
+    /// Something fails since a moment ago, or seems to be over: it is too early to tell.
+    pub doubtful: bool,
     /// What the newest check, or the newest drill, found damaged.
     pub damage: Option<String>,
-    /// The agent's clock minus ours.
-    pub skew_ms: i64,
+    /// The agent's clock minus ours, once it was heard.
+    pub skew_ms: Option<i64>,
 }
 
 /// What is known of a store.
@@ -90,6 +101,7 @@ impl Condition {
             updated: now,
             resolved: None,
             notified: None,
+            told: Vec::new(),
             acknowledged: None,
             message: self.message,
         }
@@ -100,94 +112,192 @@ impl Condition {
     }
 }
 
-/// Everything that is wrong at `now`.
-pub fn conditions(facts: &Facts, limits: &Thresholds, now: UnixMillis) -> Vec<Condition> {
-    let of_jobs = facts.jobs.iter().flat_map(|job| of_job(job, limits, now));
-    let of_stores = facts.stores.iter().flat_map(|store| of_store(store, limits, now));
-    of_jobs.chain(of_stores).collect()
+/// What was found out of one thing.
+enum Verdict {
+    /// It is wrong, and how.
+    Wrong(String),
+    /// It is right.
+    Right,
+    /// Not known: an alert neither opens nor closes.
+    Unknown,
 }
 
-fn of_job(job: &JobFacts, limits: &Thresholds, now: UnixMillis) -> Vec<Condition> {
-    let mut wrong = Vec::new();
-    let name = &job.cluster;
-    let mut say = |kind, message| {
-        wrong.push(Condition {
-            kind,
-            project: Some(job.project.clone()),
-            job: Some(job.job.clone()),
-            target: String::new(),
-            message,
-        });
+use Verdict::{Right, Unknown, Wrong};
+
+/// All that is wrong, and all of which nothing is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// What is wrong.
+    pub wrong: Vec<Condition>,
+    /// What may be wrong or right; their messages say nothing.
+    pub unknown: Vec<Condition>,
+}
+
+impl Findings {
+    fn note(&mut self, about: &Condition, kind: AlertKind, verdict: Verdict) {
+        let with = |message| Condition { kind, message, ..about.clone() };
+        match verdict {
+            Wrong(message) => self.wrong.push(with(message)),
+            Unknown => self.unknown.push(with(String::new())),
+            Right => {}
+        }
+    }
+}
+
+/// What is wrong at `now`, and what is not known.
+pub fn conditions(facts: &Facts, limits: &Thresholds, now: UnixMillis) -> Findings {
+    let mut found = Findings::default();
+    for job in &facts.jobs {
+        of_job(job, limits, now, &mut found);
+    }
+    for store in &facts.stores {
+        of_store(store, limits, now, &mut found);
+    }
+    found
+}
+
+fn of_job(job: &JobFacts, limits: &Thresholds, now: UnixMillis, found: &mut Findings) {
+    let about = Condition {
+        kind: AlertKind::BackupAgentDown,
+        project: Some(job.project.clone()),
+        job: Some(job.job.clone()),
+        target: String::new(),
+        message: String::new(),
     };
+    let mut judge = |kind, verdict| found.note(&about, kind, verdict);
+    judge(AlertKind::BackupAgentDown, agent_down(job, limits, now));
+    judge(AlertKind::SourceUnavailable, source_unavailable(job, limits, now));
+    judge(AlertKind::DaemonDown, daemon_down(job, limits, now));
+    judge(AlertKind::OplogBehind, oplog_behind(job, limits, now));
+    judge(AlertKind::ResyncRequired, resync_required(job));
+    judge(AlertKind::LateSnapshot, late_snapshot(job, limits, now));
+    judge(AlertKind::SnapshotFailed, snapshot_failed(job));
+    judge(AlertKind::VerificationFailed, verification_failed(job));
+    judge(AlertKind::ClockSkew, clock_skew(job, limits));
+}
+
+fn agent_down(job: &JobFacts, limits: &Thresholds, now: UnixMillis) -> Verdict {
+    let name = &job.cluster;
     let heard = job.agent_heard.unwrap_or(job.since).max(job.since);
     if past(now, heard, limits.agent_down_secs) {
         let since = heard.to_rfc3339_seconds();
-        let message =
-            format!("no agent serves {name} since {since}: start one, or look at its log");
-        say(AlertKind::BackupAgentDown, message);
-    } else if let Some(why) = &job.agent_problem
-        && !job.synced
-        && past(now, job.since, limits.agent_down_secs)
-    {
-        // Once there is something stored, how far that is behind says it better.
-        say(AlertKind::BackupAgentDown, format!("the agent of {name} cannot serve it: {why}"));
+        let down = format!("no agent serves {name} since {since}: start one, or look at its log");
+        return silent(down, heard.max(job.began), limits.agent_down_secs, now);
     }
-    let ran = job.daemon_until.unwrap_or(job.since).max(job.since);
-    if past(now, ran, limits.daemon_down_secs) {
-        let since = ran.to_rfc3339_seconds();
-        say(AlertKind::DaemonDown, format!("no daemon runs {name} since {since}"));
-    }
-    if let Some(behind) = job.behind_secs.filter(|behind| *behind > limits.oplog_behind_secs)
-        && job.synced
-    {
-        let message = match &job.agent_problem {
-            Some(problem) => format!("the oplog of {name} is {behind} s behind: {problem}"),
-            None => format!("the oplog of {name} is {behind} s behind"),
-        };
-        say(AlertKind::OplogBehind, message);
-    }
-    if let Some(why) = &job.resync {
-        say(AlertKind::ResyncRequired, format!("backup of {name} requires a resync: {why}"));
-    }
-    let late = job.interval_secs.saturating_mul(limits.late_snapshot_percent) / 100;
-    if let Some(taken) = job.snapshot.filter(|taken| past(now, *taken, late)) {
-        let last = taken.to_rfc3339_seconds();
-        let message = format!("the newest snapshot of {name} is of {last}: behind its schedule");
-        say(AlertKind::LateSnapshot, message);
-    }
-    if let Some(why) = &job.failure {
-        say(AlertKind::SnapshotFailed, format!("backup of {name} fails: {why}"));
-    }
-    if let Some(damage) = &job.damage {
-        say(AlertKind::VerificationFailed, format!("{name}: {damage}"));
-    }
-    let skew = job.skew_ms.unsigned_abs() / 1000;
-    if skew > limits.clock_skew_secs {
-        let message =
-            format!("the clock of the agent of {name} differs by {skew} s from the server's");
-        say(AlertKind::ClockSkew, message);
-    }
-    wrong
+    Right
 }
 
-fn of_store(store: &StoreFacts, limits: &Thresholds, now: UnixMillis) -> Vec<Condition> {
-    let mut wrong = Vec::new();
-    let mut say = |kind, message| {
-        wrong.push(Condition { kind, project: None, job: None, target: store.id.clone(), message });
-    };
-    if let Some((used, room)) = store.used {
-        let percent = used.saturating_mul(100).checked_div(room).unwrap_or(0);
-        if percent >= limits.store_full_percent {
-            let message = format!("store {} is {percent} % full", store.id);
-            say(AlertKind::StoreNearlyFull, message);
+fn source_unavailable(job: &JobFacts, limits: &Thresholds, now: UnixMillis) -> Verdict {
+    match &job.agent_problem {
+        // Once there is something stored, how far that is behind says it better.
+        _ if job.synced => Right,
+        Some(why) if past(now, job.since, limits.agent_down_secs) => {
+            Wrong(format!("the source of {} cannot be backed up: {why}", job.cluster))
         }
+        // A new agent has not tried yet.
+        None if !job.agent_here => Unknown,
+        _ => Right,
     }
+}
+
+fn daemon_down(job: &JobFacts, limits: &Thresholds, now: UnixMillis) -> Verdict {
+    let ran = job.daemon_until.unwrap_or(job.since).max(job.since);
+    if !past(now, ran, limits.daemon_down_secs) {
+        return Right;
+    }
+    let down = format!("no daemon runs {} since {}", job.cluster, ran.to_rfc3339_seconds());
+    silent(down, ran.max(job.began), limits.daemon_down_secs, now)
+}
+
+/// Somebody is silent for too long: held against him only when this process has listened for as long.
+fn silent(down: String, listened: UnixMillis, secs: u64, now: UnixMillis) -> Verdict {
+    if past(now, listened, secs) { Wrong(down) } else { Unknown }
+}
+
+fn oplog_behind(job: &JobFacts, limits: &Thresholds, now: UnixMillis) -> Verdict {
+    let name = &job.cluster;
+    match job.behind_secs {
+        _ if !job.synced => Right,
+        None => Unknown,
+        Some(behind) if behind <= limits.oplog_behind_secs => Right,
+        Some(_) if !is_settled(job, now) => Unknown,
+        Some(behind) => Wrong(match &job.agent_problem {
+            Some(problem) => format!("the oplog of {name} is {behind} s behind: {problem}"),
+            None => format!("the oplog of {name} is {behind} s behind"),
+        }),
+    }
+}
+
+fn resync_required(job: &JobFacts) -> Verdict {
+    match &job.resync {
+        Some(why) => Wrong(format!("backup of {} requires a resync: {why}", job.cluster)),
+        None if !job.runs => Unknown,
+        None => Right,
+    }
+}
+
+fn late_snapshot(job: &JobFacts, limits: &Thresholds, now: UnixMillis) -> Verdict {
+    let name = &job.cluster;
+    let late = job.interval_secs.saturating_mul(limits.late_snapshot_percent) / 100;
+    let Some(taken) = job.snapshot.filter(|taken| past(now, (*taken).max(job.since), late)) else {
+        return Right;
+    };
+    if !is_settled(job, now) {
+        return Unknown;
+    }
+    let last = taken.to_rfc3339_seconds();
+    Wrong(format!("the newest snapshot of {name} is of {last}: behind its schedule"))
+}
+
+fn snapshot_failed(job: &JobFacts) -> Verdict {
+    match &job.failure {
+        Some(why) => Wrong(format!("backup of {} fails: {why}", job.cluster)),
+        None if job.doubtful || !job.runs => Unknown,
+        None => Right,
+    }
+}
+
+fn verification_failed(job: &JobFacts) -> Verdict {
+    let damage = job.damage.as_ref();
+    damage.map_or(Right, |damage| Wrong(format!("{}: {damage}", job.cluster)))
+}
+
+fn clock_skew(job: &JobFacts, limits: &Thresholds) -> Verdict {
+    let Some(skew) = job.skew_ms.map(|skew| skew.unsigned_abs() / 1000) else { return Unknown };
+    if skew <= limits.clock_skew_secs {
+        return Right;
+    }
+    let name = &job.cluster;
+    Wrong(format!("the clock of the agent of {name} differs by {skew} s from the server's"))
+}
+
+/// Whether what was missed while nothing ran has had time to be caught up.
+fn is_settled(job: &JobFacts, now: UnixMillis) -> bool {
+    past(now, job.began.max(job.since), SETTLE_SECS)
+}
+
+fn of_store(store: &StoreFacts, limits: &Thresholds, now: UnixMillis, found: &mut Findings) {
+    let about = Condition {
+        kind: AlertKind::StoreNearlyFull,
+        project: None,
+        job: None,
+        target: store.id.clone(),
+        message: String::new(),
+    };
+    let full = match store.used {
+        None => Unknown,
+        Some((used, room)) => {
+            let percent = used.saturating_mul(100).checked_div(room).unwrap_or(0);
+            let full = percent >= limits.store_full_percent;
+            if full { Wrong(format!("store {} is {percent} % full", store.id)) } else { Right }
+        }
+    };
+    found.note(&about, AlertKind::StoreNearlyFull, full);
     if past(now, store.groomed, limits.groom_overdue_secs) {
         let since = store.groomed.to_rfc3339_seconds();
-        let message = format!("store {} was not groomed since {since}", store.id);
-        say(AlertKind::GroomOverdue, message);
+        let overdue = format!("store {} was not groomed since {since}", store.id);
+        found.note(&about, AlertKind::GroomOverdue, Wrong(overdue));
     }
-    wrong
 }
 
 /// Whether more than `secs` have passed since `then`.
@@ -208,8 +318,10 @@ pub(super) enum Change {
     Close(Id),
 }
 
-/// Alerts follow what is wrong: one for each thing, which is told when it opens and when it closes, not between.
-pub(super) fn reconcile(known: &[Alert], wrong: &[Condition], now: UnixMillis) -> Vec<Change> {
+/// Alerts follow what is wrong: one for each thing, which is told when it opens and when it closes, not between. One
+/// closes only when it is known that the thing is right.
+pub(super) fn reconcile(known: &[Alert], found: &Findings, now: UnixMillis) -> Vec<Change> {
+    let Findings { wrong, unknown } = found;
     let open = || known.iter().filter(|alert| alert.status != AlertStatus::Closed);
     let mut changes = Vec::new();
     for condition in wrong {
@@ -225,15 +337,14 @@ pub(super) fn reconcile(known: &[Alert], wrong: &[Condition], now: UnixMillis) -
             }
         }
     }
-    let right = open().filter(|alert| !wrong.iter().any(|condition| condition.is(alert)));
+    let listed = |alert: &Alert| wrong.iter().chain(unknown).any(|condition| condition.is(alert));
+    let right = open().filter(|alert| !listed(alert));
     changes.extend(right.map(|alert| Change::Close(alert.id.clone())));
     changes
 }
 
 #[cfg(test)]
 mod tests {
-    use bygone_base::SeededRng;
-
     use super::*;
 
     const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
@@ -243,7 +354,7 @@ mod tests {
     }
 
     fn id(seed: u64) -> Id {
-        Id::new(NOW, &SeededRng::new(seed))
+        format!("{seed:024x}").parse().unwrap()
     }
 
     fn fine() -> JobFacts {
@@ -252,6 +363,9 @@ mod tests {
             project: id(2),
             cluster: "shop".into(),
             since: before(86_400),
+            began: before(86_400),
+            runs: true,
+            agent_here: true,
             agent_heard: Some(before(5)),
             agent_problem: None,
             daemon_until: Some(NOW),
@@ -261,14 +375,25 @@ mod tests {
             interval_secs: 6 * 3600,
             resync: None,
             failure: None,
+            doubtful: false,
             damage: None,
-            skew_ms: 200,
+            skew_ms: Some(200),
         }
     }
 
-    fn kinds(job: JobFacts) -> Vec<AlertKind> {
+    fn found(job: JobFacts) -> Findings {
         let facts = Facts { jobs: vec![job], stores: Vec::new() };
-        conditions(&facts, &Thresholds::default(), NOW).into_iter().map(|c| c.kind).collect()
+        conditions(&facts, &Thresholds::default(), NOW)
+    }
+
+    fn kinds(job: JobFacts) -> Vec<AlertKind> {
+        found(job).wrong.into_iter().map(|c| c.kind).collect()
+    }
+
+    fn unknown(job: JobFacts) -> Vec<AlertKind> {
+        let found = found(job);
+        assert_eq!(found.wrong, []);
+        found.unknown.into_iter().map(|c| c.kind).collect()
     }
 
     #[test]
@@ -283,7 +408,7 @@ mod tests {
             (JobFacts { snapshot: Some(before(9 * 3600 + 1)), ..fine() }, AlertKind::LateSnapshot),
             (JobFacts { failure: Some("x".into()), ..fine() }, AlertKind::SnapshotFailed),
             (JobFacts { damage: Some("x".into()), ..fine() }, AlertKind::VerificationFailed),
-            (JobFacts { skew_ms: -61_000, ..fine() }, AlertKind::ClockSkew),
+            (JobFacts { skew_ms: Some(-61_000), ..fine() }, AlertKind::ClockSkew),
         ];
         for (job, kind) in table {
             assert_eq!(kinds(job), [kind]);
@@ -291,8 +416,40 @@ mod tests {
         // What only began has time.
         let young = JobFacts { since: before(10), agent_heard: None, daemon_until: None, ..fine() };
         assert_eq!(kinds(young), []);
+        let away = JobFacts { synced: false, agent_problem: Some("no route".into()), ..fine() };
+        assert_eq!(kinds(away), [AlertKind::SourceUnavailable]);
         let syncing = JobFacts { synced: false, behind_secs: Some(9_999), ..fine() };
         assert_eq!(kinds(syncing), []);
+    }
+
+    #[test]
+    fn what_is_not_known_is_neither_wrong_nor_right() {
+        assert_eq!(unknown(fine()), []);
+        // The server was away for an hour: nobody could be heard, and nothing was caught up yet.
+        let back = JobFacts {
+            began: before(10),
+            agent_heard: Some(before(3600)),
+            daemon_until: Some(before(3600)),
+            behind_secs: Some(3600),
+            snapshot: Some(before(10 * 3600)),
+            skew_ms: None,
+            ..fine()
+        };
+        let kinds = [
+            AlertKind::BackupAgentDown,
+            AlertKind::DaemonDown,
+            AlertKind::OplogBehind,
+            AlertKind::LateSnapshot,
+            AlertKind::ClockSkew,
+        ];
+        assert_eq!(unknown(back), kinds);
+        // Nobody runs it for the moment: its schedule was changed.
+        let between = JobFacts { runs: false, behind_secs: None, ..fine() };
+        let kinds = [AlertKind::OplogBehind, AlertKind::ResyncRequired, AlertKind::SnapshotFailed];
+        assert_eq!(unknown(between), kinds);
+        assert_eq!(unknown(JobFacts { doubtful: true, ..fine() }), [AlertKind::SnapshotFailed]);
+        let new = JobFacts { synced: false, agent_here: false, snapshot: None, ..fine() };
+        assert_eq!(unknown(new), [AlertKind::SourceUnavailable]);
     }
 
     #[test]
@@ -300,8 +457,8 @@ mod tests {
         let store = |used, groomed| StoreFacts { id: "main".into(), used, groomed };
         let kinds = |store| {
             let facts = Facts { jobs: Vec::new(), stores: vec![store] };
-            let wrong = conditions(&facts, &Thresholds::default(), NOW);
-            wrong.into_iter().map(|c| c.kind).collect::<Vec<_>>()
+            let found = conditions(&facts, &Thresholds::default(), NOW);
+            found.wrong.into_iter().map(|c| c.kind).collect::<Vec<_>>()
         };
         assert_eq!(kinds(store(Some((84, 100)), before(60))), []);
         assert_eq!(kinds(store(None, before(60))), []);
@@ -319,22 +476,30 @@ mod tests {
         }
     }
 
+    fn only(wrong: &[Condition]) -> Findings {
+        Findings { wrong: wrong.to_vec(), unknown: Vec::new() }
+    }
+
     #[test]
     fn an_alert_is_told_when_it_opens_and_when_it_closes_and_not_between() {
-        let opened = reconcile(&[], &[wrong("1")], NOW);
+        let opened = reconcile(&[], &only(&[wrong("1")]), NOW);
         assert_eq!(opened, [Change::Open(wrong("1"))]);
         let mut alert = wrong("1").open(id(3), NOW);
-        assert_eq!(reconcile(std::slice::from_ref(&alert), &[wrong("1")], NOW), []);
-        let longer = reconcile(std::slice::from_ref(&alert), &[wrong("2")], NOW);
+        assert_eq!(reconcile(std::slice::from_ref(&alert), &only(&[wrong("1")]), NOW), []);
+        let longer = reconcile(std::slice::from_ref(&alert), &only(&[wrong("2")]), NOW);
         assert_eq!(longer, [Change::Update(id(3), "2".into())]);
         alert.status = AlertStatus::Acknowledged;
         alert.acknowledged = Some(("me".into(), before(-10), String::new()));
-        assert_eq!(reconcile(std::slice::from_ref(&alert), &[wrong("1")], NOW), []);
-        let over = reconcile(std::slice::from_ref(&alert), &[wrong("1")], before(-10));
+        assert_eq!(reconcile(std::slice::from_ref(&alert), &only(&[wrong("1")]), NOW), []);
+        let over = reconcile(std::slice::from_ref(&alert), &only(&[wrong("1")]), before(-10));
         assert_eq!(over, [Change::Reopen(id(3))]);
-        assert_eq!(reconcile(std::slice::from_ref(&alert), &[], NOW), [Change::Close(id(3))]);
+        let doubt = Findings { unknown: vec![wrong("")], ..Findings::default() };
+        assert_eq!(reconcile(std::slice::from_ref(&alert), &doubt, NOW), []);
+        assert_eq!(reconcile(&[], &doubt, NOW), []);
+        let right = reconcile(std::slice::from_ref(&alert), &Findings::default(), NOW);
+        assert_eq!(right, [Change::Close(id(3))]);
         alert.status = AlertStatus::Closed;
-        let again = reconcile(&[alert], &[wrong("1")], NOW);
+        let again = reconcile(&[alert], &only(&[wrong("1")]), NOW);
         assert_eq!(again, [Change::Open(wrong("1"))]);
     }
 }

@@ -5,9 +5,14 @@ use std::{
     io::{BufWriter, Read as _, Write},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
-use bygone_base::{Error, ErrorKind, Result, work};
+use bygone_base::{
+    ByteSize, Error, ErrorKind, Result,
+    disk::{private_dir, private_file},
+    work,
+};
 use bygone_catalog::{
     Id,
     record::{Delivery, Form, Job, Names, Progress, RestoreJob, RestoreStatus},
@@ -18,15 +23,23 @@ use bygone_dumptools::{
     sink::{Compression, Place},
 };
 use bygone_head::{View, ViewOptions};
-use bygone_restore::ViewDocuments;
+use bygone_restore::{Contents, Documents as _, ViewDocuments};
 use flate2::write::GzEncoder;
 use sha1::{Digest as _, Sha1};
 use tokio::sync::watch;
 
-use super::{Outcome, moment};
+use super::{Outcome, moment, transfer::is_used_up};
 use bygone_snapshot::Parts;
 
-use crate::{Control, restores::rules};
+use crate::{Control, disk, restores::rules};
+
+/// Bytes that stay free: the catalog lies on the same disk.
+const SPARE: u64 = 256 << 20;
+
+/// Whoever follows a link before its file is ready waits for it so long.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// It is looked for this often.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// A file that a link leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +69,7 @@ pub(super) async fn prepare(
     let folder = control.downloads()?.join(restore.id.as_str());
     // What a crash left of an earlier try.
     remove(&folder)?;
-    fs::create_dir_all(&folder).map_err(|e| Error::io(format!("make {}", folder.display()), e))?;
+    private_dir(&folder)?;
     let say = |phase: &str| {
         sender.send_modify(|progress| progress.phase = phase.to_owned());
     };
@@ -67,6 +80,7 @@ pub(super) async fn prepare(
     let view = View::open(snapshots, oplog, &when, options, control.clock().clone()).await?;
     let (version, set) = (view.manifest.source.version.clone(), view.manifest.source.set.clone());
     let documents = Arc::new(ViewDocuments::new(view)?);
+    check_room(&folder, room(documents.contents(), &restore.names, form)?)?;
     let name = file_name(job, restore, form)?;
     let target = folder.join(&name);
     let dump = folder.join("dump");
@@ -88,6 +102,7 @@ pub(super) async fn prepare(
     let (form, file) = (form.clone(), target.clone());
     let packed = work::run("packing a download", move || {
         pack(&form, &dump, &file, &info)?;
+        private_file(&file)?;
         remove(&dump)?;
         hash(&file)
     });
@@ -102,6 +117,39 @@ pub(super) async fn prepare(
         size: Some(size),
         differs: false,
     })
+}
+
+/// Bytes that a download takes at most while it is made, about: documents compress to a third or better, and a tar is
+/// made from a folder of all of them.
+fn room(contents: &Contents, names: &Names, form: &Form) -> Result<u64> {
+    let rules = rules(names)?;
+    let one = match form {
+        Form::Collection { namespace } => Some(namespace.as_str()),
+        Form::Archive | Form::Tar => None,
+    };
+    let covered = contents.collections.iter().filter(|collection| match one {
+        Some(one) => collection.name.to_string() == one,
+        None => rules.covers(&collection.name),
+    });
+    let bytes: u64 = covered.map(|collection| collection.bytes).sum();
+    Ok(match form {
+        Form::Archive => bytes / 3,
+        Form::Tar => bytes + bytes / 3,
+        Form::Collection { .. } => bytes,
+    })
+}
+
+/// Refuses what would fill the disk of the catalog.
+fn check_room(folder: &Path, needed: u64) -> Result<()> {
+    match disk::free(folder) {
+        Some(free) if free < needed.saturating_add(SPARE) => {
+            let (needed, free) = (ByteSize(needed), ByteSize(free));
+            let why = format!("the file takes about {needed}, and {free} are free on its disk");
+            Err(Error::new(ErrorKind::Full, why)
+                .hint("restore fewer collections, or make room in the server's data folder"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `PROJECT-SET-SECONDS.tar.gz`, as Ops Manager calls it, and alike.
@@ -228,6 +276,7 @@ fn remove(folder: &Path) -> Result<()> {
 
 /// Removes the files of links that have ended.
 pub(crate) async fn clear_links(control: &Control) -> Result<()> {
+    control.note_transfers().await?;
     let now = control.now();
     let Ok(folder) = control.downloads() else { return Ok(()) };
     for restore in control.catalog().all::<RestoreJob>(None).await? {
@@ -244,19 +293,25 @@ pub(crate) async fn clear_links(control: &Control) -> Result<()> {
     Ok(())
 }
 
-fn is_used_up(delivery: &Delivery) -> bool {
-    match delivery {
-        Delivery::Http { max_downloads: Some(most), downloads, .. } => downloads >= most,
-        _ => false,
-    }
-}
-
 impl Control {
-    /// The file that a link leads to. Takes the same time for every wrong secret.
+    /// The file that a link leads to, once it is ready: a script may follow the link as soon as it has it. Takes the same
+    /// time for every wrong secret.
     ///
     /// # Errors
-    /// `NotFound`: no such link, or it has ended. `Unavailable`: not ready yet.
+    /// `NotFound`: no such link, or it has ended. `Unavailable`: still not ready.
     pub async fn download(&self, restore: &Id, secret: &str) -> Result<Download> {
+        let end = self.clock().monotonic() + PATIENCE;
+        loop {
+            match self.ready_download(restore, secret).await {
+                Err(e) if e.kind() == ErrorKind::Unavailable && self.clock().monotonic() < end => {
+                    self.clock().sleep(LOOK).await;
+                }
+                found => return found,
+            }
+        }
+    }
+
+    async fn ready_download(&self, restore: &Id, secret: &str) -> Result<Download> {
         let unknown = || Error::new(ErrorKind::NotFound, "this link leads nowhere, or no longer");
         let found = self.catalog().find::<RestoreJob>(restore.as_str()).await?;
         let restore = found.ok_or_else(unknown)?.value;
@@ -276,20 +331,24 @@ impl Control {
                 Ok(Download { path, name: name.clone(), size: *size })
             }
             (RestoreStatus::InProgress, ..) => {
-                Err(Error::new(ErrorKind::Unavailable, "the file is not ready yet"))
+                Err(Error::new(ErrorKind::Unavailable, "the file is not ready yet")
+                    .hint("try again in a minute"))
             }
             _ => Err(unknown()),
         }
     }
+}
 
-    /// Counts a download that reached the file's end.
-    pub async fn downloaded(&self, restore: &Id) -> Result<()> {
-        let counted = self.catalog().change::<RestoreJob>(restore.as_str(), |restore| {
-            if let Delivery::Http { downloads, .. } = &mut restore.delivery {
-                *downloads += 1;
-            }
-            Ok(())
-        });
-        counted.await.map(|_| ())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_would_fill_the_disk_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        check_room(dir.path(), 1).unwrap();
+        let error = check_room(dir.path(), u64::MAX / 2).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Full);
+        assert!(error.message().contains("are free on its disk"), "{error}");
     }
 }

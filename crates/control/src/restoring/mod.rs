@@ -1,23 +1,31 @@
 //! Doing restores: into a server, or into a file to be fetched.
 
 mod download;
+mod drill;
+mod queue;
+mod transfer;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bygone_base::{Error, ErrorKind, Result, When};
 use bygone_catalog::{
     Id,
-    record::{Actor, Delivery, Job, JobState, Names, Progress, RestoreJob, RestoreStatus},
+    record::{Delivery, Job, Progress, RestoreJob, RestoreStatus},
 };
-use bygone_groom::lease;
-use bygone_head::{View, ViewOptions, choose};
-use bygone_restore::{Documents as _, PlanOptions, RunOptions, Target, ViewDocuments, plan};
+use bygone_head::{View, ViewOptions};
+use bygone_restore::{
+    Documents as _, Namespace, PlanOptions, RunOptions, Target, ViewDocuments, plan,
+};
 use bygone_snapshot::Parts;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use download::clear_links;
 pub use download::{Download, download_path};
+pub(crate) use drill::drills;
+pub(crate) use queue::Queue;
+pub(crate) use transfer::Ledger;
+pub use transfer::Transfer;
 
 use crate::{By, Control, restores::rules};
 
@@ -36,49 +44,54 @@ pub(crate) struct Outcome {
     differs: bool,
 }
 
-/// Does a restore and notes how it ended. Cut off by a stop of the server, it begins anew at the next start.
-pub(crate) async fn run(
+/// A drill that takes longer has failed: while it reads, nothing in its store is freed.
+const DRILL: Duration = Duration::from_secs(24 * 3600);
+
+/// Does a restore that has begun. Cut off by a stop of the server, it begins anew at the next start.
+async fn carry_out(
     control: &Control,
     job: &Job,
-    restore: RestoreJob,
+    parts: &Parts,
+    restore: &RestoreJob,
     token: &CancellationToken,
-) {
+) -> Result<Outcome> {
     let (sender, progress) = watch::channel(Progress::default());
-    let id = restore.id.clone();
-    let done = tokio::select! {
-        done = deliver(control, job, &restore, sender) => done,
-        never = note_progress(control, &id, progress) => match never {},
-        () = token.cancelled() => Err(Error::new(ErrorKind::Cancelled, "cancelled")),
+    let limit = async {
+        match restore.drill {
+            true => control.clock().sleep(DRILL).await,
+            false => std::future::pending().await,
+        }
     };
-    let noted = note_end(control, job, &id, done).await;
-    if let Err(error) = noted {
-        tracing::warn!(restore = %id, %error, "the end of a restore was not noted");
+    tokio::select! {
+        biased;
+        () = token.cancelled() => Err(cancelled()),
+        done = deliver(control, job, parts, restore, sender) => done,
+        never = note_progress(control, &restore.id, progress) => match never {},
+        () = limit => Err(Error::new(ErrorKind::Unavailable, "the drill did not end within a day")),
     }
+}
+
+fn cancelled() -> Error {
+    Error::new(ErrorKind::Cancelled, "cancelled")
 }
 
 async fn deliver(
     control: &Control,
     job: &Job,
+    parts: &Parts,
     restore: &RestoreJob,
     sender: watch::Sender<Progress>,
 ) -> Result<Outcome> {
-    let parts = control.stored_parts(job).await?;
-    let clock = control.clock().clone();
-    let held = lease::hold(parts.snapshots.repository(), clock, "a restore").await?;
-    let done = match &restore.delivery {
+    match &restore.delivery {
         Delivery::Automated { to, .. } => {
             let place = format!("restore/{}", restore.id);
             let uri = control.seal().open(to, &place)?;
-            into_server(control, &parts, restore, &uri, sender).await
+            into_server(control, parts, restore, &uri, sender).await
         }
         Delivery::Http { form, .. } => {
-            download::prepare(control, job, &parts, restore, form, sender).await
+            download::prepare(control, job, parts, restore, form, sender).await
         }
-    };
-    if let Some(held) = held {
-        held.release().await;
     }
-    done
 }
 
 /// The moment that was chosen when the restore was asked for: what came since does not change it.
@@ -99,8 +112,10 @@ async fn into_server(
     let Delivery::Automated { drop, onto_source, .. } = restore.delivery else {
         return Err(Error::internal("a download is no restore into a server"));
     };
-    let options =
-        PlanOptions { rules: rules(&restore.names)?, drop, onto_source, verify: restore.verify };
+    let own: BTreeSet<Namespace> =
+        restore.made.iter().map(|name| name.parse()).collect::<Result<_>>()?;
+    let (rules, verify) = (rules(&restore.names)?, restore.verify);
+    let options = PlanOptions { rules, drop, own, onto_source, verify };
     let clock = control.clock().clone();
     let target = Target::connect(uri, clock.clone()).await?;
     let facts = target.facts().await?;
@@ -109,6 +124,7 @@ async fn into_server(
     let view = View::open(snapshots, oplog, &when, ViewOptions::default(), clock).await?;
     let documents = Arc::new(ViewDocuments::new(view)?);
     let plan = plan(documents.contents(), &facts, &options)?;
+    note_made(control, &restore.id, &plan.made()).await?;
     let (inner, mut progress) = watch::channel(bygone_restore::Progress::default());
     let run = RunOptions { connections: CONNECTIONS, verify: restore.verify };
     let restoring = bygone_restore::run(documents, &target, &facts, plan, run, inner);
@@ -136,6 +152,16 @@ async fn into_server(
         hashes: Vec::new(),
         size: None,
     })
+}
+
+/// Notes what is about to be made, so that what a crash leaves of it is told from what was there before.
+async fn note_made(control: &Control, id: &Id, made: &BTreeSet<Namespace>) -> Result<()> {
+    let made: Vec<String> = made.iter().map(Namespace::to_string).collect();
+    let noted = control.catalog().change::<RestoreJob>(id.as_str(), |restore| {
+        restore.made.clone_from(&made);
+        Ok(())
+    });
+    noted.await.map(|_| ())
 }
 
 fn word(phase: bygone_restore::Phase) -> &'static str {
@@ -170,10 +196,14 @@ async fn note_progress(
     }
 }
 
+/// Notes how a restore ended; one that has ended already stays as it is.
 async fn note_end(control: &Control, job: &Job, id: &Id, done: Result<Outcome>) -> Result<()> {
     let now = control.now();
+    let mut noted = false;
     let ended = control.catalog().change::<RestoreJob>(id.as_str(), |restore| {
+        noted = false;
         match &done {
+            _ if restore.status != RestoreStatus::InProgress => return Ok(()),
             // The server stops: nobody cancelled this restore, so it stays to be done.
             Err(e) if e.kind() == ErrorKind::Cancelled && !restore.cancel => return Ok(()),
             Err(e) if e.kind() == ErrorKind::Cancelled => restore.status = RestoreStatus::Killed,
@@ -184,11 +214,11 @@ async fn note_end(control: &Control, job: &Job, id: &Id, done: Result<Outcome>) 
             }
             Ok(outcome) => finish(restore, outcome),
         }
-        restore.finished = Some(now);
+        (restore.finished, noted) = (Some(now), true);
         Ok(())
     });
     let restore = ended.await?;
-    if restore.finished.is_none() {
+    if !noted {
         return Ok(());
     }
     let kind = match restore.status {
@@ -214,57 +244,4 @@ fn finish(restore: &mut RestoreJob, outcome: &Outcome) {
     if let Delivery::Http { size, .. } = &mut restore.delivery {
         *size = outcome.size;
     }
-}
-
-/// Restores the newest snapshot of jobs whose drill is due into their scratch servers.
-pub(crate) async fn drills(control: &Control, jobs: &[Job]) -> Result<()> {
-    let now = control.now();
-    let due = |job: &&Job| {
-        let every = |drill: &bygone_catalog::record::Drill| {
-            let every = i64::try_from(drill.every_secs).unwrap_or(i64::MAX / 1000) * 1000;
-            drill.last.is_none_or(|last| now.since(last) >= every)
-        };
-        job.state == JobState::Active && job.drill.as_ref().is_some_and(every)
-    };
-    for job in jobs.iter().filter(due) {
-        if let Err(error) = begin_drill(control, job).await {
-            tracing::info!(job = job.name, %error, "a drill could not begin yet");
-        }
-    }
-    Ok(())
-}
-
-async fn begin_drill(control: &Control, job: &Job) -> Result<()> {
-    let Some(drill) = &job.drill else { return Ok(()) };
-    let Some(Parts { snapshots, oplog }) = control.parts(job).await? else { return Ok(()) };
-    let Some(newest) = snapshots.snapshot_ids().await?.pop() else { return Ok(()) };
-    let chosen = choose(&snapshots, &oplog, &When::Snapshot(newest)).await?;
-    let uri = control.seal().open(&drill.to, &format!("drill/{}", job.id))?;
-    let id = control.new_id();
-    let to = control.seal().seal(&uri, &format!("restore/{id}"), &**control.rng())?;
-    let by = By { actor: Actor::System, address: None };
-    let when = chosen.manifest.id.to_string();
-    let restore = RestoreJob {
-        delivery: Delivery::Automated {
-            to,
-            shown: drill.shown.clone(),
-            drop: true,
-            onto_source: false,
-        },
-        verify: true,
-        drill: true,
-        ..control.new_restore(id, job, &when, &chosen, Names::default(), &by)
-    };
-    let now = control.now();
-    // First the mark: after a crash between the two a drill is left out, not done twice.
-    let marked = control.catalog().change::<Job>(job.id.as_str(), |job| {
-        if let Some(drill) = &mut job.drill {
-            drill.last = Some(now);
-        }
-        Ok(())
-    });
-    marked.await?;
-    control.catalog().insert(&restore).await?;
-    let message = format!("drill: {} is restored into {}", job.cluster, drill.shown);
-    control.event(&by, Some(&job.project), Some(job), "RESTORE_DRILL_STARTED", message).await
 }

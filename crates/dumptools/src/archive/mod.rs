@@ -29,7 +29,7 @@ pub struct Entry {
     pub collection: String,
     /// The text of its metadata file; empty where it has none.
     pub metadata: String,
-    /// `collection`, `view`, `timeseries` or nothing.
+    /// `collection`, `view`, `timeseries` or nothing. The metadata says the same: restores ask that.
     pub kind: String,
 }
 
@@ -76,6 +76,7 @@ impl Crc {
 #[cfg(test)]
 mod tests {
     use bson::rawdoc;
+    use bygone_restore::raw::{self, Build};
     use proptest::prelude::*;
 
     use super::*;
@@ -154,6 +155,102 @@ mod tests {
                 }
             }
         }
+    }
+
+    fn document(coll: &str, more: bson::RawDocumentBuf) -> Vec<u8> {
+        let mut out = Build::new().str("db", "d").str("collection", coll);
+        for field in raw::fields(more.as_bytes()) {
+            out = out.field(&field.unwrap());
+        }
+        out.finish()
+    }
+
+    /// An archive of `d.a`, `d.b` with what the oldest tools wrote, and `blocks`.
+    fn old_archive(blocks: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(rawdoc! {"version": "0.2"}.as_bytes());
+        for coll in ["a", "b"] {
+            bytes.extend(document(coll, rawdoc! {}));
+        }
+        bytes.extend(END);
+        bytes.extend(blocks.concat());
+        bytes
+    }
+
+    fn ended(coll: &str, documents: &[u8]) -> Vec<u8> {
+        let mut crc = Crc::new();
+        crc.update(documents);
+        let end = document(coll, rawdoc! {"EOF": true, "CRC": crc.finish()});
+        [&document(coll, rawdoc! {}), documents, &END, &end, &END].concat()
+    }
+
+    /// What of `d.a` came, and how it ended.
+    fn read_old(bytes: &[u8], muted: Option<&str>) -> (usize, Option<String>) {
+        let mut reader = Reader::new(bytes);
+        assert_eq!(reader.prelude().unwrap().entries.len(), 2);
+        if let Some(muted) = muted {
+            reader.mute("d", muted);
+        }
+        let mut count = 0;
+        for event in reader {
+            match event {
+                Ok(Event::Documents { piece, .. }) => count += piece.documents as usize,
+                Ok(Event::End { .. }) => {}
+                Err(failed) => return (count, Some(failed.to_string())),
+            }
+        }
+        (count, None)
+    }
+
+    #[test]
+    fn what_old_tools_left_out_is_not_missed() {
+        let one = rawdoc! {"_id": 1}.into_bytes();
+        let bytes = old_archive(&[ended("a", &one), ended("b", &one)]);
+        assert_eq!(read_old(&bytes, None), (2, None));
+    }
+
+    #[test]
+    fn blocks_that_nobody_listed_are_refused_with_their_place() {
+        let one = rawdoc! {"_id": 1}.into_bytes();
+        let bytes = old_archive(&[ended("a", &one), ended("c", &one)]);
+        let (_, failed) = read_old(&bytes, None);
+        let at = old_archive(&[ended("a", &one)]).len();
+        let want = format!("at byte {at}: a block of d.c, which the archive does not list");
+        assert!(failed.unwrap().contains(&want));
+        // Two ends in a row.
+        let bytes = old_archive(&[ended("a", &one), END.to_vec()]);
+        assert!(read_old(&bytes, None).1.unwrap().contains("a block ends here, but none is open"));
+    }
+
+    #[test]
+    fn damage_of_what_nobody_wants_is_passed_over() {
+        let one = rawdoc! {"_id": 1}.into_bytes();
+        let mut bad = ended("b", &one);
+        let at = bad.windows(4).position(|w| w == b"_id\0").unwrap() + 4;
+        bad[at] ^= 1;
+        let bytes = old_archive(&[ended("a", &one), bad]);
+        assert!(read_old(&bytes, None).1.unwrap().contains("CRC mismatch"));
+        assert_eq!(read_old(&bytes, Some("b")), (2, None));
+    }
+
+    #[test]
+    fn what_was_read_before_a_failure_comes_first() {
+        struct Breaks;
+        impl std::io::Read for Breaks {
+            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+                Err(std::io::Error::other("no more"))
+            }
+        }
+        use std::io::Read as _;
+        let one = rawdoc! {"_id": 1}.into_bytes();
+        let bytes = old_archive(&[ended("a", &one), document("b", rawdoc! {}), one.clone()]);
+        let mut reader = Reader::new(bytes.chain(Breaks));
+        reader.prelude().unwrap();
+        let events: Vec<_> = reader.collect();
+        let documents = events.iter().filter(|e| matches!(e, Ok(Event::Documents { .. }))).count();
+        assert_eq!(documents, 2);
+        let failed = events.last().unwrap().as_ref().unwrap_err().to_string();
+        assert!(failed.contains(&format!("at byte {}", bytes.len())), "{failed}");
     }
 
     fn writer_start(bytes: &[u8]) -> usize {

@@ -50,8 +50,16 @@ pub struct Reader<R> {
     open: Option<Name>,
     crcs: BTreeMap<Name, Crc>,
     ended: BTreeSet<Name>,
-    /// What the prelude promised and has not ended.
+    /// What the prelude has.
+    promised: BTreeSet<Name>,
+    /// What of it has not ended.
     expected: BTreeSet<Name>,
+    /// Where the entries of the prelude stand.
+    places: Vec<u64>,
+    /// Whose hash does not matter.
+    muted: BTreeSet<Name>,
+    /// Why no more could be read; what was read before comes first.
+    broken: Option<Error>,
     failed: bool,
 }
 
@@ -81,18 +89,32 @@ impl<R: Read> Reader<R> {
             open: None,
             crcs: BTreeMap::new(),
             ended: BTreeSet::new(),
+            promised: BTreeSet::new(),
             expected: BTreeSet::new(),
+            places: Vec::new(),
+            muted: BTreeSet::new(),
+            broken: None,
             failed: false,
         }
     }
 
+    /// Nobody wants this collection of the prelude: damage of its documents is passed over.
+    pub fn mute(&mut self, db: &str, collection: &str) {
+        self.muted.insert((db.to_owned(), collection.to_owned()));
+    }
+
+    /// Where the entry of that number stands in the archive.
+    pub fn place(&self, entry: usize) -> u64 {
+        self.places.get(entry).copied().unwrap_or_default()
+    }
+
     /// Where the next unread byte stands.
-    fn position(&self) -> u64 {
+    fn offset(&self) -> u64 {
         self.at + self.used as u64
     }
 
     fn bad(&self, what: impl std::fmt::Display) -> Error {
-        Error::damaged(format!("archive format error at byte {}: {what}", self.position()))
+        bad_at(self.offset(), what)
     }
 
     fn rest(&self) -> &[u8] {
@@ -104,13 +126,22 @@ impl<R: Read> Reader<R> {
         if self.rest().len() >= count {
             return Ok(true);
         }
+        if let Some(broken) = self.broken.take() {
+            return Err(broken);
+        }
         self.buffer.drain(..self.used);
         self.at += self.used as u64;
         self.used = 0;
         let more = count.max(PIECE) - self.buffer.len();
         let read = (&mut self.input).take(more as u64).read_to_end(&mut self.buffer);
-        read.map_err(|e| Error::io("error reading the archive", e))?;
-        Ok(self.buffer.len() >= count)
+        if let Err(error) = read {
+            let at = self.at + self.buffer.len() as u64;
+            self.broken = Some(Error::io(format!("error reading the archive at byte {at}"), error));
+        }
+        match self.broken.take_if(|_| self.buffer.len() < count) {
+            Some(broken) => Err(broken),
+            None => Ok(self.buffer.len() >= count),
+        }
     }
 
     /// Whether `END` stands next; it is used up.
@@ -160,33 +191,17 @@ impl<R: Read> Reader<R> {
         }
         self.used += 4;
         let bytes = self.own()?;
-        let header = Doc::new(&bytes)?;
-        let mut prelude = Prelude {
-            concurrent: header
-                .get("concurrent_collections")?
-                .and_then(|e| e.as_i32())
-                .unwrap_or_default(),
-            server: text(header, "server_version")?,
-            tool: text(header, "tool_version")?,
-            entries: Vec::new(),
-        };
-        if text(header, "version")? != super::VERSION {
-            return Err(self.bad("an archive of another version"));
-        }
+        let mut prelude = header(&bytes).map_err(|e| self.bad(e))?;
         self.used += bytes.len();
         while !self.at_end_mark()? {
             let bytes = self.own()?;
-            let meta = Doc::new(&bytes).map_err(Error::from)?;
-            let entry = Entry {
-                db: text(meta, "db")?,
-                collection: text(meta, "collection")?,
-                metadata: text(meta, "metadata")?,
-                kind: text(meta, "type")?,
-            };
+            let entry = entry(&bytes).map_err(|e| self.bad(e))?;
+            self.places.push(self.offset());
             self.used += bytes.len();
-            self.expected.insert((entry.db.clone(), entry.collection.clone()));
+            self.promised.insert((entry.db.clone(), entry.collection.clone()));
             prelude.entries.push(entry);
         }
+        self.expected = self.promised.clone();
         Ok(prelude)
     }
 
@@ -203,7 +218,7 @@ impl<R: Read> Reader<R> {
             if !self.need(1)? {
                 return self.finish();
             }
-            if let Some(event) = self.header()? {
+            if let Some(event) = self.block()? {
                 return Ok(Some(event));
             }
         }
@@ -219,15 +234,21 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    fn header(&mut self) -> Result<Option<Event>> {
+    /// Begins a block, or gives the end of a collection.
+    fn block(&mut self) -> Result<Option<Event>> {
+        if self.need(4)? && self.rest().starts_with(&END) {
+            return Err(self.bad("a block ends here, but none is open"));
+        }
         let bytes = self.own()?;
-        let malformed = |reader: &Self| reader.bad("a block without header");
-        let doc = Doc::new(&bytes)?;
-        let name = (text(doc, "db")?, text(doc, "collection")?);
-        let end = doc.get("EOF")?.and_then(|e| e.as_bool()).ok_or_else(|| malformed(self))?;
-        let crc = doc.get("CRC")?.and_then(|e| e.as_i64()).ok_or_else(|| malformed(self))?;
+        let Block { name, end, crc } = block(&bytes).map_err(|e| self.bad(e))?;
+        let (db, collection) = &name;
+        let plain = plain_name(&name);
+        if !self.promised.contains(&name) && !self.promised.contains(&plain) {
+            let text = format!("a block of {db}.{collection}, which the archive does not list");
+            return Err(self.bad(text));
+        }
         if self.ended.contains(&name) {
-            let text = format!("a block of {}.{}, which has ended before", name.0, name.1);
+            let text = format!("a block of {db}.{collection}, which has ended before");
             return Err(self.bad(text));
         }
         self.used += bytes.len();
@@ -237,8 +258,7 @@ impl<R: Read> Reader<R> {
             return Ok(None);
         }
         let found = self.crcs.remove(&name).unwrap_or_default().finish();
-        let (db, collection) = name.clone();
-        if found != crc {
+        if found != crc && !self.muted.contains(&name) && !self.muted.contains(&plain) {
             return Err(self.bad(format_args!(
                 "CRC mismatch for namespace {db}.{collection}, the archive is damaged"
             )));
@@ -246,8 +266,10 @@ impl<R: Read> Reader<R> {
         if !self.at_end_mark()? {
             return Err(self.bad("documents behind the end of a collection"));
         }
-        self.expected.remove(&plain_name(&name));
-        self.ended.insert(name);
+        self.expected.remove(&name);
+        self.expected.remove(&plain);
+        self.ended.insert(name.clone());
+        let (db, collection) = name;
         Ok(Some(Event::End { db, collection }))
     }
 
@@ -286,7 +308,61 @@ fn plain_name((db, collection): &Name) -> Name {
     (db.clone(), plain.to_owned())
 }
 
+fn bad_at(place: u64, what: impl std::fmt::Display) -> Error {
+    Error::damaged(format!("archive format error at byte {place}: {what}"))
+}
+
+/// What the prelude begins with. Old tools say less in it.
+fn header(bytes: &[u8]) -> Result<Prelude> {
+    let doc = Doc::new(bytes)?;
+    let concurrent = doc.get("concurrent_collections")?.and_then(|e| e.as_i32());
+    Ok(Prelude {
+        concurrent: concurrent.unwrap_or_default(),
+        server: optional(doc, "server_version")?,
+        tool: optional(doc, "tool_version")?,
+        entries: Vec::new(),
+    })
+}
+
+fn entry(bytes: &[u8]) -> Result<Entry> {
+    let doc = Doc::new(bytes)?;
+    Ok(Entry {
+        db: text(doc, "db")?,
+        collection: text(doc, "collection")?,
+        metadata: optional(doc, "metadata")?,
+        kind: optional(doc, "type")?,
+    })
+}
+
+/// What a block begins with.
+struct Block {
+    name: Name,
+    end: bool,
+    crc: i64,
+}
+
+fn block(bytes: &[u8]) -> Result<Block> {
+    let doc = Doc::new(bytes)?;
+    let name = (text(doc, "db")?, text(doc, "collection")?);
+    let wrong = |field: &str| Error::damaged(format!("a block with a malformed {field}"));
+    let end = match doc.get("EOF")? {
+        Some(end) => end.as_bool().ok_or_else(|| wrong("EOF"))?,
+        None => false,
+    };
+    let crc = match doc.get("CRC")? {
+        Some(crc) => crc.as_integer().ok_or_else(|| wrong("CRC"))?,
+        None => 0,
+    };
+    Ok(Block { name, end, crc })
+}
+
 fn text(doc: Doc<'_>, name: &str) -> Result<String> {
     let text = doc.get(name)?.and_then(|e| e.as_str()).map(str::to_owned);
     text.ok_or_else(|| Error::damaged(format!("the archive has a header without {name}")))
+}
+
+/// A text that may be missing.
+fn optional(doc: Doc<'_>, name: &str) -> Result<String> {
+    let text = doc.get(name)?.and_then(|e| e.as_str());
+    Ok(text.unwrap_or_default().to_owned())
 }

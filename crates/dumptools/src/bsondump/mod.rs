@@ -77,7 +77,7 @@ fn open(options: &Options) -> Result<Box<dyn Read + Send>> {
 
 fn create(options: &Options) -> Result<Box<dyn Write + Send>> {
     let Some(path) = &options.output else { return Ok(Box::new(std::io::stdout())) };
-    let what = format!("getting writer failed: couldn't create {}", path.display());
+    let what = format!("getting Writer failed: couldn't create {}", path.display());
     Ok(Box::new(File::create(path).map_err(|e| Error::io(what, e))?))
 }
 
@@ -176,6 +176,15 @@ fn convert(piece: &Piece, first: u64, form: Form, objcheck: bool) -> Text {
     text
 }
 
+/// Also values that frames say nothing of.
+fn check(document: &[u8]) -> bygone_document::Result<()> {
+    validate(document)?;
+    match extjson::write(document, Style::Compact, &mut Vec::new()) {
+        Err(bygone_document::Error::TooDeep) => Ok(()),
+        written => written,
+    }
+}
+
 fn one(
     document: &[u8],
     form: Form,
@@ -190,7 +199,7 @@ fn one(
         }
         Form::Debug => {
             if objcheck {
-                validate(document)?;
+                check(document)?;
             }
             debug::write(document, out)
         }

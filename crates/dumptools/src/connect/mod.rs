@@ -1,24 +1,29 @@
 //! Connecting as the stock tools do: by URI or by flags, directly to a single host unless a replica set is named.
 
+mod agree;
+pub mod concern;
+mod login;
+mod preference;
 mod tls;
+mod uri;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use bson::{Document, doc};
+use bson::doc;
 use bygone_agent::source::Reader;
 use bygone_base::{Clock, Error, ErrorKind, Result};
 use bygone_restore::ServerVersion;
 use mongodb::{
     Client,
     options::{
-        AuthMechanism, ClientOptions, Compressor, Credential, ReadConcern, ReadPreference,
-        SelectionCriteria, ServerAddress, Tls,
+        ClientOptions, Compressor, ConnectionString, ReadConcern, SelectionCriteria, ServerAddress,
     },
 };
 
 pub use tls::is_key_locked;
+pub use uri::Uri;
 
-use crate::extjson::{self, Strictness};
+use agree::Hosts;
 
 /// How long a server may be away in the middle of a dump, unless a server selection timeout is given: as in restores.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -27,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 #[derive(Clone, Default)]
 pub struct ConnectOptions {
     /// A connection string.
-    pub uri: Option<String>,
+    pub uri: Option<Uri>,
     /// `host`, `host:port` or `set/host1,host2`.
     pub host: Option<String>,
     /// Port for hosts without one.
@@ -91,6 +96,8 @@ pub struct Connection {
     pub mongos: bool,
     /// Name of its replica set.
     pub set: Option<String>,
+    /// The member that answered, by its name for itself.
+    member: Option<String>,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }
@@ -99,6 +106,32 @@ impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The driver's own Debug shows the password of the client's key.
         f.debug_struct("Connection").field("shown", &self.shown).finish_non_exhaustive()
+    }
+}
+
+impl ConnectOptions {
+    /// What can be said of them before anything is connected.
+    ///
+    /// # Errors
+    /// Usage: flags and connection string contradict each other, or the string makes no sense.
+    pub fn check(&self) -> Result<()> {
+        Hosts::of_flags(self)?;
+        let Some(uri) = &self.uri else { return Ok(()) };
+        agree::agree(self, uri)?;
+        ConnectionString::parse(uri.text()).map(|_| ()).map_err(|e| bad_uri(&e))
+    }
+}
+
+impl Connection {
+    /// The same, but everything is read from the member that answered: what several members say may be of several
+    /// moments.
+    #[must_use]
+    pub fn of_one_member(&self) -> Connection {
+        let mut same = self.clone();
+        if let Some(member) = self.member.as_ref().filter(|_| !self.direct && !self.mongos) {
+            same.reader = same.reader.only(member);
+        }
+        same
     }
 }
 
@@ -118,6 +151,8 @@ pub async fn connect(options: &ConnectOptions, clock: Arc<dyn Clock>) -> Result<
     }
     let hello = reader.command("admin", doc! {"isMaster": 1}, "hello").await;
     let hello = hello.map_err(|e| cannot_connect(e.error))?;
+    // Who was there once may be away for a while.
+    reader = reader.patient(patience);
     let build = reader.command("admin", doc! {"buildInfo": 1}, "buildInfo").await;
     let build = build.map_err(|e| cannot_connect(e.error))?;
     let version_text = build.get_str("version").unwrap_or_default().to_owned();
@@ -128,6 +163,7 @@ pub async fn connect(options: &ConnectOptions, clock: Arc<dyn Clock>) -> Result<
         version_text,
         mongos: hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid"),
         set: hello.get_str("setName").ok().map(str::to_owned),
+        member: hello.get_str("me").ok().map(str::to_owned),
         client,
         options: client_options,
         reader,
@@ -136,11 +172,14 @@ pub async fn connect(options: &ConnectOptions, clock: Arc<dyn Clock>) -> Result<
     })
 }
 
+/// The reader's hints speak of the source of a backup.
 fn cannot_connect(failed: Error) -> Error {
-    match failed.kind() {
-        ErrorKind::Unavailable | ErrorKind::Denied => failed.within("can't create session"),
-        _ => failed,
-    }
+    let hint = match failed.kind() {
+        ErrorKind::Unavailable => "check host, port and TLS settings, and that the server runs",
+        ErrorKind::Denied => "check user, password and the databases and mechanism of the login",
+        _ => return failed,
+    };
+    failed.within("can't create session").hint(hint)
 }
 
 fn refused(shown: &str, error: &mongodb::error::Error) -> Error {
@@ -149,47 +188,43 @@ fn refused(shown: &str, error: &mongodb::error::Error) -> Error {
     Error::usage(format!("can't create session: connecting to {shown}: {line}"))
 }
 
-/// The database that a connection string names.
-///
-/// # Errors
-/// Usage: it is no connection string.
-pub fn database_of(uri: &str) -> Result<Option<String>> {
-    let rest = uri.strip_prefix("mongodb://").or_else(|| uri.strip_prefix("mongodb+srv://"));
-    let rest = rest.ok_or_else(|| {
-        Error::usage("error parsing uri: scheme must be \"mongodb\" or \"mongodb+srv\"")
-    })?;
-    let rest = rest.split('?').next().unwrap_or_default();
-    let path = rest.split_once('/').map(|(_, path)| path).unwrap_or_default();
-    let name = crate::names::collection_name(&path.replace('+', "%2B"));
-    Ok(name.filter(|name| !name.is_empty()))
+fn bad_uri(error: &mongodb::error::Error) -> Error {
+    let text = error.kind.to_string();
+    Error::usage(format!("error parsing uri: {}", text.lines().next().unwrap_or_default()))
 }
 
 async fn client_options(options: &ConnectOptions) -> Result<(ClientOptions, String)> {
-    let uri = match &options.uri {
-        Some(uri) => uri.clone(),
-        None => uri_of_hosts(options)?,
+    options.check()?;
+    let flags = Hosts::of_flags(options)?;
+    let mut client = match &options.uri {
+        Some(uri) => {
+            let mut uri = uri.clone();
+            if let Some(port) = &options.port {
+                uri.set_port(port);
+            }
+            ClientOptions::parse(uri.text()).await.map_err(|e| bad_uri(&e))?
+        }
+        None => {
+            let hosts = flags.list.iter().map(ServerAddress::parse);
+            let hosts = hosts.collect::<mongodb::error::Result<Vec<_>>>();
+            ClientOptions::builder().hosts(hosts.map_err(|e| bad_uri(&e))?).build()
+        }
     };
-    let bad = |e: mongodb::error::Error| {
-        let text = e.kind.to_string();
-        Error::usage(format!("error parsing uri: {}", text.lines().next().unwrap_or_default()))
-    };
-    let mut client = ClientOptions::parse(&uri).await.map_err(bad)?;
-    let hosts: Vec<String> = client.hosts.iter().map(ToString::to_string).collect();
-    let shown = hosts.join(",");
-    if options.uri.is_some() {
-        agree(options, &client)?;
+    if client.repl_set_name.is_none() {
+        client.repl_set_name = flags.set;
     }
-    credential(options, &mut client)?;
+    let hosts: Vec<String> = client.hosts.iter().map(ToString::to_string).collect();
+    client.credential = login::credential(options, options.uri.as_ref())?;
     tls::apply(options, &mut client)?;
     if let Some(names) = &options.compressors {
         client.compressors = compressors(names)?;
     }
     if let Some(text) = &options.read_preference {
-        let preference = read_preference(text)?;
+        let preference = preference::read_preference(text)?;
         client.selection_criteria = Some(SelectionCriteria::ReadPreference(preference));
     }
     let alone = client.hosts.len() == 1 && client.repl_set_name.is_none();
-    let srv = uri.starts_with("mongodb+srv://");
+    let srv = options.uri.as_ref().is_some_and(Uri::is_srv);
     if alone && !srv && client.load_balanced != Some(true) && client.direct_connection.is_none() {
         client.direct_connection = Some(true);
     }
@@ -200,123 +235,7 @@ async fn client_options(options: &ConnectOptions) -> Result<(ClientOptions, Stri
     client.max_pool_size.get_or_insert(64);
     // A cursor's read concern is its own business; inherited ones surprise.
     client.read_concern = client.read_concern.filter(|c| *c != ReadConcern::snapshot());
-    Ok((client, shown))
-}
-
-fn uri_of_hosts(options: &ConnectOptions) -> Result<String> {
-    let host = options.host.as_deref().unwrap_or_default();
-    let (set, hosts) = match host.split_once('/') {
-        Some((set, hosts)) if !set.is_empty() => (Some(set), hosts),
-        Some((_, hosts)) => (None, hosts),
-        None => (None, host),
-    };
-    let hosts = if hosts.is_empty() { "localhost" } else { hosts };
-    let mut list = Vec::new();
-    for host in hosts.split(',') {
-        let has_port =
-            host.rsplit_once(':').is_some_and(|(_, p)| p.bytes().all(|b| b.is_ascii_digit()))
-                && !host.ends_with(']');
-        list.push(match (&options.port, has_port) {
-            (Some(port), false) => format!("{host}:{port}"),
-            (Some(port), true) if !host.ends_with(&format!(":{port}")) => {
-                return Err(Error::usage(format!(
-                    "cannot specify different ports in --host {host} and --port {port}"
-                )));
-            }
-            _ => host.to_owned(),
-        });
-    }
-    let set = set.map(|set| format!("?replicaSet={set}")).unwrap_or_default();
-    Ok(format!("mongodb://{}/{set}", list.join(",")))
-}
-
-/// Flags beside a URI may only repeat it.
-fn agree(options: &ConnectOptions, client: &ClientOptions) -> Result<()> {
-    let conflict = |what: &str| {
-        Err(Error::usage(format!(
-            "Invalid Options: Cannot specify different {what} in connection URI and command-line option"
-        )))
-    };
-    if options.host.is_some() || options.port.is_some() {
-        let flags = uri_of_hosts(options)?;
-        let list = flags.trim_start_matches("mongodb://").split('/').next().unwrap_or_default();
-        let same = list
-            .split(',')
-            .all(|host| ServerAddress::parse(host).is_ok_and(|host| client.hosts.contains(&host)));
-        if !same {
-            return conflict("hosts");
-        }
-    }
-    let held = client.credential.as_ref();
-    let differs = |flag: &Option<String>, uri: Option<&String>| {
-        flag.as_ref().is_some_and(|flag| uri.is_some_and(|uri| uri != flag))
-    };
-    if differs(&options.username, held.and_then(|c| c.username.as_ref())) {
-        return conflict("usernames");
-    }
-    if differs(&options.password, held.and_then(|c| c.password.as_ref())) {
-        return conflict("passwords");
-    }
-    let key_password = match &client.tls {
-        Some(Tls::Enabled(tls)) => tls.tls_certificate_key_file_password.as_deref(),
-        _ => None,
-    };
-    let given = options.key_password.as_deref().map(str::as_bytes);
-    if given.is_some() && key_password.is_some_and(|held| Some(held) != given) {
-        return conflict("passwords of the client certificate");
-    }
-    if options.tls && matches!(client.tls, Some(Tls::Disabled)) {
-        return conflict("SSL options");
-    }
-    Ok(())
-}
-
-fn credential(options: &ConnectOptions, client: &mut ClientOptions) -> Result<()> {
-    let mut credential = client.credential.clone().unwrap_or_default();
-    if let Some(user) = &options.username {
-        credential.username = Some(user.clone());
-    }
-    if let Some(password) = &options.password {
-        credential.password = Some(password.clone());
-    }
-    if let Some(mechanism) = &options.mechanism {
-        credential.mechanism = Some(known_mechanism(mechanism)?);
-    }
-    if credential.username.is_none() && credential.mechanism.is_none() {
-        return Ok(());
-    }
-    let outside =
-        matches!(credential.mechanism, Some(AuthMechanism::MongoDbX509 | AuthMechanism::Plain));
-    if let Some(source) = &options.auth_database {
-        credential.source = Some(source.clone());
-    } else if credential.source.is_none() && options.uri.is_none() && !outside {
-        credential.source = options.db.clone();
-    }
-    if options.aws_session_token.is_some() {
-        return Err(Error::unsupported("--awsSessionToken: IAM is not possible with this tool"));
-    }
-    client.credential = Some(fix_source(credential));
-    Ok(())
-}
-
-fn fix_source(mut credential: Credential) -> Credential {
-    if matches!(credential.mechanism, Some(AuthMechanism::MongoDbX509)) {
-        credential.source = Some("$external".to_owned());
-        credential.password = None;
-    }
-    credential
-}
-
-fn known_mechanism(name: &str) -> Result<AuthMechanism> {
-    match name {
-        "SCRAM-SHA-1" => Ok(AuthMechanism::ScramSha1),
-        "SCRAM-SHA-256" => Ok(AuthMechanism::ScramSha256),
-        "MONGODB-X509" => Ok(AuthMechanism::MongoDbX509),
-        "PLAIN" => Ok(AuthMechanism::Plain),
-        other => Err(Error::unsupported(format!(
-            "--authenticationMechanism {other}: this tool has SCRAM-SHA-1, SCRAM-SHA-256, MONGODB-X509 and PLAIN"
-        ))),
-    }
+    Ok((client, hosts.join(",")))
 }
 
 /// Names separated by commas; `none` is one that changes nothing. The stock tools pass over names that nobody knows.
@@ -331,46 +250,6 @@ fn compressors(names: &str) -> Result<Option<Vec<Compressor>>> {
     Ok(Some(all).filter(|all| !all.is_empty()))
 }
 
-/// A mode, or `{mode, tagSets, maxStalenessSeconds}`.
-fn read_preference(text: &str) -> Result<ReadPreference> {
-    let bad = |what: &str| Error::usage(format!("error parsing --readPreference: {what}"));
-    if !text.trim_start().starts_with('{') {
-        return mode(text.trim(), Document::new())
-            .ok_or_else(|| bad(&format!("unknown mode {text}")));
-    }
-    let bytes = extjson::parse(text, Strictness::Relaxed).map_err(|e| bad(e.message()))?;
-    let given = Document::from_reader(&bytes[..]).map_err(|e| bad(&e.to_string()))?;
-    let name = given.get_str("mode").map_err(|_| bad("mode is missing"))?;
-    mode(name, given.clone()).ok_or_else(|| bad(&format!("unknown mode {name}")))
-}
-
-fn mode(name: &str, given: Document) -> Option<ReadPreference> {
-    let mut options = mongodb::options::ReadPreferenceOptions::default();
-    let tags = given.get_array("tagSets").or_else(|_| given.get_array("tags")).ok();
-    options.tag_sets = tags.map(|sets| {
-        let set = |set: &bson::Bson| {
-            let tags = set.as_document()?.iter();
-            Some(tags.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect())
-        };
-        sets.iter().filter_map(set).collect()
-    });
-    let staleness = given.get("maxStalenessSeconds").and_then(|s| match s {
-        bson::Bson::Int32(n) => u64::try_from(*n).ok(),
-        bson::Bson::Int64(n) => u64::try_from(*n).ok(),
-        _ => None,
-    });
-    options.max_staleness = staleness.map(Duration::from_secs);
-    let options = Some(options);
-    match name.to_ascii_lowercase().as_str() {
-        "primary" => Some(ReadPreference::Primary),
-        "primarypreferred" => Some(ReadPreference::PrimaryPreferred { options }),
-        "secondary" => Some(ReadPreference::Secondary { options }),
-        "secondarypreferred" => Some(ReadPreference::SecondaryPreferred { options }),
-        "nearest" => Some(ReadPreference::Nearest { options }),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,39 +261,5 @@ mod tests {
         assert!(compressors("none").unwrap().is_none());
         let error = compressors("snappy,lzma").unwrap_err();
         assert!(error.message().contains("lzma"), "{error}");
-    }
-
-    #[test]
-    fn hosts_become_a_uri() {
-        let uri = |host: Option<&str>, port: Option<&str>| {
-            let own = |text: Option<&str>| text.map(str::to_owned);
-            let (host, port) = (own(host), own(port));
-            uri_of_hosts(&ConnectOptions { host, port, ..ConnectOptions::default() })
-        };
-        assert_eq!(uri(None, None).unwrap(), "mongodb://localhost/");
-        assert_eq!(uri(Some("a"), Some("5")).unwrap(), "mongodb://a:5/");
-        assert_eq!(uri(Some("s/a:1,b:2"), None).unwrap(), "mongodb://a:1,b:2/?replicaSet=s");
-        assert!(uri(Some("a:1"), Some("2")).is_err());
-    }
-
-    #[test]
-    fn a_uri_names_a_database() {
-        let found = |uri: &str| database_of(uri).unwrap();
-        assert_eq!(found("mongodb://u:p@a:1,b/shop?x=y").as_deref(), Some("shop"));
-        assert_eq!(found("mongodb://a"), None);
-        assert_eq!(found("mongodb://a/?x=/y"), None);
-        assert!(database_of("http://a").is_err());
-    }
-
-    #[test]
-    fn read_preferences_are_modes_or_documents() {
-        assert!(matches!(read_preference("nearest"), Ok(ReadPreference::Nearest { .. })));
-        let text = "{mode: 'secondary', tagSets: [{a: 'b'}], maxStalenessSeconds: 123}";
-        let Ok(ReadPreference::Secondary { options: Some(options) }) = read_preference(text) else {
-            panic!("not read");
-        };
-        assert_eq!(options.max_staleness, Some(Duration::from_secs(123)));
-        assert_eq!(options.tag_sets.unwrap()[0]["a"], "b");
-        assert!(read_preference("fast").is_err() && read_preference("{}").is_err());
     }
 }

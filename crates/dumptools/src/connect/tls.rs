@@ -8,18 +8,17 @@ use bygone_base::{
 };
 use mongodb::options::{ClientOptions, Tls, TlsOptions};
 
-use super::ConnectOptions;
+use super::{ConnectOptions, Uri};
 
 /// Puts what the flags say into `client`.
 pub(super) fn apply(options: &ConnectOptions, client: &mut ClientOptions) -> Result<()> {
     let wanted = options.tls || options.ca_file.is_some() || options.key_file.is_some();
     let mut tls = match client.tls.take() {
         Some(Tls::Enabled(tls)) => tls,
-        other if !wanted && !options.insecure => {
+        other if !wanted => {
             client.tls = other;
             return Ok(());
         }
-        _ if !wanted => return Ok(()),
         _ => TlsOptions::default(),
     };
     if let Some(file) = &options.ca_file {
@@ -31,7 +30,7 @@ pub(super) fn apply(options: &ConnectOptions, client: &mut ClientOptions) -> Res
     if let Some(password) = &options.key_password {
         tls.tls_certificate_key_file_password = Some(password.as_bytes().to_vec());
     }
-    if options.insecure {
+    if options.insecure || options.uri.as_ref().is_some_and(Uri::insecure) {
         tls.allow_invalid_certificates = Some(true);
     }
     key::unlock(tls.cert_key_file_path.as_deref(), &mut tls.tls_certificate_key_file_password)
@@ -45,10 +44,10 @@ pub(super) fn apply(options: &ConnectOptions, client: &mut ClientOptions) -> Res
 /// # Errors
 /// As [`LockedKey::read`].
 pub fn is_key_locked(options: &ConnectOptions) -> Result<bool> {
-    let in_uri = |name| options.uri.as_deref().and_then(|uri| option(uri, name));
+    let in_uri = |name| options.uri.as_ref().and_then(|uri| uri.option(name));
     let file = options.key_file.clone();
-    let file = file.or_else(|| in_uri("tlsCertificateKeyFile").map(PathBuf::from));
-    let given = options.key_password.is_some() || in_uri("tlsCertificateKeyFilePassword").is_some();
+    let file = file.or_else(|| in_uri("tlscertificatekeyfile").map(PathBuf::from));
+    let given = options.key_password.is_some() || in_uri("tlscertificatekeyfilepassword").is_some();
     match file.as_deref().filter(|_| !given) {
         None => Ok(false),
         Some(file) => locked(file),
@@ -59,25 +58,9 @@ fn locked(file: &Path) -> Result<bool> {
     LockedKey::read(file).map(|key| key.is_some()).map_err(|e| e.within("can't create session"))
 }
 
-/// An option of a connection string.
-fn option(uri: &str, name: &str) -> Option<String> {
-    let options = uri.split_once('?')?.1.split('&').filter_map(|option| option.split_once('='));
-    let (_, value) = options.into_iter().find(|(given, _)| given.eq_ignore_ascii_case(name))?;
-    // A driver takes a plus for a plus.
-    crate::names::collection_name(&value.replace('+', "%2B"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn options_of_a_uri_are_found() {
-        let uri = "mongodb://a/x?tls=true&TLScertificateKeyFile=/a%20b+c.pem";
-        assert_eq!(option(uri, "tlsCertificateKeyFile").as_deref(), Some("/a b+c.pem"));
-        assert_eq!(option(uri, "tlsCertificateKeyFilePassword"), None);
-        assert_eq!(option("mongodb://a/x", "tls"), None);
-    }
 
     #[test]
     fn nobody_is_asked_without_need() {
@@ -86,7 +69,7 @@ mod tests {
             ConnectOptions { key_file: Some(file.path().to_owned()), ..ConnectOptions::default() };
         assert!(!is_key_locked(&options).unwrap());
         assert!(!is_key_locked(&ConnectOptions::default()).unwrap());
-        let uri = Some("mongodb://a/?tlsCertificateKeyFile=/nowhere.pem".to_owned());
+        let uri = Uri::parse("mongodb://a/?tlsCertificateKeyFile=/nowhere.pem").ok();
         assert!(is_key_locked(&ConnectOptions { uri, ..ConnectOptions::default() }).is_err());
     }
 }

@@ -3,51 +3,51 @@
 use bson::{RawDocument, RawDocumentBuf, cstr, rawdoc};
 use bygone_agent::source::{Batches, Fault, NaturalScan, SourceResult};
 use bygone_base::{Error, Result};
+use futures::future::try_join_all;
+use tokio::sync::{Mutex, SemaphorePermit};
 
 use super::{Found, Run};
 use crate::{
     metadata::{Kind, Metadata},
+    progress::Watched,
     report::plural,
-    sink::Compression,
+    sink::{Compression, Lane},
 };
 
 /// Bytes of a reply. One megabyte stays in a processor's cache; a little more bears other work on the machine better, for
 /// each reply passes through several threads, and up to three are held.
 const REPLY: u64 = 2 << 20;
-/// Where compression sets the pace nothing is gained by more than this.
+/// Where compression sets the pace, or several cursors are read, nothing is gained by more than this.
 const SMALL_REPLY: u64 = 1 << 20;
 
-/// Dumps one collection; gives how many documents.
-pub(super) async fn dump(run: &Run<'_>, found: &Found) -> Result<u64> {
+/// Dumps one collection by up to so many cursors as there are permits; gives how many documents.
+pub(super) async fn dump(
+    run: &Run<'_>,
+    found: &Found,
+    permits: SemaphorePermit<'_>,
+) -> Result<u64> {
     let stored = found.stored();
     let name = format!("{}.{stored}", found.db);
-    if found.kind == Kind::View {
-        // Only archives say of a view that it has no documents.
-        if run.sink.is_archive() {
-            run.sink.lane(&found.db, &stored)?.finish().await?;
-        }
+    if found.kind == Kind::View && run.sink.is_directory() {
         return Ok(0);
     }
     run.log.always(format_args!("writing {name} to {}", run.sink.shown(&found.db, &stored)));
     let mut lane = run.sink.lane(&found.db, &stored)?;
-    let reply = match run.options.compression {
-        Compression::None => REPLY,
-        _ => SMALL_REPLY,
-    };
-    let batch = batch_size(found, reply);
-    match open(run, found, &stored, batch).await {
-        Ok(mut replies) => {
+    match open(run, found, &stored, permits.num_permits()).await {
+        Ok(cursors) if cursors.is_empty() => {}
+        Ok(cursors) => {
+            if cursors.len() > 1 {
+                run.log.info(format_args!("reading {name} with {} cursors", cursors.len()));
+            }
             // How many a query finds is not counted.
             let all = if run.options.query.is_some() { 0 } else { found.documents };
             let bar = run.bars.begin(name.clone(), all);
-            while let Some(reply) = replies.next().await.map_err(Error::from)? {
-                lane.push(reply.docs()).await?;
-                bar.set(lane.documents());
-            }
+            let read = read(cursors, lane, &bar, permits).await;
+            lane = read.map_err(|e| e.within(format!("error dumping {name}")))?;
         }
         // Dropped since it was listed.
         Err(failed) if failed.fault == Fault::Gone => {}
-        Err(failed) => return Err(Error::from(failed).within(format!("error reading {name}"))),
+        Err(failed) => return Err(Error::from(failed).within(format!("error dumping {name}"))),
     }
     let (documents, _) = lane.finish().await?;
     if run.sink.shown(&found.db, &stored) == "stdout" {
@@ -58,20 +58,57 @@ pub(super) async fn dump(run: &Run<'_>, found: &Found) -> Result<u64> {
     Ok(documents)
 }
 
-/// So many documents that a reply holds about so many bytes.
+/// What all cursors give, as it comes. Each gives its permit back when it has ended.
+async fn read(
+    cursors: Vec<Box<dyn Batches>>,
+    lane: Lane,
+    bar: &Watched,
+    mut permits: SemaphorePermit<'_>,
+) -> Result<Lane> {
+    let lane = Mutex::new(lane);
+    let each = cursors.into_iter().map(|mut cursor| {
+        let (lane, permit) = (&lane, permits.split(1));
+        async move {
+            while let Some(reply) = cursor.next().await.map_err(Error::from)? {
+                let mut lane = lane.lock().await;
+                lane.push(reply.docs()).await?;
+                bar.set(lane.documents());
+            }
+            drop(permit);
+            Ok::<(), Error>(())
+        }
+    });
+    let each: Vec<_> = each.collect();
+    drop(permits);
+    try_join_all(each).await?;
+    Ok(lane.into_inner())
+}
+
+/// So many documents that a reply holds about so many bytes. Who may not ask for the size gets an average one.
 fn batch_size(found: &Found, reply: u64) -> u32 {
-    let one = found.bytes.checked_div(found.documents).unwrap_or(1000).max(1);
+    let one = match found.bytes.checked_div(found.documents) {
+        None | Some(0) => 1000,
+        Some(one) => one,
+    };
     u32::try_from((reply / one).clamp(16, 20_000)).unwrap_or(1000)
 }
 
-/// A collection is read in natural order, and goes on where it was cut; what a query or a view finds is not and does not.
+/// No cursor for a view, which has no documents. A collection is read in natural order, and goes on where it was cut; what a query or a view finds is not and does not.
 async fn open(
     run: &Run<'_>,
     found: &Found,
     stored: &str,
-    batch: u32,
-) -> SourceResult<Box<dyn Batches>> {
+    cursors: usize,
+) -> SourceResult<Vec<Box<dyn Batches>>> {
+    if found.kind == Kind::View {
+        return Ok(Vec::new());
+    }
     let (reader, what) = (&run.reader, "dump");
+    let reply = match run.options.compression {
+        Compression::None if cursors == 1 => REPLY,
+        _ => SMALL_REPLY,
+    };
+    let batch = batch_size(found, reply);
     let mut command = rawdoc! {"find": stored};
     if let Some(query) = &run.options.query {
         let query = match found.kind {
@@ -84,10 +121,10 @@ async fn open(
     } else if found.stored_in.is_some() {
         let (db, coll) = (found.db.clone(), stored.to_owned());
         let scan = NaturalScan { db, coll, uuid: found.stored_in, filter: None, batch, what };
-        return reader.natural(scan).await;
+        return reader.divided(scan, found.documents, cursors).await;
     }
     command.append(cstr!("batchSize"), i32::try_from(batch).unwrap_or(1000));
-    reader.open(&found.db, command, batch, what).await
+    Ok(vec![reader.open(&found.db, command, batch, what).await?])
 }
 
 /// A time-series can only be asked by its meta field, which its buckets hold as `meta`.

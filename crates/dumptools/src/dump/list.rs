@@ -64,8 +64,10 @@ pub struct Found {
     pub db: String,
     /// Name: of a time-series its own, not that of its buckets.
     pub name: String,
-    /// What it is.
+    /// As what it is dumped.
     pub kind: Kind,
+    /// What the server calls it: not the same where views are dumped as collections.
+    pub listed_as: Kind,
     /// Options as listed: a document.
     pub options: Vec<u8>,
     /// UUID as listed.
@@ -137,7 +139,7 @@ pub(super) async fn list(
     let sizes = stream::iter(&found).map(|one| async move {
         match one.kind {
             Kind::View => Ok(CollectionSize::default()),
-            _ => connection.reader.size(&one.db, &one.stored()).await,
+            _ => connection.reader.size(&one.db, &one.stored()).await.map_err(Error::from),
         }
     });
     let sizes: Vec<CollectionSize> = sizes.buffered(8).try_collect().await?;
@@ -170,7 +172,7 @@ fn read_all(db: &str, listed: &[Vec<u8>], options: &Options) -> Result<Vec<Found
     let mut all = Vec::new();
     for entry in listed {
         let Some(mut found) = read(db, entry, options)? else { continue };
-        if found.kind != Kind::View && !options.views_as_collections {
+        if found.listed_as != Kind::View {
             found.stored_in = uuids.get(found.stored().as_str()).copied();
         }
         // What looks empty under the name of its buckets would be lost without a word.
@@ -206,8 +208,9 @@ fn read(db: &str, entry: &[u8], options: &Options) -> Result<Option<Found>> {
     if !wanted(db, name, &options.selection, options.selection.db.is_some()) {
         return Ok(None);
     }
-    // As collections, only what views show is dumped.
-    if options.views_as_collections && kind != Kind::View {
+    // As collections, only what views show is dumped, unless something is named.
+    let as_collection = options.views_as_collections && kind == Kind::View;
+    if options.views_as_collections && !as_collection && options.selection.collection.is_none() {
         return Ok(None);
     }
     let empty = rawdoc! {};
@@ -215,8 +218,9 @@ fn read(db: &str, entry: &[u8], options: &Options) -> Result<Option<Found>> {
     Ok(Some(Found {
         db: db.to_owned(),
         name: name.to_owned(),
-        kind: if options.views_as_collections { Kind::Collection } else { kind },
-        options: if options.views_as_collections { empty.into_bytes() } else { own(listed)? },
+        kind: if as_collection { Kind::Collection } else { kind },
+        listed_as: kind,
+        options: if as_collection { empty.into_bytes() } else { own(listed)? },
         uuid: uuid(entry).map(|(_, uuid)| uuid),
         stored_in: None,
         documents: 0,
@@ -229,18 +233,22 @@ fn own(options: &RawDocument) -> Result<Vec<u8>> {
     bygone_restore::raw::without(options.as_bytes(), &["recordIdsReplicated"])
 }
 
-/// What stands in the metadata file.
-pub(super) async fn metadata(connection: &Connection, found: &Found) -> Result<Metadata> {
+/// What stands in the metadata file; views have no indexes.
+pub(super) async fn metadata(
+    connection: &Connection,
+    found: &Found,
+    with_indexes: bool,
+) -> Result<Metadata> {
     let mut metadata = Metadata {
         options: found.options.clone(),
         indexes: Vec::new(),
         uuid: found.uuid,
+        odd_uuid: None,
         name: found.name.clone(),
-        kind: found.kind,
+        // Of a view dumped as a collection that of a view: without a definition it is restored as a collection.
+        kind: found.listed_as,
     };
-    // Without a UUID it is a view, maybe dumped as a collection.
-    let real = found.uuid.is_some() || found.kind == Kind::TimeSeries;
-    if found.kind == Kind::View || !real {
+    if found.listed_as == Kind::View || !with_indexes {
         return Ok(metadata);
     }
     let command = rawdoc! {"listIndexes": found.name.as_str(), "cursor": {}};

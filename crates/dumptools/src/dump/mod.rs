@@ -5,6 +5,7 @@
 //! ```
 
 mod collection;
+mod cursors;
 pub(crate) mod list;
 mod oplog;
 mod part;
@@ -17,6 +18,7 @@ use bygone_agent::source::{Lasting, Reader};
 use bygone_base::{Error, Result};
 use bygone_restore::ServerVersion;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::Semaphore;
 
 pub use list::{Found, Selection};
 
@@ -24,7 +26,7 @@ use crate::{
     TOOL_VERSION,
     archive::{Entry, Prelude},
     connect::Connection,
-    metadata::{Kind, Metadata},
+    metadata::Kind,
     names,
     progress::{Bars, Unit},
     report::Log,
@@ -49,7 +51,7 @@ pub struct Options {
     pub oplog: bool,
     /// Also users and roles of the one database.
     pub users_and_roles: bool,
-    /// Collections at once.
+    /// Cursors at once: of collections, or several in a large one.
     pub parallel: usize,
     /// Threads that compress.
     pub threads: usize,
@@ -74,11 +76,15 @@ pub(crate) struct Run<'a> {
 /// Anything that could not be read or written whole.
 pub async fn run(connection: &Connection, options: &Options, log: &Log) -> Result<u64> {
     check(connection, options)?;
+    let connection = &connection.of_one_member();
     // What is made or dropped while collections are listed must be in the oplog's part.
     let oplog = match options.oplog {
         true => Some(oplog::start(connection, log).await?),
         false => None,
     };
+    if options.oplog && options.selection.all() {
+        oplog::refuse_resharding(connection).await?;
+    }
     let found = list::list(connection, options, log).await?;
     if found.is_empty() && options.selection.collection.is_some() {
         return Ok(0);
@@ -122,7 +128,7 @@ fn check(connection: &Connection, options: &Options) -> Result<()> {
 impl Run<'_> {
     async fn all(&self, found: Vec<Found>, oplog: Option<Timestamp>) -> Result<u64> {
         let metadata = self.metadata(&found).await?;
-        let people = self.people();
+        let people = self.people(&found);
         if self.sink.is_archive() {
             self.sink.prelude(&self.prelude(&found, &metadata, &people)).await?;
         } else {
@@ -136,7 +142,7 @@ impl Run<'_> {
         if let Some(start) = oplog {
             oplog::finish(self, start, &found).await?;
         }
-        if self.has_files(&metadata) {
+        if self.has_files(&metadata, &people) {
             let text = format!(
                 "{{\"ServerVersion\":{:?},\"ToolVersion\":{TOOL_VERSION:?}}}\n",
                 self.connection.version_text
@@ -150,32 +156,28 @@ impl Run<'_> {
         Ok(documents)
     }
 
-    fn has_files(&self, metadata: &[Metadata]) -> bool {
-        !metadata.is_empty() || self.options.selection.db.is_none()
+    fn has_files(&self, metadata: &[String], people: &[people::Source]) -> bool {
+        !metadata.is_empty() || !people.is_empty() || self.options.selection.db.is_none()
     }
 
-    /// Indexes are asked for now; a collection that was dropped since has none.
-    async fn metadata(&self, found: &[Found]) -> Result<Vec<Metadata>> {
-        let each = found.iter().map(|one| list::metadata(self.connection, one));
-        let mut all: Vec<Metadata> = stream::iter(each).buffered(4).try_collect().await?;
-        // Their type stays what they are; without a definition they are restored as collections.
-        for view in all.iter_mut().filter(|_| self.options.views_as_collections) {
-            view.kind = Kind::View;
-        }
-        Ok(all)
+    /// The texts of the metadata. Indexes are asked for now; a collection that was dropped since has none.
+    async fn metadata(&self, found: &[Found]) -> Result<Vec<String>> {
+        let with_indexes = !self.options.views_as_collections;
+        let each = found.iter().map(|one| async move {
+            let metadata = list::metadata(self.connection, one, with_indexes).await?;
+            metadata
+                .to_text()
+                .map_err(|e| e.within(format!("error dumping metadata of {}", one.db)))
+        });
+        stream::iter(each).buffered(4).try_collect().await
     }
 
-    fn prelude(
-        &self,
-        found: &[Found],
-        metadata: &[Metadata],
-        people: &[people::Source],
-    ) -> Prelude {
+    fn prelude(&self, found: &[Found], metadata: &[String], people: &[people::Source]) -> Prelude {
         let entries = found.iter().zip(metadata).map(|(one, metadata)| Entry {
             db: one.db.clone(),
             collection: one.name.clone(),
-            metadata: metadata.to_text().unwrap_or_default(),
-            kind: metadata.kind.name().to_owned(),
+            metadata: metadata.clone(),
+            kind: one.listed_as.name().to_owned(),
         });
         let special = |db: &str, collection: &str| Entry {
             db: db.to_owned(),
@@ -195,37 +197,49 @@ impl Run<'_> {
         }
     }
 
-    fn files(&self, found: &[Found], metadata: &[Metadata]) -> Result<()> {
+    fn files(&self, found: &[Found], metadata: &[String]) -> Result<()> {
         for (one, metadata) in found.iter().zip(metadata) {
             let name = format!("{}.metadata.json", names::file_name(&one.name));
-            self.sink.file(Some(&one.db), &name, metadata.to_text()?.as_bytes())?;
+            self.sink.file(Some(&one.db), &name, metadata.as_bytes())?;
         }
         Ok(())
     }
 
-    fn people(&self) -> Vec<people::Source> {
+    fn people(&self, found: &[Found]) -> Vec<people::Source> {
         if !self.options.users_and_roles {
             return Vec::new();
         }
         let db = self.options.selection.db.as_deref().unwrap_or_default();
         self.log.always(format_args!("dumping users and roles for {db}"));
+        if found.iter().any(|one| one.order() < 3) {
+            self.log.always("skipping users/roles dump, already dumped admin database");
+            return Vec::new();
+        }
         people::sources(db)
     }
 
     /// Views first, then the largest.
     async fn collections(&self, mut found: Vec<Found>) -> Result<u64> {
-        self.log
-            .info(format_args!("dumping up to {} collections in parallel", self.options.parallel));
+        let at_once = self.options.parallel.min(found.len());
+        self.log.info(format_args!("dumping up to {at_once} collections in parallel"));
         found.sort_by_key(|one| (one.order(), std::cmp::Reverse(one.documents)));
         let first = found.iter().take_while(|one| one.order() < 3).count();
         let rest = found.split_off(first);
+        let all = self.options.parallel.max(1);
+        let permits = Semaphore::new(all);
+        let dump = async |one: &Found, cursors: usize| {
+            let permits = permits.acquire_many(u32::try_from(cursors).unwrap_or(1)).await;
+            let permits = permits.map_err(|e| Error::internal("cursors of a dump").source(e))?;
+            collection::dump(self, one, permits).await
+        };
         let mut documents = 0;
         // Users, roles and their version come one after the other, before all.
         for one in &found {
-            documents += collection::dump(self, one).await?;
+            documents += dump(one, 1).await?;
         }
-        let each = rest.iter().map(|one| collection::dump(self, one));
-        let mut lanes = stream::iter(each).buffer_unordered(self.options.parallel.max(1));
+        let total = rest.iter().map(|one| one.bytes).sum();
+        let each = rest.iter().map(|one| dump(one, cursors::count(self.options, one, total)));
+        let mut lanes = stream::iter(each).buffer_unordered(all);
         while let Some(count) = lanes.try_next().await? {
             documents += count;
         }

@@ -1,14 +1,19 @@
 //! What changes while a dump runs: with it a restore reaches the moment of the dump's end.
 
-use bson::{Bson, Document, RawDocument, Timestamp, rawdoc};
+use bson::{RawDocument, Timestamp, rawdoc};
 use bygone_agent::source::NaturalScan;
 use bygone_base::{Error, ErrorKind, Result};
+use bygone_restore::raw::{self, kind};
 
 use super::{Found, Run, part::Part};
 use crate::{
     connect::Connection,
     report::{Log, plural},
 };
+
+/// Entries within entries.
+const DEPTH: u32 = 10;
+const RESHARDING: &str = "a collection that is resharded";
 
 /// The oldest entry that a restore needs: of the oldest transaction that is not decided, else the newest of all.
 pub(super) async fn start(connection: &Connection, log: &Log) -> Result<Timestamp> {
@@ -32,6 +37,28 @@ pub(super) async fn start(connection: &Connection, log: &Log) -> Result<Timestam
     };
     covered(connection, start).await?;
     Ok(start)
+}
+
+/// A collection that gets another shard key is filled under a name that no dump holds, and takes its own at the end: an
+/// oplog of that cannot be replayed. What began before the dump may write nothing that tells for a while.
+pub(super) async fn refuse_resharding(connection: &Connection) -> Result<()> {
+    for coll in [
+        "localReshardingOperations.donor",
+        "localReshardingOperations.recipient",
+        "reshardingOperations",
+    ] {
+        let find = rawdoc! {"find": coll, "projection": {"_id": 1}, "limit": 1};
+        let found = connection.reader.documents("config", find, "look for resharding").await;
+        let found = match found.map_err(Error::from) {
+            // Who may not look learns it from the oplog.
+            Err(denied) if denied.kind() == ErrorKind::Denied => return Ok(()),
+            found => found?,
+        };
+        if !found.is_empty() {
+            return Err(refused(RESHARDING));
+        }
+    }
+    Ok(())
 }
 
 /// The newest (-1) or oldest (1) timestamp of the oplog.
@@ -81,7 +108,7 @@ pub(super) async fn finish(run: &Run<'_>, start: Timestamp, found: &[Found]) -> 
     while let Some(reply) = replies.next().await.map_err(Error::from)? {
         if selection.all() {
             for entry in reply.docs() {
-                check(entry)?;
+                check(entry, 0)?;
             }
             lane.push(reply.docs()).await?;
         } else {
@@ -106,41 +133,53 @@ pub(super) async fn finish(run: &Run<'_>, start: Timestamp, found: &[Found]) -> 
     covered(run.connection, start).await
 }
 
-/// Refuses what no replay can repeat.
-fn check(entry: &[u8]) -> Result<()> {
-    let entry = RawDocument::from_bytes(entry)
-        .map_err(|e| Error::damaged("an oplog entry is not BSON").source(e))?;
-    let (op, ns) = (entry.get_str("op").unwrap_or(""), entry.get_str("ns").unwrap_or(""));
-    if op == "u" && ns == "admin.system.version" {
-        return Err(refused("a change of the version of users and roles, or of the server"));
+/// Refuses what no replay can repeat, also inside of applyOps.
+fn check(entry: &[u8], depth: u32) -> Result<()> {
+    let op = raw::text(entry, "op");
+    let op = op.ok_or_else(|| Error::damaged("an oplog entry is not BSON, or has no op"))?;
+    let ns = raw::text(entry, "ns").unwrap_or_default();
+    let (db, coll) = ns.split_once('.').unwrap_or((ns, ""));
+    match op {
+        "u" if ns == "admin.system.version" => {
+            Err(refused("a change of the version of users and roles, or of the server"))
+        }
+        "i" | "u" | "d" if is_resharding(db, coll) => Err(refused(RESHARDING)),
+        "c" => command(entry, db, depth),
+        _ => Ok(()),
     }
-    if op != "c" {
-        return Ok(());
-    }
-    let Ok(o) = entry.get_document("o") else { return Ok(()) };
-    let first = o.iter().next().and_then(|f| f.ok()).map(|(name, _)| name.as_str().to_owned());
-    match first.as_deref() {
-        Some("renameCollection") => Err(refused("a renamed collection")),
-        Some("importCollection") => Err(refused("an imported collection")),
-        Some("applyOps") => {
-            let o = Document::try_from(o).unwrap_or_default();
-            nested(&o)
+}
+
+fn command(entry: &[u8], db: &str, depth: u32) -> Result<()> {
+    let Some(o) = raw::get(entry, "o").and_then(|o| o.doc()) else { return Ok(()) };
+    let Some(first) = raw::fields(o).next().transpose()? else { return Ok(()) };
+    match first.name {
+        b"renameCollection" => Err(refused("a renamed collection")),
+        b"importCollection" => Err(refused("an imported collection")),
+        b"upgradeDowngradeViewlessTimeseries" => {
+            Err(refused("a time-series that changed its form"))
+        }
+        b"create" if is_resharding(db, first.text().unwrap_or_default()) => {
+            Err(refused(RESHARDING))
+        }
+        b"applyOps" if first.kind == kind::ARRAY => {
+            if depth > DEPTH {
+                return Err(Error::damaged("an oplog entry has applyOps nested too deep"));
+            }
+            for operation in raw::fields(first.value) {
+                if let Some(operation) = operation?.doc() {
+                    check(operation, depth + 1)?;
+                }
+            }
+            Ok(())
         }
         _ => Ok(()),
     }
 }
 
-/// Commands inside applyOps.
-fn nested(o: &Document) -> Result<()> {
-    let entries = o.get_array("applyOps").map(Vec::as_slice).unwrap_or_default();
-    for entry in entries.iter().filter_map(Bson::as_document) {
-        let command = entry.get_document("o").cloned().unwrap_or_default();
-        if entry.get_str("op").is_ok_and(|op| op == "c") && command.contains_key("renameCollection")
-        {
-            return Err(refused("a renamed collection"));
-        }
-    }
-    Ok(())
+/// Whether a collection is one that a collection is resharded into, or the bookkeeping of that (8.2; 5.0).
+fn is_resharding(db: &str, coll: &str) -> bool {
+    let books = coll.starts_with("localResharding") || coll == "reshardingOperations";
+    coll.starts_with("system.resharding.") || db == "config" && books
 }
 
 pub(super) fn refused(what: &str) -> Error {
@@ -161,9 +200,40 @@ mod tests {
         let inside = doc! {"op": "c", "ns": "admin.$cmd", "o": {"applyOps": [rename.clone()]}};
         let version = doc! {"op": "u", "ns": "admin.system.version", "o": {}};
         let plain = doc! {"op": "i", "ns": "a.b", "o": {"renameCollection": 1}};
-        for bad in [rename, inside, version] {
-            assert!(check(&bson::serialize_to_vec(&bad).unwrap()).is_err(), "{bad}");
+        let import = doc! {"op": "c", "ns": "a.$cmd", "o": {"importCollection": "a.b"}};
+        let within = doc! {"op": "c", "ns": "admin.$cmd", "o": {"applyOps": [import.clone()]}};
+        let deeper = doc! {"op": "c", "ns": "admin.$cmd", "o": {"applyOps": [within.clone()]}};
+        for bad in [rename, inside, version, import, within, deeper] {
+            assert!(check(&bson::serialize_to_vec(&bad).unwrap(), 0).is_err(), "{bad}");
         }
-        assert!(check(&bson::serialize_to_vec(&plain).unwrap()).is_ok());
+        assert!(check(&bson::serialize_to_vec(&plain).unwrap(), 0).is_ok());
+    }
+
+    /// As 8.2 writes them.
+    #[test]
+    fn a_resharding_is_refused_as_soon_as_it_shows() {
+        let id = "eef1157b-bd6d-4ab6-8ff3-87c34be0f81a";
+        let insert = |ns: String| doc! {"op": "i", "ns": ns, "o": {"_id": 1}};
+        let create = |db: &str, coll: String| doc! {"op": "c", "ns": format!("{db}.$cmd"), "o": {"create": coll}};
+        let copied = insert(format!("d.system.resharding.{id}"));
+        for bad in [
+            create("config", "localReshardingOperations.donor".to_owned()),
+            insert("config.localReshardingOperations.donor".to_owned()),
+            doc! {"op": "u", "ns": "config.localReshardingOperations.recipient", "o": {"$v": 2, "diff": {}}, "o2": {"_id": 1}},
+            insert(format!("config.localReshardingOplogBuffer.{id}.sh")),
+            insert("config.reshardingOperations".to_owned()),
+            create("d", format!("system.resharding.{id}")),
+            doc! {"op": "c", "ns": "admin.$cmd", "o": {"applyOps": [copied]}, "txnNumber": 2_i64},
+        ] {
+            let refused = check(&bson::serialize_to_vec(&bad).unwrap(), 0).unwrap_err();
+            assert!(refused.message().contains("resharded"), "{bad}: {refused}");
+        }
+        for good in [
+            insert("d.localReshardingOperations.donor".to_owned()),
+            insert(format!("config.cache.chunks.d.system.resharding.{id}")),
+            create("d", "a".to_owned()),
+        ] {
+            assert!(check(&bson::serialize_to_vec(&good).unwrap(), 0).is_ok(), "{good}");
+        }
     }
 }

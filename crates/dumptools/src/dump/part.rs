@@ -53,7 +53,7 @@ impl<'a> Part<'a> {
         let (db, coll) = ns.split_once('.').unwrap_or((ns, ""));
         let whole = |kept: bool| Ok(kept.then_some(Cow::Borrowed(entry)));
         match op {
-            "n" => Ok(None),
+            "n" | "km" | "ci" | "cu" | "cd" => Ok(None),
             "i" | "u" | "d" if coll == "system.views" => whole(self.view(entry, op, db)?),
             "i" | "u" | "d" => whole(self.holds(db, coll)),
             "c" => self.command(entry, db, depth),

@@ -45,6 +45,29 @@ pub(super) fn parse(text: &str, relaxed: bool) -> Result<Json> {
     Ok(value)
 }
 
+/// Digits, with nothing before and behind them that the grammar does not have.
+fn is_number(text: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let text = text.strip_prefix('-').unwrap_or(text);
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
+        None => (text, None),
+    };
+    let (whole, part) = match mantissa.split_once('.') {
+        Some((whole, part)) => (whole, Some(part)),
+        None => (mantissa, None),
+    };
+    digits(whole)
+        && (whole.len() == 1 || !whole.starts_with('0'))
+        && part.is_none_or(digits)
+        && exponent.is_none_or(|e| digits(e.strip_prefix(['-', '+']).unwrap_or(e)))
+}
+
+/// Reads the value that `text` begins with, whatever stands behind it.
+pub(super) fn parse_first(text: &str) -> Result<Json> {
+    Reader { bytes: text.as_bytes(), at: 0, relaxed: false }.value(0)
+}
+
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -151,8 +174,7 @@ impl Reader<'_> {
     fn number(&mut self) -> Result<Json> {
         let start = self.at;
         let text = self.run(|b| matches!(b, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9'));
-        let good = text.parse::<f64>().is_ok() && !text.ends_with('.') && !text.starts_with("-.");
-        if !good {
+        if !is_number(&text) {
             self.at = start;
             return Err(self.bad("not a number"));
         }
@@ -184,7 +206,6 @@ impl Reader<'_> {
                     self.at += 1;
                     self.escape(&mut out)?;
                 }
-                Some(b) if b < 0x20 => return Err(self.bad("a control character in a string")),
                 Some(b) => {
                     out.push(b);
                     self.at += 1;
@@ -199,7 +220,8 @@ impl Reader<'_> {
         let Some(escaped) = self.peek() else { return Err(self.bad("a string does not end")) };
         self.at += 1;
         out.push(match escaped {
-            b'"' | b'\\' | b'/' | b'\'' => escaped,
+            b'"' | b'\\' | b'/' => escaped,
+            b'\'' if self.relaxed => escaped,
             b'b' => 8,
             b't' => 9,
             b'n' => 10,

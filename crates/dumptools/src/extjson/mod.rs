@@ -8,7 +8,7 @@ mod number;
 mod read;
 mod write;
 
-pub use read::{Strictness, parse};
+pub use read::{Strictness, parse, parse_first};
 pub use write::{Style, write};
 
 /// `doc` as compact canonical Extended JSON.

@@ -1,6 +1,7 @@
 //! Extended JSON, canonical or relaxed, as raw BSON. Fields stay in their order, doubles among them stay
 //! two. The first form of the types that v1 of the format wrote is understood where old dumps hold it:
-//! `{"$binary": "..", "$type": ".."}`, `{"$regex": "..", "$options": ".."}`, `{"$date": 0}`.
+//! `{"$binary": "..", "$type": ".."}`, `{"$date": 0}`; not `{"$regex": "..", "$options": ".."}`, which is an operator of
+//! the query language and stays a document.
 
 use bygone_base::{Error, Result};
 use bygone_document::walk::types as tag;
@@ -21,11 +22,22 @@ pub enum Strictness {
 /// # Errors
 /// Usage: the text is no JSON object, or one of its `$` forms is malformed; the message says where.
 pub fn parse(text: &str, strictness: Strictness) -> Result<Vec<u8>> {
-    let json = json::parse(text, strictness == Strictness::Relaxed)?;
-    let Json::Object(fields) = &json else {
+    document(&json::parse(text, strictness == Strictness::Relaxed)?)
+}
+
+/// The document that `text` begins with; what stands behind it is passed over.
+///
+/// # Errors
+/// As [`parse`] with [`Strictness::Strict`].
+pub fn parse_first(text: &str) -> Result<Vec<u8>> {
+    document(&json::parse_first(text)?)
+}
+
+fn document(json: &Json) -> Result<Vec<u8>> {
+    let Json::Object(fields) = json else {
         return Err(Error::usage("the JSON text is not an object"));
     };
-    let mut out = Vec::with_capacity(text.len());
+    let mut out = Vec::new();
     object(fields, &mut out)?;
     Ok(out)
 }
@@ -120,7 +132,8 @@ fn plain_number(text: &str, out: &mut Vec<u8>) -> Result<u8> {
         out.extend_from_slice(&n.to_le_bytes());
         return Ok(tag::INT64);
     }
-    let x = text.parse::<f64>().map_err(|_| bad("a number"))?;
+    let x = text.parse::<f64>().ok().filter(|x| x.is_finite());
+    let x = x.ok_or_else(|| bad(&format!("the number {text}")))?;
     out.extend_from_slice(&x.to_le_bytes());
     Ok(tag::DOUBLE)
 }
@@ -128,6 +141,24 @@ fn plain_number(text: &str, out: &mut Vec<u8>) -> Result<u8> {
 fn find<'j>(fields: &'j [(String, Json)], name: &str) -> Option<&'j Json> {
     fields.iter().find(|(n, _)| n == name).map(|(_, value)| value)
 }
+
+/// Names that stand alone in an object and make a value of it.
+const ALONE: [&str; 14] = [
+    "$date",
+    "$dbPointer",
+    "$maxKey",
+    "$minKey",
+    "$numberDecimal",
+    "$numberDouble",
+    "$numberInt",
+    "$numberLong",
+    "$oid",
+    "$regularExpression",
+    "$symbol",
+    "$timestamp",
+    "$undefined",
+    "$uuid",
+];
 
 /// A value written as an object that begins with a `$` name; `None` when it is an
 /// object after all, such as a query operator.
@@ -137,59 +168,52 @@ fn extended(
     fields: &[(String, Json)],
     out: &mut Vec<u8>,
 ) -> Result<Option<u8>> {
-    let alone = fields.len() == 1;
+    let known = ALONE.contains(&name);
+    if known && fields.len() != 1 {
+        return Err(bad(&format!("something beside {name}")));
+    }
     let kind = match (name, first) {
-        ("$oid", Json::String(text)) if alone => {
-            let id = hex::decode(text).ok().filter(|id| id.len() == 12);
-            out.extend_from_slice(&id.ok_or_else(|| bad("$oid needs 24 hex digits"))?);
+        ("$oid", Json::String(text)) => {
+            out.extend_from_slice(&object_id(text).ok_or_else(|| bad("$oid needs 24 hex digits"))?);
             tag::OBJECT_ID
         }
-        ("$numberInt" | "$numberLong" | "$numberDouble" | "$numberDecimal", first) if alone => {
-            number(name, first, out)?
+        ("$numberInt" | "$numberLong" | "$numberDouble" | "$numberDecimal", Json::String(text)) => {
+            number(name, text, out)?
         }
-        ("$date", first) if alone => {
+        ("$date", first) => {
             out.extend_from_slice(&date(first)?.to_le_bytes());
             tag::DATE
         }
         ("$binary" | "$uuid", first) => return binary(name, first, fields, out),
-        ("$timestamp", Json::Object(parts)) if alone => timestamp(parts, out)?,
-        ("$regularExpression", Json::Object(parts)) if alone => {
-            regex(find(parts, "pattern"), find(parts, "options"), out)?
-        }
-        ("$regex" | "$options", Json::String(_)) if fields.len() == 2 => {
-            let (pattern, flags) = (find(fields, "$regex"), find(fields, "$options"));
-            if pattern.is_none() || flags.is_none() {
-                return Ok(None);
-            }
-            regex(pattern, flags, out)?
-        }
+        ("$timestamp", Json::Object(parts)) => timestamp(parts, out)?,
+        ("$regularExpression", Json::Object(parts)) => regex(parts, out)?,
         ("$code" | "$scope", _) => return code(fields, out),
-        ("$symbol", Json::String(text)) if alone => {
+        ("$symbol", Json::String(text)) => {
             string(text, out)?;
             tag::SYMBOL
         }
-        ("$undefined", Json::Bool(true)) if alone => tag::UNDEFINED,
-        ("$minKey", _) if alone => tag::MIN_KEY,
-        ("$maxKey", _) if alone => tag::MAX_KEY,
-        ("$dbPointer", Json::Object(parts)) if alone => {
+        ("$undefined", Json::Bool(true)) => tag::UNDEFINED,
+        ("$minKey", Json::Number(one)) if one == "1" => tag::MIN_KEY,
+        ("$maxKey", Json::Number(one)) if one == "1" => tag::MAX_KEY,
+        ("$dbPointer", Json::Object(parts)) => {
             let name = find(parts, "$ref").and_then(Json::text);
             string(name.ok_or_else(|| bad("$dbPointer without $ref"))?, out)?;
             let id = find(parts, "$id").and_then(Json::object).and_then(|id| find(id, "$oid"));
-            let id = id.and_then(Json::text).and_then(|id| hex::decode(id).ok());
-            let id = id.filter(|id| id.len() == 12);
+            let id = id.and_then(Json::text).and_then(object_id);
             out.extend_from_slice(&id.ok_or_else(|| bad("$dbPointer without $id"))?);
             tag::DB_POINTER
         }
+        _ if known => return Err(bad(&format!("a wrong value of {name}"))),
         _ => return Ok(None),
     };
     Ok(Some(kind))
 }
 
-fn number(name: &str, value: &Json, out: &mut Vec<u8>) -> Result<u8> {
-    let text = match value {
-        Json::String(text) | Json::Number(text) => text,
-        _ => return Err(bad(&format!("{name} needs a string"))),
-    };
+fn object_id(text: &str) -> Option<Vec<u8>> {
+    hex::decode(text).ok().filter(|id| id.len() == 12)
+}
+
+fn number(name: &str, text: &str, out: &mut Vec<u8>) -> Result<u8> {
     let wrong = || bad(&format!("{name} cannot be {text:?}"));
     match name {
         "$numberInt" => {
@@ -201,11 +225,11 @@ fn number(name: &str, value: &Json, out: &mut Vec<u8>) -> Result<u8> {
             Ok(tag::INT64)
         }
         "$numberDouble" => {
-            let x = match text.as_str() {
-                "Infinity" => f64::INFINITY,
-                "-Infinity" => f64::NEG_INFINITY,
-                text => text.parse::<f64>().map_err(|_| wrong())?,
-            };
+            let x = text.parse::<f64>().map_err(|_| wrong())?;
+            // Infinity by its name, not by too many digits.
+            if x.is_infinite() && text.bytes().any(|b| b.is_ascii_digit()) {
+                return Err(wrong());
+            }
             out.extend_from_slice(&x.to_le_bytes());
             Ok(tag::DOUBLE)
         }
@@ -219,11 +243,11 @@ fn number(name: &str, value: &Json, out: &mut Vec<u8>) -> Result<u8> {
 /// Milliseconds since 1970.
 fn date(value: &Json) -> Result<i64> {
     let millis = match value {
-        Json::Object(fields) => {
+        Json::Object(fields) if fields.len() == 1 => {
             find(fields, "$numberLong").and_then(Json::text).and_then(|t| t.parse().ok())
         }
         Json::Number(text) => text.parse().ok(),
-        Json::String(text) => {
+        Json::String(text) if has_time(text) => {
             let instant = text.parse::<jiff::Timestamp>().ok().or_else(|| {
                 // Go's parser also takes offsets without a colon: +0100.
                 jiff::fmt::strtime::parse("%Y-%m-%dT%H:%M:%S%.f%z", text).ok()?.to_timestamp().ok()
@@ -235,6 +259,15 @@ fn date(value: &Json) -> Result<i64> {
     millis.ok_or_else(|| bad("$date needs milliseconds or an RFC 3339 instant"))
 }
 
+/// `2020-01-01T00:00:00` and more: other forms of an instant the stock tools do not take.
+fn has_time(text: &str) -> bool {
+    let shape = b"0000-00-00T00:00:00";
+    let digit = |b: u8| if b.is_ascii_digit() { b'0' } else { b };
+    text.len() > shape.len()
+        && text.bytes().map(digit).zip(shape).all(|(given, wanted)| given == *wanted)
+        && !text.ends_with('z')
+}
+
 fn binary(
     name: &str,
     first: &Json,
@@ -242,14 +275,14 @@ fn binary(
     out: &mut Vec<u8>,
 ) -> Result<Option<u8>> {
     let (bytes, subtype) = match (name, first) {
-        ("$uuid", Json::String(text)) if fields.len() == 1 => {
-            (hex::decode(text.replace('-', "")).ok().filter(|b| b.len() == 16), Some(4))
-        }
-        ("$binary", Json::Object(parts)) if fields.len() == 1 => {
+        ("$uuid", Json::String(text)) => (uuid(text), Some(4)),
+        ("$uuid", _) => (None, None),
+        ("$binary", Json::Object(parts)) if fields.len() == 1 && parts.len() == 2 => {
             let text = find(parts, "base64").and_then(Json::text);
             let subtype = find(parts, "subType").and_then(Json::text);
             (text.and_then(base64::decode), subtype.and_then(|s| u8::from_str_radix(s, 16).ok()))
         }
+        ("$binary", Json::Object(_)) => (None, None),
         ("$binary", Json::String(text)) if fields.len() == 2 => {
             let subtype = find(fields, "$type").and_then(Json::text);
             (base64::decode(text), subtype.and_then(|s| u8::from_str_radix(s, 16).ok()))
@@ -257,7 +290,10 @@ fn binary(
         _ => return Ok(None),
     };
     let (Some(bytes), Some(subtype)) = (bytes, subtype) else {
-        return Err(bad("$binary needs base64 and a subType of two hex digits"));
+        return Err(bad(match name {
+            "$uuid" => "$uuid needs hex digits with hyphens as RFC 4122 has them",
+            _ => "$binary needs base64 and a subType of two hex digits",
+        }));
     };
     let length = |n: usize| i32::try_from(n).map_err(|_| bad("2 GiB of binary data"));
     if subtype == 2 {
@@ -270,6 +306,12 @@ fn binary(
     }
     out.extend_from_slice(&bytes);
     Ok(Some(tag::BINARY))
+}
+
+fn uuid(text: &str) -> Option<Vec<u8>> {
+    let hyphens = |(index, byte): (usize, u8)| (byte == b'-') == matches!(index, 8 | 13 | 18 | 23);
+    let formed = text.len() == 36 && text.bytes().enumerate().all(hyphens);
+    formed.then(|| hex::decode(text.replace('-', "")).ok()).flatten()
 }
 
 fn timestamp(parts: &[(String, Json)], out: &mut Vec<u8>) -> Result<u8> {
@@ -285,9 +327,9 @@ fn timestamp(parts: &[(String, Json)], out: &mut Vec<u8>) -> Result<u8> {
     Ok(tag::TIMESTAMP)
 }
 
-fn regex(pattern: Option<&Json>, flags: Option<&Json>, out: &mut Vec<u8>) -> Result<u8> {
-    let text = |json: Option<&Json>| json.and_then(Json::text).map(str::to_owned);
-    let (Some(pattern), Some(flags)) = (text(pattern), text(flags)) else {
+fn regex(parts: &[(String, Json)], out: &mut Vec<u8>) -> Result<u8> {
+    let text = |name: &str| find(parts, name).and_then(Json::text).map(str::to_owned);
+    let (Some(pattern), Some(flags)) = (text("pattern"), text("options")) else {
         return Err(bad("a regular expression needs a pattern and options"));
     };
     if pattern.contains('\0') || flags.contains('\0') {
@@ -353,7 +395,7 @@ mod tests {
 
     #[test]
     fn operators_stay_objects() {
-        let text = r#"{"a":{"$gt":{"$numberInt":"1"}},"b":{"$regex":"x"},"c":{"$type":"int"}}"#;
+        let text = r#"{"a":{"$gt":{"$numberInt":"1"}},"b":{"$regex":"x"},"c":{"$type":"int"},"d":{"$regex":"x","$options":"i"},"e":{"$options":"","$regex":"x"}}"#;
         let doc = parse(text, Strictness::Strict).unwrap();
         assert_eq!(to_text(&doc).unwrap(), text);
     }
@@ -380,10 +422,49 @@ mod tests {
             r#"[1]"#,
             r#"{"a":1}x"#,
             r#"{"a":01x}"#,
+            // Each refused by the stock mongodump in a query.
+            r#"{"a":01}"#,
+            r#"{"a":1.}"#,
+            r#"{"a":+1}"#,
+            r#"{"a":1e400}"#,
+            r#"{"a":{"$uuid":"0123456789abcdef0123456789abcdef"}}"#,
+            r#"{"a":{"$numberLong":1}}"#,
+            r#"{"a":{"$numberDouble":"1e400"}}"#,
+            r#"{"a":{"$date":"2020-01-01"}}"#,
+            r#"{"a":{"$date":"2020-01-01T00:00Z"}}"#,
+            r#"{"a":{"$date":"2020-01-01t00:00:00z"}}"#,
+            r#"{"a":{"$date":{"$numberLong":1}}}"#,
+            r#"{"a":{"$binary":{"base64":"aa","subType":"0"}}}"#,
+            r#"{"a":{"$binary":{"base64":"aGk=","subType":"00","x":1}}}"#,
+            r#"{"a":{"$timestamp":{"t":1.0,"i":1}}}"#,
+            r#"{"a":{"$minKey":2}}"#,
+            r#"{"a":{"$undefined":false}}"#,
+            r#"{"a":{"$oid":"0123456789abcdef01234567","x":1}}"#,
+            r#"{"a":"\'"}"#,
         ] {
             assert!(parse(text, Strictness::Strict).is_err(), "{text}");
         }
         assert!(parse(&"{\"a\":".repeat(5000), Strictness::Strict).is_err());
+    }
+
+    /// Each taken by the stock mongodump in a query.
+    #[test]
+    fn odd_values_are_taken() {
+        for text in [
+            r#"{"a":-0}"#,
+            r#"{"a":1E+5}"#,
+            r#"{"a":9223372036854775808}"#,
+            r#"{"a":{"$numberDouble":"inf"}}"#,
+            r#"{"a":{"$numberLong":"01"}}"#,
+            r#"{"a":{"$date":"2020-01-01T00:00:00+0100"}}"#,
+            r#"{"a":{"$date":"2020-01-01T00:00:00.123456789+01:00"}}"#,
+            r#"{"a":{"$date":0}}"#,
+            r#"{"a":{"$binary":"aa==","$type":"00"}}"#,
+            r#"{"a":{"x":1,"$oid":"0123456789abcdef01234567"}}"#,
+            "{\"a\":\"\t\"}",
+        ] {
+            parse(text, Strictness::Strict).unwrap();
+        }
     }
 
     proptest! {

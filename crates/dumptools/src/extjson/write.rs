@@ -9,6 +9,9 @@
 
 use bygone_document::{Doc, Element, Error, MAX_DEPTH, Result, walk::types as tag};
 
+/// Documents within documents that a reader of Extended JSON takes; arrays are not counted.
+const MAX_DOCUMENTS: usize = 200;
+
 use super::{base64, decimal, number};
 
 /// How the text is laid out.
@@ -27,8 +30,8 @@ pub enum Style {
 pub fn write(doc: &[u8], style: Style, out: &mut Vec<u8>) -> Result<()> {
     let start = out.len();
     let written = Doc::new(doc).and_then(|doc| match style {
-        Style::Compact => Writer::<false> { out: &mut *out, depth: 0 }.document(doc, Shape::Object),
-        Style::Pretty => Writer::<true> { out: &mut *out, depth: 0 }.document(doc, Shape::Object),
+        Style::Compact => Writer::<false>::new(out).document(doc, Shape::Object),
+        Style::Pretty => Writer::<true>::new(out).document(doc, Shape::Object),
     });
     if written.is_err() {
         out.truncate(start);
@@ -45,15 +48,22 @@ enum Shape {
 struct Writer<'o, const PRETTY: bool> {
     out: &'o mut Vec<u8>,
     depth: usize,
+    /// Of the levels those that are documents.
+    documents: usize,
 }
 
-impl<const PRETTY: bool> Writer<'_, PRETTY> {
+impl<'o, const PRETTY: bool> Writer<'o, PRETTY> {
+    fn new(out: &'o mut Vec<u8>) -> Self {
+        Writer { out, depth: 0, documents: 0 }
+    }
+
     fn document(&mut self, doc: Doc<'_>, shape: Shape) -> Result<()> {
-        let (open, close) = match shape {
-            Shape::Object => (b'{', b'}'),
-            Shape::Array => (b'[', b']'),
+        let (open, close, more) = match shape {
+            Shape::Object => (b'{', b'}', 1),
+            Shape::Array => (b'[', b']', 0),
         };
-        if self.depth >= MAX_DEPTH {
+        self.documents += more;
+        if self.depth >= MAX_DEPTH || self.documents > MAX_DOCUMENTS {
             return Err(Error::TooDeep);
         }
         self.out.push(open);
@@ -69,6 +79,7 @@ impl<const PRETTY: bool> Writer<'_, PRETTY> {
             self.value(element)?;
         }
         self.depth -= 1;
+        self.documents -= more;
         if !first {
             self.line();
         }
@@ -148,6 +159,9 @@ impl<const PRETTY: bool> Writer<'_, PRETTY> {
                 });
             }
             tag::BOOL => {
+                if bytes.first().is_some_and(|byte| *byte > 1) {
+                    return Err(Error::Malformed { what: "invalid byte for boolean", at: 0 });
+                }
                 let yes = element.as_bool().unwrap_or_default();
                 self.out.extend_from_slice(if yes { b"true" } else { b"false" });
             }
@@ -169,7 +183,7 @@ impl<const PRETTY: bool> Writer<'_, PRETTY> {
     fn rare(&mut self, element: Element<'_>) -> Result<()> {
         let bytes = element.value();
         match element.kind() {
-            tag::BINARY => self.binary(element),
+            tag::BINARY => return self.binary(element),
             tag::TIMESTAMP => self.timestamp(bytes),
             tag::DECIMAL128 => {
                 let bits = element.as_decimal128().unwrap_or_default();
@@ -208,11 +222,16 @@ impl<const PRETTY: bool> Writer<'_, PRETTY> {
         self.out.push(b'"');
     }
 
-    fn binary(&mut self, element: Element<'_>) {
+    fn binary(&mut self, element: Element<'_>) -> Result<()> {
         let (subtype, mut bytes) = element.as_binary().unwrap_or_default();
-        if subtype == 2 {
-            // The old subtype repeats its length inside.
-            bytes = bytes.get(4..).unwrap_or_default();
+        if let (2, Some((length, inside))) = (subtype, bytes.split_first_chunk::<4>())
+            && !inside.is_empty()
+        {
+            // The old subtype repeats its length inside; what is shorter than that is taken as it is.
+            let length = u32::from_le_bytes(*length) as usize;
+            let short =
+                Error::Malformed { what: "binary data of the old kind that ends early", at: 0 };
+            bytes = inside.get(..length).ok_or(short)?;
         }
         self.wrapped("$binary", |w| {
             w.out.push(b'{');
@@ -227,6 +246,7 @@ impl<const PRETTY: bool> Writer<'_, PRETTY> {
             w.line();
             w.out.push(b'}');
         });
+        Ok(())
     }
 
     fn timestamp(&mut self, bytes: &[u8]) {

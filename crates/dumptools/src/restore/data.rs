@@ -2,13 +2,17 @@
 //! complete.
 //!
 //! ```text
-//! reader (a thread: files one after the other, or an archive) ──pieces──▶ cut into batches ──▶ inserts (2)
-//!                                                                             │ all of a collection in
-//!                                                                             ▼
-//!                                                                     index builds (some collections at once)
+//! reader (a thread) ──pieces──▶ drop what is in the way, when its first document comes
+//!                        └────▶ cut into batches ──▶ inserts (2)
+//!                                                       │ all of a collection in
+//!                                                       ▼
+//!                                               index builds (some collections at once)
 //! ```
 //!
-//! Memory: a few pieces of a megabyte, a batch per insert, and what a collection's open batch holds.
+//! What was read before a failure of the reader still goes in, as the stock tool does it: the count at the end is true,
+//! and a dump that is cut gives what it has.
+//!
+//! Memory: a few pieces of a megabyte, a batch per insert, and one budget for the open batches of all collections.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -16,63 +20,36 @@ use std::{
 };
 
 use bygone_base::{Error, ErrorKind, Result};
-use bygone_document::{MAX_DOCUMENT, split_stream, validate};
 use bygone_restore::{
-    Documents,
-    bulk::{Batch, Bulk, Cutter, Inserted},
-    names::BUCKETS,
+    bulk::{Batch, Bulk, BulkOptions, Cutter, Inserted},
     raw,
 };
-use bytes::Bytes;
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use tokio::{
-    sync::mpsc,
-    task::{JoinHandle, spawn_blocking},
-};
 
-use super::{Archive, Count, Intent, Place, Run, files, indexes};
-use crate::{
-    archive::Event,
-    export::Stored,
-    frames::{Frames, Piece},
-    metadata::Kind,
-    names,
-    progress::Bars,
-    report::plural,
-    sink::Compression,
+use super::{
+    Count, Intent, Run,
+    ids::Ids,
+    indexes, prepare,
+    reader::{self, From, Item, Items},
 };
+use crate::{frames::Piece, metadata::Kind, report::plural};
 
 /// Users and roles must fit in memory.
 const MAX_PEOPLE: usize = 64 << 20;
+/// What open batches of all collections may hold; an archive may have any number of them open at once.
+const MAX_OPEN: usize = 64 << 20;
+/// Batches that wait for their collection to be made, at most.
+const MAX_READY: usize = 8;
 
-/// What the reader gives.
+/// What was in a dump beside documents of collections.
 #[derive(Debug)]
-pub(super) enum Item {
-    Documents(usize, Piece),
-    End(usize),
-    /// A collection of `admin`.
-    Person(String, Piece),
-    Oplog(Piece),
-}
-
-type Items = mpsc::Receiver<Result<Item>>;
-
-/// What was in an archive beside collections.
-#[derive(Debug, Default)]
 pub(super) struct Beside {
     /// Users, roles and their version: documents by the collection's name in `admin`.
     pub(super) people: BTreeMap<String, Vec<u8>>,
     /// Where the oplog goes on, and its first piece.
     pub(super) oplog: Option<(Piece, Arc<tokio::sync::Mutex<Items>>)>,
-}
-
-/// Where documents come from.
-pub(super) enum From {
-    /// The intents' files, or standard input.
-    Files,
-    Archive(Archive),
-    /// A store; with users and roles by the collection's name in `admin`.
-    Moment(Arc<dyn Documents>, Vec<(String, Stored)>),
+    /// The first failure to build an index, for which nothing else waits.
+    pub(super) indexes: Result<()>,
 }
 
 /// Restores the documents of all intents.
@@ -87,18 +64,8 @@ pub(super) async fn load(
         From::Archive(_) => Some("archive"),
         From::Moment(..) => Some("store"),
     };
-    let (items, reader) = start(run, intents, from);
-    let mut load = Load {
-        run,
-        intents,
-        states: intents.iter().map(|_| State::default()).collect(),
-        ready: VecDeque::new(),
-        inserts: FuturesUnordered::new(),
-        waiting: VecDeque::new(),
-        builds: FuturesUnordered::new(),
-        beside: Beside::default(),
-        named,
-    };
+    let (items, reader) = reader::start(run, intents, from);
+    let mut load = Load::new(run, intents, named);
     load.all(items, count).await?;
     if load.beside.oplog.is_none() {
         reader.await.map_err(|e| Error::internal("the reader died").source(e))?;
@@ -106,185 +73,18 @@ pub(super) async fn load(
     Ok(load.beside)
 }
 
-fn start(run: &Run<'_>, intents: &[Intent], from: From) -> (Items, JoinHandle<()>) {
-    let (send, items) = mpsc::channel(2);
-    let objcheck = run.options.objcheck;
-    let bars = run.bars.clone();
-    let reader = match from {
-        From::Archive(archive) => {
-            let names = Names::new(intents, run.options.users_and_roles);
-            spawn_blocking(move || {
-                told(read_archive(archive, &names, objcheck, &bars, &send), &send)
-            })
-        }
-        From::Moment(moment, people) => {
-            let intents = intents.to_vec();
-            let runtime = tokio::runtime::Handle::current();
-            // Merging blocks takes a thread of its own, as reading files does.
-            spawn_blocking(move || {
-                let read = runtime.block_on(read_moment(&*moment, &intents, &people, &send));
-                told(read, &send);
-            })
-        }
-        From::Files => {
-            let intents = intents.to_vec();
-            let compression = run.options.compression;
-            let stdin = run.options.place == Place::Documents;
-            spawn_blocking(move || {
-                told(read_files(&intents, compression, stdin, objcheck, &bars, &send), &send);
-            })
-        }
-    };
-    (items, reader)
-}
-
-async fn read_moment(
-    moment: &dyn Documents,
-    intents: &[Intent],
-    people: &[(String, Stored)],
-    send: &mpsc::Sender<Result<Item>>,
-) -> Result<()> {
-    let piece = |bytes: Bytes| Piece { documents: split_stream(&bytes).count() as u64, bytes };
-    for (name, stored) in people {
-        let take = async |bytes: Bytes| {
-            let item = Item::Person(name.clone(), piece(bytes));
-            send.send(Ok(item)).await.map_err(gone)
-        };
-        stored.read(moment, take).await?;
-    }
-    for (index, intent) in intents.iter().enumerate() {
-        if let Some(stored) = &intent.stored {
-            let take = async |bytes: Bytes| {
-                send.send(Ok(Item::Documents(index, piece(bytes)))).await.map_err(gone)
-            };
-            stored.read(moment, take).await?;
-        }
-        send.send(Ok(Item::End(index))).await.map_err(gone)?;
-    }
-    Ok(())
-}
-
-fn told(read: Result<()>, send: &mpsc::Sender<Result<Item>>) {
-    if let Err(failed) = read {
-        // Nobody listens only when the restore has failed already.
-        let _ = send.blocking_send(Err(failed));
-    }
-}
-
-fn gone<T>(_: T) -> Error {
-    Error::new(ErrorKind::Cancelled, "the restore was stopped")
-}
-
-fn check(piece: &Piece) -> Result<()> {
-    for document in split_stream(&piece.bytes) {
-        validate(document?.bytes())?;
-    }
-    Ok(())
-}
-
-fn read_files(
-    intents: &[Intent],
-    compression: Compression,
-    stdin: bool,
-    objcheck: bool,
-    bars: &Bars,
-    send: &mpsc::Sender<Result<Item>>,
-) -> Result<()> {
-    for (index, intent) in intents.iter().enumerate() {
-        let shown = match &intent.data {
-            Some(path) => path.display().to_string(),
-            None => "stdin".to_owned(),
-        };
-        let input = match &intent.data {
-            Some(path) => Some(files::watched(path, compression, bars, intent.to.to_string())?),
-            None if stdin => Some(compression.reader(Box::new(std::io::stdin()))?),
-            None => None,
-        };
-        let within = |e: Error| {
-            e.within(format!("{}: error restoring from {shown}: reading bson input", intent.to))
-        };
-        if let Some(input) = input {
-            for piece in Frames::new(input, MAX_DOCUMENT, true) {
-                let piece = piece.map_err(within)?;
-                if objcheck {
-                    check(&piece).map_err(within)?;
-                }
-                send.blocking_send(Ok(Item::Documents(index, piece))).map_err(gone)?;
-            }
-        }
-        send.blocking_send(Ok(Item::End(index))).map_err(gone)?;
-    }
-    Ok(())
-}
-
-/// Which namespaces of an archive are what.
-struct Names {
-    intents: BTreeMap<(String, String), usize>,
-    of_one_database: bool,
-}
-
-impl Names {
-    fn new(intents: &[Intent], of_one_database: bool) -> Names {
-        let mut names = BTreeMap::new();
-        for (index, intent) in intents.iter().enumerate() {
-            let (db, coll) = (intent.source.db.clone(), intent.source.coll.clone());
-            if intent.metadata.kind == Kind::TimeSeries {
-                names.insert((db.clone(), format!("{BUCKETS}{coll}")), index);
-            }
-            names.insert((db, coll), index);
-        }
-        Names { intents: names, of_one_database }
-    }
-
-    fn item(&self, db: String, collection: String, piece: Piece) -> Option<Item> {
-        if db.is_empty() && collection == "oplog" {
-            return Some(Item::Oplog(piece));
-        }
-        if let Some(person) = collection.strip_prefix(names::PEOPLE) {
-            return self.of_one_database.then(|| Item::Person(person.to_owned(), piece));
-        }
-        if db == "admin" && collection.starts_with("system.") && collection != "system.js" {
-            return (!self.of_one_database).then_some(Item::Person(collection, piece));
-        }
-        self.intents.get(&(db, collection)).map(|index| Item::Documents(*index, piece))
-    }
-}
-
-fn read_archive(
-    archive: Archive,
-    names: &Names,
-    objcheck: bool,
-    bars: &Bars,
-    send: &mpsc::Sender<Result<Item>>,
-) -> Result<()> {
-    // How much a collection has an archive does not tell before its end.
-    let mut open = BTreeMap::new();
-    for event in archive {
-        let item = match event? {
-            Event::Documents { db, collection, piece } => {
-                if objcheck {
-                    check(&piece).map_err(|e| e.within(format!("{db}.{collection}")))?;
-                }
-                let name = format!("{db}.{collection}");
-                let bar = open.entry(name).or_insert_with_key(|name| bars.begin(name.clone(), 0));
-                bar.add(piece.bytes.len() as u64);
-                names.item(db, collection, piece)
-            }
-            Event::End { db, collection } => {
-                open.remove(&format!("{db}.{collection}"));
-                names.intents.get(&(db, collection)).map(|index| Item::End(*index))
-            }
-        };
-        if let Some(item) = item {
-            send.blocking_send(Ok(item)).map_err(gone)?;
-        }
-    }
-    Ok(())
+/// Whether a collection is there, empty, or as the target has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Made {
+    /// What is in the way is dropped when the first document comes.
+    Later,
+    Now,
+    Yes,
 }
 
 /// One collection while its documents come.
-#[derive(Default)]
 struct State {
+    made: Made,
     cutter: Option<Cutter>,
     bulk: Option<Arc<Bulk>>,
     /// Batches that are not yet in.
@@ -296,13 +96,36 @@ struct State {
     count: Count,
 }
 
-type Inserting = BoxFuture<'static, (usize, Result<Inserted>)>;
+impl State {
+    fn new(intent: &Intent) -> State {
+        State {
+            made: if intent.replaced { Made::Later } else { Made::Yes },
+            cutter: None,
+            bulk: None,
+            open: 0,
+            flying: 0,
+            ended: false,
+            done: false,
+            count: Count::default(),
+        }
+    }
+
+    fn held(&self) -> usize {
+        self.cutter.as_ref().map_or(0, Cutter::held)
+    }
+}
+
+type Inserting = BoxFuture<'static, (usize, Inserted, Result<()>)>;
 
 struct Load<'r> {
     run: &'r Run<'r>,
     intents: &'r [Intent],
     states: Vec<State>,
-    /// Batches that wait for a free connection.
+    ids: Ids,
+    /// Bytes that open batches hold.
+    held: usize,
+    makes: FuturesUnordered<BoxFuture<'r, (usize, Result<()>)>>,
+    /// Batches that wait for a free connection, or for their collection.
     ready: VecDeque<(usize, Batch)>,
     inserts: FuturesUnordered<Inserting>,
     /// Collections whose indexes wait.
@@ -311,53 +134,104 @@ struct Load<'r> {
     beside: Beside,
     /// What log lines call the one place that everything comes from.
     named: Option<&'static str>,
+    /// Why nothing more is read.
+    failed: Option<Error>,
+    /// Nothing more is inserted either.
+    halted: bool,
 }
 
 impl<'r> Load<'r> {
-    async fn all(&mut self, mut items: Items, count: &mut Count) -> Result<()> {
-        let mut more = true;
-        loop {
+    fn new(run: &'r Run<'r>, intents: &'r [Intent], named: Option<&'static str>) -> Load<'r> {
+        Load {
+            run,
+            intents,
+            states: intents.iter().map(State::new).collect(),
+            ids: Ids::new(run.connection.clock.now()),
+            held: 0,
+            makes: FuturesUnordered::new(),
+            ready: VecDeque::new(),
+            inserts: FuturesUnordered::new(),
+            waiting: VecDeque::new(),
+            builds: FuturesUnordered::new(),
+            beside: Beside { people: BTreeMap::new(), oplog: None, indexes: Ok(()) },
+            named,
+            failed: None,
+            halted: false,
+        }
+    }
+
+    async fn all(&mut self, items: Items, count: &mut Count) -> Result<()> {
+        let mut items = Some(items);
+        while !self.is_over() {
             self.launch();
+            let more = items.is_some() && self.has_room();
             tokio::select! {
-                Some((index, inserted)) = self.inserts.next(), if !self.inserts.is_empty() => {
-                    self.inserted(index, inserted, count)?;
+                Some((index, made)) = self.makes.next() => self.made(index, made),
+                Some((index, inserted, ended)) = self.inserts.next() => {
+                    self.inserted(index, &inserted, ended, count);
                 }
-                Some(built) = self.builds.next(), if !self.builds.is_empty() => built?,
-                item = items.recv(), if more && self.ready.is_empty() => match item.transpose()? {
-                    Some(Item::Oplog(piece)) if self.run.options.oplog_replay => {
-                        let rest = Arc::new(tokio::sync::Mutex::new(items));
-                        self.beside.oplog = Some((piece, rest));
-                        // Whatever comes now is the oplog's.
-                        items = mpsc::channel(1).1;
-                        more = false;
+                Some(built) = self.builds.next() => self.built(built),
+                item = receive(&mut items), if more => match item {
+                    None => items = None,
+                    Some(Ok(Item::Oplog(piece))) if self.run.options.oplog_replay => {
+                        self.begin_oplog(piece, items.take());
                     }
-                    Some(item) => self.take(item)?,
-                    None => more = false,
+                    Some(item) => {
+                        if let Err(failed) = item.and_then(|item| self.take(item)) {
+                            self.stop_reading(failed);
+                        }
+                    }
                 },
-                else => return Ok(()),
+                else => break,
             }
         }
+        match self.failed.take() {
+            Some(failed) => Err(failed),
+            None => self.check_ends(),
+        }
+    }
+
+    /// Whether it has failed, and what may still go in is in.
+    fn is_over(&self) -> bool {
+        let idle = self.inserts.is_empty() && self.makes.is_empty() && self.ready.is_empty();
+        self.failed.is_some() && idle
+    }
+
+    /// Every collection must have come to its end.
+    fn check_ends(&self) -> Result<()> {
+        let open = self.states.iter().zip(self.intents).find(|(state, _)| !state.done);
+        open.map_or(Ok(()), |(_, intent)| {
+            Err(Error::damaged(format!("the dump has no end of {}", intent.source)))
+        })
+    }
+
+    /// Whether the reader should go on: what there is cannot go in at once, and is not much.
+    fn has_room(&self) -> bool {
+        let flies = |(index, _): &(usize, Batch)| {
+            self.states.get(*index).is_none_or(|state| state.made == Made::Yes)
+        };
+        self.failed.is_none()
+            && self.makes.len() < self.run.options.parallel.max(1)
+            && self.ready.len() < MAX_READY
+            && !self.ready.iter().any(flies)
     }
 
     /// Starts what has room.
     fn launch(&mut self) {
         let limit = if self.run.options.in_order { 1 } else { self.run.options.inserts.max(1) };
-        while self.inserts.len() < limit {
-            let Some((index, _)) = self.ready.front() else { break };
-            let index = *index;
+        while self.inserts.len() < limit && !self.halted {
+            let next = self.ready.iter().position(|(index, _)| self.may_fly(*index));
+            let Some((index, batch)) = next.and_then(|at| self.ready.remove(at)) else { break };
             let Some(state) = self.states.get_mut(index) else { break };
-            // A capped collection keeps the order of its documents.
-            if state.flying > 0 && self.intents.get(index).is_some_and(is_capped) {
-                break;
-            }
-            let (Some(bulk), Some((_, batch))) = (state.bulk.clone(), self.ready.pop_front())
-            else {
-                break;
-            };
+            let Some(bulk) = state.bulk.clone() else { break };
             state.flying += 1;
-            self.inserts.push(Box::pin(async move { (index, bulk.insert(&batch).await) }));
+            self.inserts.push(Box::pin(async move {
+                let mut inserted = Inserted::default();
+                let ended = bulk.insert(&batch, &mut inserted).await;
+                (index, inserted, ended)
+            }));
         }
-        while self.builds.len() < self.run.options.parallel.max(1) {
+        while self.builds.len() < self.run.options.parallel.max(1) && self.failed.is_none() {
             let Some(intent) = self.waiting.pop_front().and_then(|i| self.intents.get(i)) else {
                 break;
             };
@@ -366,17 +240,19 @@ impl<'r> Load<'r> {
         }
     }
 
+    /// Whether a batch of that collection may go now. A capped collection keeps the order of its documents.
+    fn may_fly(&self, index: usize) -> bool {
+        let (Some(intent), Some(state)) = (self.intents.get(index), self.states.get(index)) else {
+            return false;
+        };
+        state.made == Made::Yes && !(state.flying > 0 && is_capped(intent))
+    }
+
     fn take(&mut self, item: Item) -> Result<()> {
         match item {
             Item::Documents(index, piece) => self.documents(index, &piece),
             Item::End(index) => {
-                let Some(state) = self.states.get_mut(index) else { return Ok(()) };
-                state.ended = true;
-                if let Some(batch) = state.cutter.take().and_then(Cutter::finish) {
-                    state.open += 1;
-                    self.ready.push_back((index, batch));
-                }
-                self.complete(index);
+                self.end(index);
                 Ok(())
             }
             Item::Person(name, piece) => {
@@ -391,62 +267,123 @@ impl<'r> Load<'r> {
         }
     }
 
-    fn documents(&mut self, index: usize, piece: &Piece) -> Result<()> {
+    /// Drops what is in the way of a collection, if that is still to be done.
+    fn begin(&mut self, index: usize) {
         let (Some(intent), Some(state)) = (self.intents.get(index), self.states.get_mut(index))
         else {
-            return Ok(());
+            return;
         };
+        if state.made == Made::Later {
+            state.made = Made::Now;
+            let run = self.run;
+            self.makes.push(Box::pin(async move { (index, prepare::replace(run, intent).await) }));
+        }
+    }
+
+    fn made(&mut self, index: usize, made: Result<()>) {
+        if let Err(failed) = made {
+            return self.halt(failed);
+        }
+        if let Some(state) = self.states.get_mut(index) {
+            state.made = Made::Yes;
+        }
+        self.complete(index);
+    }
+
+    fn documents(&mut self, index: usize, piece: &Piece) -> Result<()> {
+        let Some(intent) = self.intents.get(index) else { return Ok(()) };
         if intent.metadata.kind == Kind::View {
             return Err(Error::damaged(format!("{}: a view with documents", intent.source)));
         }
+        self.begin(index);
+        let Some(state) = self.states.get_mut(index) else { return Ok(()) };
         let run = self.run;
         if state.bulk.is_none() {
             let from = self.named.map(str::to_owned);
             let from = from.or_else(|| intent.data.as_ref().map(|p| p.display().to_string()));
             let from = from.unwrap_or_else(|| "-".to_owned());
-            run.log.always(format_args!("restoring {} from {from}", intent.stored()));
-            let bulk =
-                Bulk::new(&run.target, &intent.stored(), run.connection.version, &run.bulk());
+            let to = intent.stored();
+            run.log.always(format_args!("restoring {to} from {from}"));
+            let options = BulkOptions { existed: intent.existed, ..run.bulk() };
+            let bulk = Bulk::new(&run.target, &to, run.connection.version, &options);
             state.bulk = Some(Arc::new(bulk));
         }
-        let batch = run.options.batch;
-        let cutter = state.cutter.get_or_insert_with(|| Cutter::new(batch));
-        for batch in cutter.push(&piece.bytes)? {
+        let bytes = self.ids.given(&piece.bytes)?;
+        self.held -= state.held();
+        let cutter = state.cutter.get_or_insert_with(|| Cutter::new(run.options.batch));
+        let full = cutter.push(&bytes);
+        self.held += state.held();
+        for batch in full? {
             state.open += 1;
             self.ready.push_back((index, batch));
         }
+        while self.held > MAX_OPEN {
+            let largest =
+                (0..self.states.len()).max_by_key(|i| self.states.get(*i).map(State::held));
+            let Some(largest) = largest else { break };
+            self.flush(largest);
+        }
         Ok(())
+    }
+
+    /// Lets go what a collection's open batch has.
+    fn flush(&mut self, index: usize) {
+        let Some(state) = self.states.get_mut(index) else { return };
+        self.held -= state.held();
+        if let Some(batch) = state.cutter.as_mut().and_then(Cutter::flush) {
+            state.open += 1;
+            self.ready.push_back((index, batch));
+        }
+    }
+
+    /// A collection has all its documents.
+    fn end(&mut self, index: usize) {
+        self.begin(index);
+        self.flush(index);
+        if let Some(state) = self.states.get_mut(index) {
+            state.ended = true;
+        }
+        self.complete(index);
+    }
+
+    /// Whatever comes now is the oplog's. Where the end of a collection comes behind its first entries, all its documents
+    /// have come all the same: they are in before anything is replayed.
+    fn begin_oplog(&mut self, piece: Piece, rest: Option<Items>) {
+        for index in 0..self.states.len() {
+            self.end(index);
+        }
+        self.beside.oplog = rest.map(|rest| (piece, Arc::new(tokio::sync::Mutex::new(rest))));
     }
 
     fn inserted(
         &mut self,
         index: usize,
-        inserted: Result<Inserted>,
+        inserted: &Inserted,
+        ended: Result<()>,
         count: &mut Count,
-    ) -> Result<()> {
+    ) {
         let (Some(intent), Some(state)) = (self.intents.get(index), self.states.get_mut(index))
         else {
-            return Ok(());
+            return;
         };
         state.flying -= 1;
-        let name = &intent.to;
-        let inserted = inserted.map_err(|e| e.within(format!("{name}: error restoring")))?;
-        let failed = inserted.refused.len() as u64;
+        state.open -= 1;
         for total in [&mut state.count, count] {
             total.restored += inserted.documents;
-            total.failed += failed;
+            total.failed += inserted.refused.len() as u64 + inserted.fatal;
         }
-        let run = self.run;
-        let stop = run.options.stop_on_error || run.options.in_order;
-        if let (true, Some(why)) = (stop, inserted.refused.first()) {
-            return Err(Error::new(ErrorKind::Conflict, format!("{name}: error restoring: {why}")));
+        let name = &intent.to;
+        let options = self.run.options;
+        let refused = inserted.refused.first().filter(|_| options.stop_on_error);
+        let stopped = refused.map(|why| Error::new(ErrorKind::Conflict, why));
+        let failed = ended.err().or(stopped).map(|e| e.within(format!("{name}: error restoring")));
+        for why in inserted.refused.iter().filter(|_| !options.stop_on_error) {
+            self.run.log.always(format_args!("continuing through error: {why}"));
         }
-        for why in &inserted.refused {
-            run.log.always(format_args!("continuing through error: {why}"));
+        match failed {
+            Some(failed) => self.halt(failed),
+            None => self.complete(index),
         }
-        state.open -= 1;
-        self.complete(index);
-        Ok(())
     }
 
     /// Tells of a collection that is in, and lets its indexes be built.
@@ -455,13 +392,14 @@ impl<'r> Load<'r> {
         else {
             return;
         };
-        if !state.ended || state.open > 0 || std::mem::replace(&mut state.done, true) {
+        let whole = state.ended && state.open == 0 && state.made == Made::Yes;
+        if !whole || std::mem::replace(&mut state.done, true) {
             return;
         }
         if intent.metadata.kind == Kind::View {
             return;
         }
-        let Count { restored, failed } = state.count;
+        let Count { restored, failed, .. } = state.count;
         self.run.log.always(format_args!(
             "finished restoring {} ({}, {})",
             intent.to,
@@ -471,6 +409,40 @@ impl<'r> Load<'r> {
         if !self.run.options.oplog_replay {
             self.waiting.push_back(index);
         }
+    }
+
+    /// An index that cannot be built holds nothing else up, unless the server is gone.
+    fn built(&mut self, built: Result<()>) {
+        match built {
+            Err(failed) if failed.kind().is_transient() => self.halt(failed),
+            built => {
+                let before = std::mem::replace(&mut self.beside.indexes, Ok(()));
+                self.beside.indexes = before.and(built);
+            }
+        }
+    }
+
+    /// What was read before the reader failed still goes in.
+    fn stop_reading(&mut self, failed: Error) {
+        self.failed.get_or_insert(failed);
+        for index in 0..self.states.len() {
+            self.flush(index);
+        }
+    }
+
+    /// Only what is on its way goes in.
+    fn halt(&mut self, failed: Error) {
+        self.failed.get_or_insert(failed);
+        self.halted = true;
+        self.ready.clear();
+    }
+}
+
+/// What the reader gives next; `None` when it is at its end.
+async fn receive(items: &mut Option<Items>) -> Option<Result<Item>> {
+    match items {
+        Some(items) => items.recv().await,
+        None => None,
     }
 }
 

@@ -8,7 +8,7 @@ use bygone_restore::{
     raw::{self, Build, Field, kind},
 };
 
-use super::indexes::Catalogue;
+use super::catalogue::{Catalogue, EXPIRY};
 
 /// Transactions that are not decided may hold so much.
 const MAX_OPEN: usize = 1 << 30;
@@ -16,12 +16,20 @@ const MAX_OPEN: usize = 1 << 30;
 const CONFIG: [&str; 7] =
     ["chunks", "collections", "databases", "settings", "shards", "tags", "version"];
 
+/// Commands that only an index build's end matters of, or that a server does for itself.
+const PASSED_OVER: [&[u8]; 4] =
+    [b"startIndexBuild", b"abortIndexBuild", b"setMultikeyMetadata", b"dropIdent"];
+/// What a collMod of today's servers does not take and older ones logged.
+const GONE: [&str; 2] = ["noPadding", "usePowerOf2Sizes"];
+
 /// One operation for applyOps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Operation {
     pub(super) bytes: Vec<u8>,
     /// A command, which is applied alone.
     pub(super) command: bool,
+    /// What a rename drops.
+    pub(super) replaces: Option<Namespace>,
 }
 
 impl Operation {
@@ -52,13 +60,19 @@ impl Operation {
     pub(super) fn removes(&self) -> Option<String> {
         let o = raw::get(&self.bytes, "o")?.doc()?;
         let db = self.ns().split_once('.')?.0;
-        let first = first(o)?;
+        let first = first(o).filter(|_| self.command)?;
         match first.name {
             b"drop" => Some(format!("{db}.{}", first.text()?)),
             b"dropDatabase" => Some(format!("{db}.")),
-            b"renameCollection" => first.text().map(str::to_owned),
             _ => None,
         }
+    }
+
+    /// The old name and the new one, where it gives a collection another.
+    pub(super) fn renames(&self) -> Option<(&str, &str)> {
+        let o = raw::get(&self.bytes, "o")?.doc()?;
+        let first = first(o).filter(|f| self.command && f.name == b"renameCollection")?;
+        Some((first.text()?, raw::text(o, "to")?))
     }
 }
 
@@ -71,11 +85,11 @@ pub(super) struct Follower {
     open_bytes: usize,
 }
 
-/// Timestamp of an entry: seconds and number.
+/// Timestamp of an entry: seconds and number. One without comes before every limit.
 pub(super) fn timestamp(entry: &[u8]) -> Result<(u32, u32)> {
-    let bytes = raw::get(entry, "ts").filter(|f| f.kind == kind::TIMESTAMP).map(|f| f.value);
-    let bytes: Option<[u8; 8]> = bytes.and_then(|b| b.try_into().ok());
-    let bits = u64::from_le_bytes(bytes.ok_or_else(|| bad("no ts"))?);
+    let Some(ts) = raw::get(entry, "ts") else { return Ok((0, 0)) };
+    let bytes: Option<[u8; 8]> = ts.value.try_into().ok().filter(|_| ts.kind == kind::TIMESTAMP);
+    let bits = u64::from_le_bytes(bytes.ok_or_else(|| bad("a ts that is no timestamp"))?);
     Ok(((bits >> 32) as u32, bits as u32))
 }
 
@@ -101,15 +115,19 @@ impl Follower {
         Follower { preserve_uuid, open: BTreeMap::new(), open_bytes: 0 }
     }
 
-    /// What to apply for the next entry. Indexes are not applied: they go into `catalogue`.
+    /// What to apply for the next entry, if it is one that changes anything. Indexes and expiry are not applied: they go
+    /// into `catalogue`.
     pub(super) fn next(
         &mut self,
         entry: &[u8],
         catalogue: &mut Catalogue,
-    ) -> Result<Vec<Operation>> {
+    ) -> Result<Option<Vec<Operation>>> {
+        if is_bookkeeping(entry)? {
+            return Ok(None);
+        }
         let mut out = Vec::new();
         self.entry(entry, catalogue, &mut out, 0)?;
-        Ok(out)
+        Ok(Some(out))
     }
 
     fn entry(
@@ -119,17 +137,17 @@ impl Follower {
         out: &mut Vec<Operation>,
         depth: usize,
     ) -> Result<()> {
-        let op = raw::text(entry, "op").ok_or_else(|| bad("no op"))?;
-        let ns = raw::text(entry, "ns").unwrap_or_default();
-        let (db, coll) = ns.split_once('.').unwrap_or((ns, ""));
-        if op == "n" || op == "km" || db == "local" || db == "config" && !CONFIG.contains(&coll) {
-            // A transaction's own entry stands in admin, and its sessions' bookkeeping in config.
+        if is_bookkeeping(entry)? {
             return Ok(());
         }
+        let op = raw::text(entry, "op").unwrap_or_default();
+        let ns = raw::text(entry, "ns").unwrap_or_default();
+        let (db, coll) = ns.split_once('.').unwrap_or((ns, ""));
         let o = raw::get(entry, "o").and_then(|o| o.doc()).ok_or_else(|| bad("no o"))?;
         match op {
+            "i" if coll == "system.indexes" => legacy_index(db, o, catalogue),
             "i" | "u" | "d" => {
-                out.push(self.operation(entry, false)?);
+                out.push(self.operation(entry, o, false)?);
                 Ok(())
             }
             "c" => self.command(entry, o, db, catalogue, out, depth),
@@ -137,13 +155,17 @@ impl Follower {
         }
     }
 
-    /// Only what applyOps needs.
-    fn operation(&self, entry: &[u8], command: bool) -> Result<Operation> {
+    /// Only what applyOps needs, with this `o`.
+    fn operation(&self, entry: &[u8], o: &[u8], command: bool) -> Result<Operation> {
         let mut bytes = Build::new();
         for field in raw::fields(entry) {
             let field = field?;
             let keep = match field.name {
-                b"op" | b"ns" | b"o" => true,
+                b"o" => {
+                    bytes = bytes.doc("o", o);
+                    false
+                }
+                b"op" | b"ns" => true,
                 b"o2" | b"b" => !command,
                 b"ui" => self.preserve_uuid,
                 _ => false,
@@ -152,7 +174,7 @@ impl Follower {
                 bytes = bytes.field(&field);
             }
         }
-        Ok(Operation { bytes: bytes.finish(), command })
+        Ok(Operation { bytes: bytes.finish(), command, replaces: None })
     }
 
     fn command(
@@ -175,7 +197,13 @@ impl Follower {
             (b"abortTransaction", _) => {
                 self.close(entry);
             }
-            (b"startIndexBuild" | b"abortIndexBuild", _) => {}
+            (what, _) if PASSED_OVER.contains(&what) => {}
+            (b"upgradeDowngradeViewlessTimeseries", _) => {
+                return Err(Error::unsupported(
+                    "the oplog has a time-series that changed its form with the feature compatibility version",
+                )
+                .hint("no server can replay that; end before it with --oplogLimit"));
+            }
             (b"commitIndexBuild", Some(coll)) => {
                 for index in documents(o, "indexes")? {
                     catalogue.add(&coll, index.to_vec());
@@ -188,35 +216,61 @@ impl Follower {
                 };
                 catalogue.add(&coll, spec);
             }
-            (b"dropIndexes" | b"deleteIndexes", Some(coll)) => drop_index(o, &coll, catalogue),
-            (b"collMod", Some(coll)) if raw::get(o, "index").is_some() => {
-                modify_index(o, &coll, catalogue)?;
-                let rest = raw::without(o, &["index"])?;
-                if raw::fields(&rest).count() > 1 {
-                    let entry = Build::new().str("op", "c").str("ns", &format!("{db}.$cmd"));
-                    let entry = entry.doc("o", &rest).finish();
-                    out.push(self.operation(&entry, true)?);
-                }
+            (b"dropIndexes" | b"dropIndex" | b"deleteIndexes" | b"deleteIndex", Some(coll)) => {
+                catalogue.drop_indexes(&coll, o)?;
             }
-            (b"renameCollection", coll) if !self.preserve_uuid && replaces(o).is_some() => {
-                follow(b"renameCollection", coll, o, db, catalogue);
-                let command = |db: &str, o: &[u8]| {
-                    let ns = format!("{db}.$cmd");
-                    Build::new().str("op", "c").str("ns", &ns).doc("o", o).finish()
-                };
-                if let Some(to) = replaces(o) {
-                    let drop = Build::new().str("drop", &to.coll).finish();
-                    out.push(self.operation(&command(&to.db, &drop), true)?);
-                }
-                let rename = command(db, &raw::without(o, &["dropTarget"])?);
-                out.push(self.operation(&rename, true)?);
+            (b"collMod", Some(coll)) => out.extend(self.modify(entry, o, &coll, catalogue)?),
+            (b"create", Some(coll)) => {
+                catalogue.created(&coll, o);
+                let o = raw::without(o, &[EXPIRY, "recordIdsReplicated"])?;
+                out.push(self.operation(entry, &o, true)?);
             }
+            (b"renameCollection", _) => out.push(self.rename(entry, o, catalogue)?),
             (what, coll) => {
-                follow(what, coll, o, db, catalogue);
-                out.push(self.operation(entry, true)?);
+                match (what, coll) {
+                    (b"drop", Some(coll)) => catalogue.dropped(&coll),
+                    (b"dropDatabase", _) => catalogue.dropped_database(db),
+                    _ => {}
+                }
+                out.push(self.operation(entry, o, true)?);
             }
         }
         Ok(())
+    }
+
+    /// What is left of a collMod without what goes into the catalogue.
+    fn modify(
+        &self,
+        entry: &[u8],
+        o: &[u8],
+        coll: &Namespace,
+        catalogue: &mut Catalogue,
+    ) -> Result<Option<Operation>> {
+        if let Some(index) = raw::get(o, "index") {
+            let index = index.doc().ok_or_else(|| bad("a wrong index"))?;
+            catalogue.modify_index(coll, index)?;
+        }
+        if let Some(expiry) = raw::get(o, EXPIRY) {
+            catalogue.expire(coll, &expiry);
+        }
+        let rest = raw::without(&raw::without(o, &["index", EXPIRY])?, &GONE)?;
+        match raw::fields(&rest).count() {
+            0 | 1 => Ok(None),
+            _ => self.operation(entry, &rest, true).map(Some),
+        }
+    }
+
+    /// An entry says what a rename drops by its UUID, and where another one is found, which it is without
+    /// --preserveUUID, servers keep that under a temporary name: so it is dropped before.
+    fn rename(&self, entry: &[u8], o: &[u8], catalogue: &mut Catalogue) -> Result<Operation> {
+        let name = |field| raw::text(o, field).and_then(|n| n.parse::<Namespace>().ok());
+        let (Some(from), Some(to)) = (name("renameCollection"), name("to")) else {
+            return Err(bad("a rename without names"));
+        };
+        catalogue.renamed(&from, &to);
+        let drops = raw::get(o, "dropTarget").filter(|f| f.kind != kind::BOOL || f.is_true());
+        let operation = self.operation(entry, &raw::without(o, &["dropTarget"])?, true)?;
+        Ok(Operation { replaces: drops.map(|_| to), ..operation })
     }
 
     fn all(
@@ -278,89 +332,24 @@ fn session(entry: &[u8]) -> Option<Vec<u8>> {
     Some([lsid.value, number.value].concat())
 }
 
-fn drop_index(o: &[u8], coll: &Namespace, catalogue: &mut Catalogue) {
-    let Some(index) = raw::get(o, "index") else { return };
-    if let Some(name) = index.text() {
-        return catalogue.remove(coll, name);
-    }
-    let by_key = catalogue.by_collection.get(coll).and_then(|indexes| {
-        indexes.iter().find(|i| raw::get(i, "key").map(|k| k.value) == index.doc())
-    });
-    let name = by_key.and_then(|i| raw::text(i, "name")).map(str::to_owned);
-    if let Some(name) = name {
-        catalogue.remove(coll, &name);
-    }
+/// What is no change of anybody's: no-ops, the books of replicated record ids, and a server's own collections. A
+/// transaction's own entry stands in admin, and its sessions' bookkeeping in config.
+fn is_bookkeeping(entry: &[u8]) -> Result<bool> {
+    let op = raw::text(entry, "op").ok_or_else(|| bad("no op"))?;
+    let ns = raw::text(entry, "ns").unwrap_or_default();
+    let (db, coll) = ns.split_once('.').unwrap_or((ns, ""));
+    let own = db == "local"
+        || db.starts_with("__mdb_internal")
+        || db == "config" && !CONFIG.contains(&coll);
+    Ok(own || matches!(op, "n" | "km" | "ci" | "cu" | "cd"))
 }
 
-/// Takes over what a collMod changes of an index.
-fn modify_index(o: &[u8], coll: &Namespace, catalogue: &mut Catalogue) -> Result<()> {
-    let change = raw::get(o, "index").and_then(|i| i.doc()).ok_or_else(|| bad("a wrong index"))?;
-    let name = raw::text(change, "name");
-    let key = raw::get(change, "keyPattern").map(|k| k.value);
-    let indexes = catalogue.by_collection.entry(coll.clone()).or_default();
-    let found = indexes.iter_mut().find(|index| match name {
-        Some(_) => raw::text(index, "name") == name,
-        None => key.is_some() && raw::get(index, "key").map(|k| k.value) == key,
-    });
-    let Some(index) = found else { return Ok(()) };
-    let changed: Vec<Field<'_>> = raw::fields(change)
-        .collect::<Result<Vec<_>>>()?
-        .into_iter()
-        .filter(|f| !matches!(f.name, b"name" | b"keyPattern"))
-        .collect();
-    let names: Vec<&str> =
-        changed.iter().filter_map(|f| std::str::from_utf8(f.name).ok()).collect();
-    let kept = raw::without(index, &names)?;
-    let mut out = Build::new();
-    for field in raw::fields(&kept) {
-        out = out.field(&field?);
-    }
-    for field in &changed {
-        let undone =
-            matches!(field.name, b"unique" | b"prepareUnique" | b"hidden") && !field.is_true();
-        out = if undone { out } else { out.field(field) };
-    }
-    *index = out.finish();
+/// How servers before 4.2 could log an index: as a document of a collection that today's do not have.
+fn legacy_index(db: &str, index: &[u8], catalogue: &mut Catalogue) -> Result<()> {
+    let ns = raw::text(index, "ns").and_then(|ns| ns.split_once('.'));
+    let (_, coll) = ns.ok_or_else(|| bad("an index without a collection"))?;
+    catalogue.add(&Namespace::new(db, coll), index.to_vec());
     Ok(())
-}
-
-/// What a rename drops. Its entry says that by the dropped collection's UUID, and where another one is found, which it is
-/// without --preserveUUID, servers keep that under a temporary name: so it is dropped first.
-fn replaces(o: &[u8]) -> Option<Namespace> {
-    let drops = raw::get(o, "dropTarget")?;
-    let drops = drops.kind != kind::BOOL || drops.is_true();
-    raw::text(o, "to").filter(|_| drops)?.parse().ok()
-}
-
-/// Keeps the catalogue of indexes with its collections.
-fn follow(what: &[u8], coll: Option<Namespace>, o: &[u8], db: &str, catalogue: &mut Catalogue) {
-    match (what, coll) {
-        (b"create", Some(coll)) => {
-            let collation = raw::get(o, "collation").and_then(|c| c.doc());
-            let simple = collation.is_none_or(|c| raw::text(c, "locale") == Some("simple"));
-            catalogue.collated.insert(coll.clone(), !simple);
-            catalogue.by_collection.entry(coll).or_default();
-        }
-        (b"drop", Some(coll)) => {
-            catalogue.by_collection.remove(&coll);
-            catalogue.collated.remove(&coll);
-        }
-        (b"dropDatabase", _) => {
-            catalogue.by_collection.retain(|name, _| name.db != db);
-            catalogue.collated.retain(|name, _| name.db != db);
-        }
-        (b"renameCollection", _) => {
-            let name = |field| raw::text(o, field).and_then(|n| n.parse::<Namespace>().ok());
-            let (Some(from), Some(to)) = (name("renameCollection"), name("to")) else { return };
-            // What had the new name is gone, with its indexes.
-            let indexes = catalogue.by_collection.remove(&from).unwrap_or_default();
-            catalogue.by_collection.insert(to.clone(), indexes);
-            if let Some(collated) = catalogue.collated.remove(&from) {
-                catalogue.collated.insert(to, collated);
-            }
-        }
-        _ => {}
-    }
 }
 
 #[cfg(test)]
@@ -387,15 +376,15 @@ mod tests {
             )
         };
         let part = entry(doc! {"applyOps": [insert(1)], "partialTxn": true});
-        assert!(follower.next(&part, &mut catalogue).unwrap().is_empty());
+        assert_eq!(follower.next(&part, &mut catalogue).unwrap(), Some(Vec::new()));
         let prepared = entry(doc! {"applyOps": [insert(2)], "prepare": true});
-        assert!(follower.next(&prepared, &mut catalogue).unwrap().is_empty());
+        assert_eq!(follower.next(&prepared, &mut catalogue).unwrap(), Some(Vec::new()));
         let commit = entry(doc! {"commitTransaction": 1});
-        let done = follower.next(&commit, &mut catalogue).unwrap();
+        let done = follower.next(&commit, &mut catalogue).unwrap().unwrap();
         assert_eq!(done.len(), 2);
         assert_eq!(done[0].bytes, bytes(doc! {"op": "i", "ns": "a.b", "o": {"_id": 1}}));
         let again = entry(doc! {"applyOps": [insert(3)]});
-        assert_eq!(follower.next(&again, &mut catalogue).unwrap().len(), 1);
+        assert_eq!(follower.next(&again, &mut catalogue).unwrap().unwrap().len(), 1);
     }
 
     #[test]
@@ -405,7 +394,7 @@ mod tests {
         let name = Namespace::new("a", "b");
         let mut run = |o: Document| {
             let entry = bytes(doc! {"op": "c", "ns": "a.$cmd", "o": o});
-            follower.next(&entry, &mut catalogue).unwrap().len()
+            follower.next(&entry, &mut catalogue).unwrap().unwrap().len()
         };
         assert_eq!(run(doc! {"createIndexes": "b", "v": 2, "key": {"x": 1}, "name": "x_1"}), 0);
         assert_eq!(
@@ -429,30 +418,85 @@ mod tests {
         let odd = bytes(doc! {"op": "zz", "ns": "a.b", "o": {}});
         assert!(Follower::new(false).next(&odd, &mut catalogue).is_err());
         let noop = bytes(doc! {"op": "n", "ns": "", "o": {}});
-        assert!(Follower::new(false).next(&noop, &mut catalogue).unwrap().is_empty());
+        assert_eq!(Follower::new(false).next(&noop, &mut catalogue).unwrap(), None);
+        let no_index = bytes(doc! {"op": "i", "ns": "a.system.indexes", "o": {"name": "x"}});
+        assert!(Follower::new(false).next(&no_index, &mut catalogue).is_err());
+        let form = doc! {"upgradeDowngradeViewlessTimeseries": "b"};
+        let form = bytes(doc! {"op": "c", "ns": "a.$cmd", "o": form});
+        assert!(Follower::new(false).next(&form, &mut catalogue).is_err());
+    }
+
+    #[test]
+    fn what_servers_keep_for_themselves_is_passed_over() {
+        let mut catalogue = Catalogue::default();
+        let mut next =
+            |entry: Document| Follower::new(false).next(&bytes(entry), &mut catalogue).unwrap();
+        for entry in [
+            doc! {"op": "cu", "ns": "a.b", "o": {"_id": 1}},
+            doc! {"op": "km", "ns": "a.b", "o": {}},
+            doc! {"op": "i", "ns": "config.system.sessions", "o": {"_id": 1}},
+            doc! {"op": "i", "ns": "__mdb_internal_x.b", "o": {"_id": 1}},
+        ] {
+            assert_eq!(next(entry.clone()), None, "{entry}");
+        }
+        for command in ["dropIdent", "startIndexBuild", "setMultikeyMetadata"] {
+            let entry = doc! {"op": "c", "ns": "a.$cmd", "o": {command: "x"}};
+            assert_eq!(next(entry), Some(Vec::new()), "{command}");
+        }
+    }
+
+    /// The `o`s of what is applied for one command.
+    fn applied(keep: bool, catalogue: &mut Catalogue, command: Document) -> Vec<Document> {
+        let entry = bytes(doc! {"op": "c", "ns": "a.$cmd", "o": command, "ui": 1});
+        let found = Follower::new(keep).next(&entry, catalogue).unwrap().unwrap();
+        let o = |operation: &Operation| {
+            let o = raw::get(&operation.bytes, "o").unwrap().doc().unwrap();
+            Document::from_reader(o).unwrap()
+        };
+        found.iter().map(o).collect()
+    }
+
+    #[test]
+    fn expiry_waits_for_the_end() {
+        let mut catalogue = Catalogue::default();
+        let mut run = |command| applied(false, &mut catalogue, command);
+        let made = run(doc! {"create": "b", EXPIRY: 60_i64, "recordIdsReplicated": true});
+        assert_eq!(made, [doc! {"create": "b"}]);
+        assert!(run(doc! {"collMod": "b", EXPIRY: "off"}).is_empty());
+        assert!(run(doc! {"collMod": "b", "usePowerOf2Sizes": true}).is_empty());
+        let both = run(doc! {"collMod": "b", EXPIRY: 90_i64, "validationLevel": "off"});
+        assert_eq!(both, [doc! {"collMod": "b", "validationLevel": "off"}]);
+        let found: Vec<_> =
+            catalogue.expiry().map(|(name, f)| (name.clone(), f.number())).collect();
+        assert_eq!(found, [(Namespace::new("a", "b"), Some(90.0))]);
     }
 
     #[test]
     fn a_rename_drops_what_is_there_whatever_its_id_is() {
         let id = bson::Uuid::from_bytes([7; 16]);
-        let rename = |drop: bson::Bson| {
-            let rename = doc! {"renameCollection": "a.b", "to": "a.c", "dropTarget": drop};
-            bytes(doc! {"op": "c", "ns": "a.$cmd", "o": rename})
-        };
-        let applied = |keep: bool, entry: &[u8]| {
-            let mut catalogue = Catalogue::default();
-            let found = Follower::new(keep).next(entry, &mut catalogue).unwrap();
-            let o = |operation: &Operation| {
-                let o = raw::get(&operation.bytes, "o").and_then(|o| o.doc()).unwrap().to_vec();
-                let names =
-                    raw::fields(&o).map(|f| String::from_utf8_lossy(f.unwrap().name).into());
-                names.collect::<Vec<String>>()
+        for keep in [false, true] {
+            let replaces = |drop: bson::Bson| {
+                let o = doc! {"renameCollection": "a.b", "to": "a.c", "dropTarget": drop};
+                let entry = bytes(doc! {"op": "c", "ns": "a.$cmd", "o": o});
+                let mut catalogue = Catalogue::default();
+                let found = Follower::new(keep).next(&entry, &mut catalogue).unwrap().unwrap();
+                assert_eq!(found.len(), 1);
+                assert_eq!(found[0].renames(), Some(("a.b", "a.c")));
+                found[0].replaces.clone()
             };
-            found.iter().map(o).collect::<Vec<_>>()
-        };
-        let first = applied(false, &rename(id.into()));
-        assert_eq!(first, [vec!["drop"], vec!["renameCollection", "to"]]);
-        assert_eq!(applied(true, &rename(id.into())).len(), 1);
-        assert_eq!(applied(false, &rename(false.into())).len(), 1);
+            assert_eq!(replaces(id.into()), Some(Namespace::new("a", "c")));
+            assert_eq!(replaces(true.into()), Some(Namespace::new("a", "c")));
+            assert_eq!(replaces(false.into()), None);
+        }
+    }
+
+    #[test]
+    fn an_index_of_old_servers_is_an_index() {
+        let mut catalogue = Catalogue::default();
+        let index = doc! {"v": 1, "key": {"x": 1}, "name": "x_1", "ns": "a.b"};
+        let entry = bytes(doc! {"op": "i", "ns": "a.system.indexes", "o": index});
+        let next = Follower::new(false).next(&entry, &mut catalogue).unwrap();
+        assert_eq!(next, Some(Vec::new()));
+        assert_eq!(catalogue.by_collection[&Namespace::new("a", "b")].len(), 1);
     }
 }

@@ -43,16 +43,21 @@ pub(super) fn kind(name: &str, compression: Compression) -> FileKind {
     FileKind::Other
 }
 
-/// Entries of a directory by name.
-pub(super) fn entries(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
+/// Entries of a directory by name. A name that is not UTF-8 can only be that of something which is no part of a dump.
+pub(super) fn entries(dir: &Path, compression: Compression) -> Result<Vec<(String, PathBuf)>> {
     let failed = |e| Error::io(format!("error reading directory {}", dir.display()), e);
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        let name = entry.file_name().into_string().map_err(|name| {
-            Error::unsupported(format!("{}: {name:?} is not UTF-8", dir.display()))
-        })?;
-        found.push((name, entry.path()));
+        let (name, path) = (entry.file_name(), entry.path());
+        let shown = name.to_string_lossy().into_owned();
+        if name.to_str().is_none()
+            && (path.is_dir() || kind(&shown, compression) != FileKind::Other)
+        {
+            let text = format!("{}: {name:?} is not UTF-8", dir.display());
+            return Err(Error::unsupported(text));
+        }
+        found.push((shown, path));
     }
     found.sort();
     Ok(found)
@@ -116,5 +121,18 @@ mod tests {
         assert_eq!(kind("a.bson.gz", Compression::None), FileKind::Other);
         let metadata = FileKind::Metadata("a".to_owned());
         assert_eq!(kind("a.metadata.json", Compression::None), metadata);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn names_that_are_not_text_are_no_part_of_a_dump() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let place = |name: &[u8]| dir.path().join(std::ffi::OsStr::from_bytes(name));
+        fs::write(place(b"notes\xff.txt"), "").unwrap();
+        assert_eq!(entries(dir.path(), Compression::None).unwrap().len(), 1);
+        // Documents must not be passed over.
+        fs::write(place(b"a\xff.bson"), "").unwrap();
+        assert!(entries(dir.path(), Compression::None).is_err());
     }
 }

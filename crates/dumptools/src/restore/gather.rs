@@ -7,7 +7,7 @@ use std::{
 };
 
 use bygone_base::{Error, Result};
-use bygone_document::{Doc, split_stream};
+use bygone_document::{Doc, MAX_DOCUMENT, split_stream};
 use bygone_restore::{Documents, NameRules, Namespace, names::BUCKETS};
 
 use super::{
@@ -17,11 +17,14 @@ use super::{
 use crate::{
     archive,
     export::{self, Stored},
+    frames::Frames,
     metadata::{Kind, Metadata},
-    names::{self, PEOPLE},
+    names::{self, Role},
     report::Log,
     sink::Compression,
 };
+
+const VERSION: &str = "system.version";
 
 /// A namespace to restore.
 #[derive(Debug, Clone)]
@@ -32,23 +35,24 @@ pub struct Intent {
     pub to: Namespace,
     /// What is known of it.
     pub metadata: Metadata,
-    /// Whether the dump says anything of it besides documents.
-    pub has_metadata: bool,
     /// The file of its documents.
     pub data: Option<PathBuf>,
     /// Where they are in a store.
     pub(super) stored: Option<Stored>,
     /// The file's bytes.
     pub bytes: u64,
-    /// Set when it is made: it was there before and is not dropped.
+    /// Set by looking at the server: it was there before and is not dropped.
     pub existed: bool,
+    /// The same: it was there before, and is dropped when its first document comes.
+    pub replaced: bool,
 }
 
 impl Intent {
     fn new(source: Namespace, to: Namespace) -> Intent {
-        let (metadata, has_metadata) = (Metadata::default(), false);
-        let (data, stored) = (None, None);
-        Intent { source, to, metadata, has_metadata, data, stored, bytes: 0, existed: false }
+        let metadata = Metadata::default();
+        let (data, stored, bytes) = (None, None, 0);
+        let (existed, replaced) = (false, false);
+        Intent { source, to, metadata, data, stored, bytes, existed, replaced }
     }
 
     /// Where documents go: of a time-series into its buckets.
@@ -71,17 +75,17 @@ pub(super) struct Gathered {
     /// The same in a store.
     pub(super) stored_people: Vec<(String, Stored)>,
     /// What an archive holds beside collections.
-    special: Vec<(String, String)>,
+    special: Vec<Role>,
 }
 
 impl Gathered {
     pub(super) fn has_oplog(&self) -> bool {
-        self.oplog.is_some() || self.special.iter().any(|(_, name)| name == "oplog")
+        self.oplog.is_some() || self.special.contains(&Role::Oplog)
     }
 
     pub(super) fn has_people(&self) -> bool {
-        let special = |(_, name): &(String, String)| name.starts_with(PEOPLE);
-        !self.people.is_empty() || self.special.iter().any(special)
+        let of_one = |role: &Role| matches!(role, Role::People { of_one: true, .. });
+        !self.people.is_empty() || !self.stored_people.is_empty() || self.special.iter().any(of_one)
     }
 }
 
@@ -187,6 +191,11 @@ impl Gather<'_> {
         };
         let parent = path.parent().and_then(Path::file_name).and_then(|n| n.to_str());
         let db = db.or_else(|| parent.map(str::to_owned)).unwrap_or_else(|| "test".to_owned());
+        let person = collection.as_deref().unwrap_or(&stem);
+        if let Role::People { name, of_one: false } = Role::of(&db, person) {
+            self.person(&name, path);
+            return Ok(());
+        }
         let meta = format!(
             "{}.metadata.json{}",
             stem.strip_prefix(BUCKETS).unwrap_or(&stem),
@@ -203,21 +212,32 @@ impl Gather<'_> {
             .filter(|n| names::is_cut(&stem) && !n.is_empty());
         let plain = known.or_else(|| names::collection_name(&stem)).unwrap_or_default();
         let plain = plain.strip_prefix(BUCKETS).unwrap_or(&plain).to_owned();
-        let source = Namespace::new(db, collection.unwrap_or(plain));
+        let named = collection.as_deref().map(|c| c.strip_prefix(BUCKETS).unwrap_or(c).to_owned());
+        let source = Namespace::new(db, named.unwrap_or(plain));
         let mut intent = Intent::new(source.clone(), source.clone());
         if let Some(metadata) = metadata {
             self.log.always(format_args!("reading metadata for {source} from {}", meta.display()));
-            (intent.metadata, intent.has_metadata) = (metadata, true);
+            known_of(&mut intent, metadata, self.log);
         }
         (intent.data, intent.bytes) = (Some(path.to_owned()), files::size(path));
         self.intents.insert(source, intent);
         Ok(())
     }
 
+    /// A file of users or roles, and their version beside it.
+    fn person(&mut self, name: &str, path: &Path) {
+        let version = format!("{VERSION}.bson{}", self.options.compression.ending());
+        let version = path.with_file_name(version);
+        if version.exists() {
+            self.found.people.insert(VERSION.to_owned(), version);
+        }
+        self.found.people.insert(name.to_owned(), path.to_owned());
+    }
+
     /// A directory of databases.
     fn root(&mut self, root: &Path) -> Result<()> {
         self.log.always("preparing collections to restore from");
-        for (name, path) in files::entries(root)? {
+        for (name, path) in files::entries(root, self.options.compression)? {
             if path.is_dir() {
                 if !names::is_database(&name) {
                     return Err(Error::usage(format!(
@@ -254,7 +274,7 @@ impl Gather<'_> {
     fn database(&mut self, db: &str, dir: &Path) -> Result<()> {
         let compression = self.options.compression;
         let (mut metadata, mut data) = (BTreeMap::new(), Vec::new());
-        for (name, path) in files::entries(dir)? {
+        for (name, path) in files::entries(dir, compression)? {
             match files::kind(&name, compression) {
                 _ if path.is_dir() => self.log.always(format_args!(
                     "don't know what to do with subdirectory {:?}, skipping...",
@@ -284,7 +304,7 @@ impl Gather<'_> {
 
     /// The intent of a collection of the dump, unless it is not wanted.
     fn wanted(&mut self, source: Namespace) -> Result<Option<&mut Intent>> {
-        let special = is_system(&source.coll);
+        let special = Role::of(&source.db, &source.coll) != Role::Collection;
         let bookkeeping = matches!(source.db.as_str(), "local" | "config")
             && self.options.db.as_deref() != Some(&source.db)
             && !self.options.rules.names_database(&source.db);
@@ -296,15 +316,15 @@ impl Gather<'_> {
     }
 
     fn metadata_file(&mut self, db: &str, stem: &str, path: &Path) -> Result<()> {
-        if stem.starts_with(PEOPLE) {
+        if matches!(Role::of(db, stem), Role::People { .. }) {
             return Ok(());
         }
         let metadata = files::metadata(path, self.options.compression)?;
         let name = self.collection(stem, Some(&metadata), path)?;
-        let log = self.log.clone();
+        let log = self.log;
         if let Some(intent) = self.wanted(Namespace::new(db, name))? {
             log.always(format_args!("reading metadata for {} from {}", intent.to, path.display()));
-            (intent.metadata, intent.has_metadata) = (metadata, true);
+            known_of(intent, metadata, log);
         }
         Ok(())
     }
@@ -332,15 +352,9 @@ impl Gather<'_> {
         path: PathBuf,
         metadata: &BTreeMap<String, PathBuf>,
     ) -> Result<()> {
-        let person = stem.strip_prefix(PEOPLE).or(match db {
-            "admin" => Some(stem)
-                .filter(|s| matches!(*s, "system.users" | "system.roles" | "system.version")),
-            _ => None,
-        });
-        if let Some(person) = person {
-            let of_one = stem.starts_with(PEOPLE);
+        if let Role::People { name, of_one } = Role::of(db, stem) {
             if of_one == self.options.users_and_roles {
-                self.found.people.insert(person.to_owned(), path);
+                self.found.people.insert(name, path);
             }
             return Ok(());
         }
@@ -356,9 +370,9 @@ impl Gather<'_> {
             return Ok(());
         }
         let bytes = files::size(&path);
-        let log = self.log.clone();
-        if is_system(&name) {
-            log.always(format_args!("not restoring {db}.{name}: it is the system's"));
+        let log = self.log;
+        if Role::of(db, &name) == Role::System {
+            self.left_out(db, &name);
         }
         if let Some(intent) = self.wanted(Namespace::new(db, name))? {
             log.info(format_args!("found collection {} bson to restore", intent.to));
@@ -367,20 +381,25 @@ impl Gather<'_> {
         Ok(())
     }
 
+    /// What servers make themselves is not restored.
+    fn left_out(&self, db: &str, name: &str) {
+        self.log.always(format_args!("not restoring {db}.{name}: it is the system's"));
+    }
+
     /// Indexes as servers before 3.0 kept them: all of a database in one collection.
     fn legacy_indexes(&mut self, db: &str, path: &Path) -> Result<()> {
-        use std::io::Read as _;
-        let mut bytes = Vec::new();
+        let within = |e: Error| e.within(path.display());
         let input = files::open(path, self.options.compression)?;
-        let read = input.take(64 << 20).read_to_end(&mut bytes);
-        read.map_err(|e| Error::io(format!("error reading {}", path.display()), e))?;
-        for index in split_stream(&bytes) {
-            let index = index.map_err(|e| Error::from(e).within(path.display()))?;
-            let ns = Doc::new(index.bytes())?.get("ns")?.and_then(|e| e.as_str());
-            let ns = ns.and_then(|ns| ns.split_once('.')).map(|(_, name)| Namespace::new(db, name));
-            let intent = ns.and_then(|ns| self.intents.get_mut(&ns));
-            if let Some(intent) = intent {
-                intent.metadata.indexes.push(index.bytes().to_vec());
+        for piece in Frames::new(input, MAX_DOCUMENT, true) {
+            let piece = piece.map_err(within)?;
+            for index in split_stream(&piece.bytes) {
+                let index = index.map_err(|e| within(e.into()))?.bytes();
+                let ns = Doc::new(index)?.get("ns")?.and_then(|e| e.as_str());
+                let name = ns.and_then(|ns| ns.split_once('.')).map(|(_, name)| name);
+                let intent = name.and_then(|n| self.intents.get_mut(&Namespace::new(db, n)));
+                if let Some(intent) = intent {
+                    intent.metadata.indexes.push(index.to_vec());
+                }
             }
         }
         Ok(())
@@ -389,14 +408,17 @@ impl Gather<'_> {
     /// A moment, as a dump of it would hold it.
     fn moment(&mut self, moment: &dyn Documents) -> Result<()> {
         for one in export::everything(moment, &NameRules::default())? {
-            if one.name.db == "admin" && one.name.coll.starts_with("system.") {
-                let people = one.data.map(|stored| (one.name.coll, stored));
-                self.found.stored_people.extend(people);
-                continue;
-            }
-            if let Some(intent) = self.wanted(one.name)? {
-                (intent.metadata, intent.has_metadata) = (one.metadata, true);
-                intent.stored = one.data;
+            match Role::of(&one.name.db, &one.name.coll) {
+                Role::People { name, .. } => {
+                    let people = one.data.map(|stored| (name, stored));
+                    self.found.stored_people.extend(people);
+                }
+                Role::System => self.left_out(&one.name.db, &one.name.coll),
+                Role::Collection | Role::Oplog => {
+                    if let Some(intent) = self.wanted(one.name)? {
+                        (intent.metadata, intent.stored) = (one.metadata, one.data);
+                    }
+                }
             }
         }
         Ok(())
@@ -408,34 +430,63 @@ impl Gather<'_> {
         self.log
             .info(format_args!("archive of server {} by tool {}", prelude.server, prelude.tool));
         self.log.always("preparing collections to restore from");
-        for entry in prelude.entries {
-            let special = entry.db.is_empty()
-                || entry.collection.starts_with(PEOPLE)
-                || entry.db == "admin" && entry.collection.starts_with("system.");
-            if special {
-                self.found.special.push((entry.db, entry.collection));
-                continue;
-            }
-            let source = Namespace::new(entry.db, entry.collection);
-            let name = source.clone();
-            let metadata = Metadata::parse(&entry.metadata)
-                .map_err(|e| e.within(format!("error parsing metadata of {source}")))?;
-            let log = self.log.clone();
-            if let Some(intent) = self.wanted(name)? {
-                if !entry.metadata.is_empty() {
-                    let to = &intent.to;
-                    log.always(format_args!("reading metadata for {to} from archive"));
-                    intent.has_metadata = true;
-                }
-                intent.metadata = metadata;
+        for (number, entry) in prelude.entries.into_iter().enumerate() {
+            let at = reader.place(number);
+            let name = (entry.db.clone(), entry.collection.clone());
+            if !self.entry(entry, at)? {
+                reader.mute(&name.0, &name.1);
             }
         }
         self.found.archive = Some(reader);
         Ok(())
     }
+
+    /// Takes an entry of an archive, which stands there; whether its documents are wanted.
+    fn entry(&mut self, entry: archive::Entry, at: u64) -> Result<bool> {
+        let archive::Entry { db, collection, metadata, .. } = entry;
+        let role = Role::of(&db, &collection);
+        let wanted = match &role {
+            Role::Collection => return self.entry_of_collection(db, collection, &metadata, at),
+            Role::Oplog => self.options.oplog_replay,
+            Role::People { of_one, .. } => {
+                let users = Namespace::new("admin", "system.users");
+                *of_one == self.options.users_and_roles
+                    && (*of_one || self.options.rules.covers(&users))
+            }
+            Role::System => {
+                self.left_out(&db, &collection);
+                false
+            }
+        };
+        self.found.special.push(role);
+        Ok(wanted)
+    }
+
+    fn entry_of_collection(
+        &mut self,
+        db: String,
+        collection: String,
+        text: &str,
+        at: u64,
+    ) -> Result<bool> {
+        let source = Namespace::new(db, collection);
+        let log = self.log;
+        let Some(intent) = self.wanted(source.clone())? else { return Ok(false) };
+        let metadata = Metadata::parse(text).map_err(|e| {
+            e.within(format!("error parsing metadata of {source}, at byte {at} of the archive"))
+        })?;
+        if !text.is_empty() {
+            log.always(format_args!("reading metadata for {} from archive", intent.to));
+        }
+        known_of(intent, metadata, log);
+        Ok(true)
+    }
 }
 
-/// A collection that servers make themselves; scripts on them are people's.
-fn is_system(name: &str) -> bool {
-    name.starts_with("system.") && name != "system.js"
+/// What a dump says of a collection.
+fn known_of(intent: &mut Intent, mut metadata: Metadata, log: &Log) {
+    for text in metadata.settle_indexes() {
+        log.always(format_args!("{}: {text}", intent.to));
+    }
+    intent.metadata = metadata;
 }

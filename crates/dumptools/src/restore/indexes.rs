@@ -1,24 +1,24 @@
 //! Indexes: what is built, and as soon as a collection is complete. With an oplog to replay they wait for it, and
 //! what it says of indexes changes what is built.
 
-use std::collections::BTreeMap;
-
 use bygone_base::{Error, Result};
 use bygone_restore::{
     Namespace, ServerVersion,
     create::Command,
     raw::{self, Build, Field, kind},
 };
-use futures::{StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
+use futures::{StreamExt as _, future::BoxFuture, stream};
 
-use super::{Intent, Run};
+use super::{Intent, Run, catalogue::Catalogue};
 
 /// Index builds at once: two commands are twice as fast as one after the other.
 const BUILDS: usize = 2;
 
+const SPHERE_VERSION: &str = "2dsphereIndexVersion";
+
 /// What an index may say, for dumps of servers that let it say anything.
 const OPTIONS: [&str; 27] = [
-    "2dsphereIndexVersion",
+    SPHERE_VERSION,
     "background",
     "bits",
     "bucketSize",
@@ -53,46 +53,6 @@ pub(super) fn is_haystack(index: &[u8]) -> bool {
     raw::fields(key).map_while(Result::ok).any(|f| f.text() == Some("geoHaystack"))
 }
 
-/// Indexes to build, by collection.
-#[derive(Debug, Default)]
-pub(super) struct Catalogue {
-    pub(super) by_collection: BTreeMap<Namespace, Vec<Vec<u8>>>,
-    /// Collections whose default collation is not simple.
-    pub(super) collated: BTreeMap<Namespace, bool>,
-}
-
-impl Catalogue {
-    /// What the dump has.
-    pub(super) fn new(intents: &[Intent]) -> Catalogue {
-        let mut catalogue = Catalogue::default();
-        for intent in intents {
-            catalogue.by_collection.insert(intent.to.clone(), intent.metadata.indexes.clone());
-            let collation = raw::get(&intent.metadata.options, "collation").and_then(|c| c.doc());
-            let simple = collation.is_none_or(|c| raw::text(c, "locale") == Some("simple"));
-            catalogue.collated.insert(intent.to.clone(), !simple);
-        }
-        catalogue
-    }
-
-    /// Adds or replaces an index.
-    pub(super) fn add(&mut self, name: &Namespace, index: Vec<u8>) {
-        let indexes = self.by_collection.entry(name.clone()).or_default();
-        let new = raw::text(&index, "name").map(str::to_owned);
-        indexes.retain(|old| raw::text(old, "name") != new.as_deref());
-        indexes.push(index);
-    }
-
-    /// Removes an index by its name, or all but that of `_id` by `*`.
-    pub(super) fn remove(&mut self, name: &Namespace, index: &str) {
-        if let Some(indexes) = self.by_collection.get_mut(name) {
-            indexes.retain(|old| {
-                let old = raw::text(old, "name").unwrap_or_default();
-                old == "_id_" || index != "*" && old != index
-            });
-        }
-    }
-}
-
 /// Builds everything that waited.
 pub(super) async fn build_all(run: &Run<'_>, catalogue: &Catalogue) -> Result<()> {
     let mut builds: Vec<BoxFuture<'_, Result<()>>> = Vec::new();
@@ -100,13 +60,27 @@ pub(super) async fn build_all(run: &Run<'_>, catalogue: &Catalogue) -> Result<()
         let collated = catalogue.collated.get(name).copied().unwrap_or_default();
         builds.push(Box::pin(build(run, name, indexes, collated)));
     }
-    let limit = run.options.parallel.max(1);
-    stream::iter(builds).buffer_unordered(limit).try_collect::<Vec<()>>().await.map(|_| ())
+    all(builds, run.options.parallel.max(1)).await
+}
+
+/// Waits for all of them, some at a time, whatever fails; gives the first failure. Where the server is gone nothing more is
+/// tried.
+async fn all(builds: Vec<BoxFuture<'_, Result<()>>>, limit: usize) -> Result<()> {
+    let mut builds = stream::iter(builds).buffer_unordered(limit);
+    let mut first = Ok(());
+    while let Some(built) = builds.next().await {
+        let gone = built.as_ref().is_err_and(|failed| failed.kind().is_transient());
+        first = first.and(built);
+        if gone {
+            break;
+        }
+    }
+    first
 }
 
 /// Builds the indexes of one collection.
 pub(super) async fn of_intent(run: &Run<'_>, intent: &Intent) -> Result<()> {
-    let catalogue = Catalogue::new(std::slice::from_ref(intent));
+    let catalogue = Catalogue::new(std::slice::from_ref(intent), true);
     build_all(run, &catalogue).await
 }
 
@@ -135,13 +109,15 @@ async fn build(run: &Run<'_>, name: &Namespace, indexes: &[Vec<u8>], collated: b
     for (index, command) in &commands {
         builds.push(Box::pin(one(run, name, index, command)));
     }
-    stream::iter(builds).buffer_unordered(BUILDS).try_collect::<Vec<()>>().await.map(|_| ())
+    all(builds, BUILDS).await
 }
 
 async fn one(run: &Run<'_>, name: &Namespace, index: &str, command: &Command) -> Result<()> {
     run.log.always(format_args!("index: {index}"));
     let what = format!("{name}: error creating indexes for {name}: createIndex error: {index}");
-    run.target.run(&what, command).await.map(|_| ())
+    let built = run.target.run(&what, command).await;
+    // The restore goes on, and fails in the end with the first of them.
+    built.map(|_| ()).inspect_err(|failed| run.log.always(failed))
 }
 
 fn command(run: &Run<'_>, name: &Namespace, spec: &[u8]) -> Command {
@@ -174,7 +150,7 @@ fn spec(run: &Run<'_>, index: &[u8], collated: bool) -> Result<Option<Vec<u8>>> 
                 Some(collation) => out.doc("collation", &raw::without(collation, &["version"])?),
                 None => out,
             },
-            // Tools before 100.14 wrote it for indexes without one, and no server takes it back.
+            // It leaves out no document: with the flag it goes, as with the stock tool, else it stays as it was.
             b"partialFilterExpression"
                 if field.value == [5, 0, 0, 0, 0] && options.convert_legacy_indexes =>
             {
@@ -186,6 +162,9 @@ fn spec(run: &Run<'_>, index: &[u8], collated: bool) -> Result<Option<Vec<u8>>> 
             ),
             _ => out.field(&field),
         };
+    }
+    if needs_sphere_version(index, key) {
+        out = out.element(kind::INT32, SPHERE_VERSION.as_bytes(), &1_i32.to_le_bytes());
     }
     if collated && raw::get(index, "collation").is_none() {
         out = out.doc("collation", &Build::new().str("locale", "simple").finish());
@@ -229,10 +208,23 @@ fn fixed_key(key: &[u8], convert: bool, dotted: bool) -> Result<Vec<u8>> {
 /// A direction that servers took for "ascending" once: neither a number but 0 nor the name of a kind.
 fn is_legacy(field: &Field<'_>) -> bool {
     match (field.number(), field.text()) {
+        _ if field.kind == kind::DECIMAL128 => is_zero(field.value),
         (Some(n), _) => n == 0.0,
         (None, Some(text)) => text.is_empty(),
         _ => true,
     }
+}
+
+/// Whether a Decimal128 is 0, whatever its sign and its exponent are: its coefficient is.
+fn is_zero(decimal: &[u8]) -> bool {
+    let bits = decimal.try_into().map(u128::from_le_bytes).unwrap_or_default();
+    bits & ((1 << 113) - 1) == 0
+}
+
+/// Servers before 2.6 knew one version of such indexes, and did not say it. Others take what says nothing for their newest.
+fn needs_sphere_version(index: &[u8], key: &[u8]) -> bool {
+    let sphere = raw::fields(key).map_while(Result::ok).any(|f| f.text() == Some("2dsphere"));
+    sphere && raw::get(index, SPHERE_VERSION).is_none()
 }
 
 #[cfg(test)]
@@ -243,27 +235,18 @@ mod tests {
 
     #[test]
     fn keys_of_old_servers_are_put_right() {
-        let key = rawdoc! {"a": true, "b": 0, "c": "", "d": -1, "e": "text", "f": -0.5};
+        let decimal = |text: &str| text.parse::<bson::Decimal128>().unwrap();
+        let key = rawdoc! {
+            "a": true, "b": 0, "c": "", "d": -1, "e": "text", "f": -0.5, "g": decimal("-1"), "h": decimal("-0E+5"),
+        };
         let fixed = fixed_key(key.as_bytes(), true, false).unwrap();
-        let want = rawdoc! {"a": 1, "b": 1, "c": 1, "d": -1, "e": "text", "f": -0.5};
+        let want = rawdoc! {
+            "a": 1, "b": 1, "c": 1, "d": -1, "e": "text", "f": -0.5, "g": decimal("-1"), "h": 1,
+        };
         assert_eq!(fixed, want.into_bytes());
         let hashed = rawdoc! {"a.b": "hashed"};
         let want = rawdoc! {"a.b": 1};
         assert_eq!(fixed_key(hashed.as_bytes(), false, true).unwrap(), want.into_bytes());
-    }
-
-    #[test]
-    fn a_catalogue_follows_names() {
-        let name = Namespace::new("a", "b");
-        let mut catalogue = Catalogue::default();
-        let index = |name: &str| rawdoc! {"key": {"a": 1}, "name": name}.into_bytes();
-        for one in ["_id_", "x", "y", "x"] {
-            catalogue.add(&name, index(one));
-        }
-        assert_eq!(catalogue.by_collection[&name].len(), 3);
-        catalogue.remove(&name, "x");
-        catalogue.remove(&name, "*");
-        assert_eq!(catalogue.by_collection[&name], [index("_id_")]);
     }
 
     #[test]

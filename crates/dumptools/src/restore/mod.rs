@@ -1,28 +1,34 @@
 //! `mongorestore`: a dump into a server.
 //!
 //! ```text
-//! gather (directory, archive, one file) ▸ preflight ▸ make all collections
-//!    ▸ documents: one reader, several inserts at once; each collection's indexes behind it
+//! gather (directory, archive, one file) ▸ preflight ▸ make collections that are not there
+//!    ▸ documents: one reader, several inserts at once; before them what is dropped, behind them each collection's indexes
 //!    ▸ users, roles ▸ oplog ▸ indexes that waited for it
 //! ```
 
+mod catalogue;
 mod data;
 mod entry;
 mod files;
 mod gather;
+mod ids;
 mod indexes;
 mod oplog;
 mod people;
 mod prepare;
+mod reader;
 mod replay;
 
-use std::{io::Read, path::PathBuf, sync::Arc};
+use std::{fmt, io::Read, path::PathBuf, sync::Arc};
 
 use bygone_base::{Error, Result};
-use bygone_restore::{Documents, NameRules, Namespace, Refusals, Target, bulk::BulkOptions, names};
+use bygone_restore::{
+    Documents, NameRules, Namespace, Refusals, Target, bulk::BulkOptions, names, raw,
+};
 
 pub use gather::Intent;
 
+use self::catalogue::Catalogue;
 use crate::{
     archive,
     connect::Connection,
@@ -72,9 +78,9 @@ pub struct Options {
     pub convert_legacy_indexes: bool,
     /// Hashed indexes on dotted fields become plain ones.
     pub fix_dotted_hash: bool,
-    /// Documents in the dump's order; stop at the first that is refused.
+    /// Documents in the dump's order.
     pub in_order: bool,
-    /// Stop when a document is refused.
+    /// Stop when a document is refused; `in_order` does not imply it.
     pub stop_on_error: bool,
     /// Do not ask validators.
     pub bypass_validation: bool,
@@ -104,13 +110,28 @@ pub struct Options {
     pub temp_roles: String,
 }
 
-/// How many documents went in, and how many were refused.
+/// How many documents went in, and how many were refused. Shown as a restore's last line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count {
     /// In.
     pub restored: u64,
     /// Refused.
     pub failed: u64,
+    /// Nobody waited for inserts: nothing is known of them.
+    pub unacknowledged: bool,
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.unacknowledged {
+            return f.write_str("done");
+        }
+        let (restored, failed) = (self.restored, self.failed);
+        write!(
+            f,
+            "{restored} document(s) restored successfully. {failed} document(s) failed to restore."
+        )
+    }
 }
 
 /// What the parts of one restore share.
@@ -137,6 +158,7 @@ pub async fn run(
     log: &Log,
     count: &mut Count,
 ) -> Result<()> {
+    count.unacknowledged = number(options, "w") == Some(0.0);
     let mut found = gather::gather(options, moment.as_deref(), log)?;
     check_names(&found.intents)?;
     if options.dry_run {
@@ -145,27 +167,37 @@ pub async fn run(
     }
     let clock = Arc::clone(&connection.clock);
     let target = Target::new(connection.client.clone(), &connection.options, clock)
-        .patience(connection.patience);
+        .patience(connection.patience)
+        .own_timeout(number(options, "wtimeout").is_some_and(|wtimeout| wtimeout > 0.0))
+        .write_concern(&options.write_concern);
     let bars = Bars::new(log.clone(), Unit::Bytes);
     let run = Run { connection, target, options, log, bars };
     run.check(&found)?;
     prepare::prepare(&run, &mut found.intents).await?;
     let from = match (moment, found.archive.take()) {
-        (Some(moment), _) => data::From::Moment(moment, std::mem::take(&mut found.stored_people)),
-        (None, Some(archive)) => data::From::Archive(archive),
-        (None, None) => data::From::Files,
+        (Some(moment), _) => reader::From::Moment(moment, std::mem::take(&mut found.stored_people)),
+        (None, Some(archive)) => reader::From::Archive(Box::new(archive)),
+        (None, None) => reader::From::Files,
     };
-    let people = tokio::select! {
+    let mut beside = tokio::select! {
         loaded = data::load(&run, &found.intents, from, count) => loaded?,
         never = run.bars.show(&*connection.clock) => match never {},
     };
-    people::restore(&run, &found, &people).await?;
+    people::restore(&run, &found, &beside).await?;
+    // An index that cannot be built fails the restore when everything else is done.
+    let mut indexes = std::mem::replace(&mut beside.indexes, Ok(()));
+    let mut catalogue = Catalogue::new(&found.intents, options.no_options);
     if options.oplog_replay {
-        let mut catalogue = indexes::Catalogue::new(&found.intents);
-        oplog::replay(&run, &found, &people, &mut catalogue).await?;
-        indexes::build_all(&run, &catalogue).await?;
+        oplog::replay(&run, &found, &beside, &mut catalogue).await?;
+        indexes = indexes.and(indexes::build_all(&run, &catalogue).await);
     }
-    prepare::finish(&run, &found.intents).await
+    prepare::finish(&run, &catalogue).await?;
+    indexes
+}
+
+/// A number of the write concern.
+fn number(options: &Options, name: &str) -> Option<f64> {
+    raw::get(&options.write_concern, name).and_then(|field| field.number())
 }
 
 fn check_names(intents: &[Intent]) -> Result<()> {
@@ -203,16 +235,17 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// How documents go into a collection.
+    /// How documents go into a collection that was made for them.
     fn bulk(&self) -> BulkOptions {
         BulkOptions {
             ordered: self.options.in_order,
             bypass_validation: self.options.bypass_validation,
             write_concern: self.options.write_concern.clone(),
-            refusals: match self.options.stop_on_error || self.options.in_order {
+            refusals: match self.options.stop_on_error {
                 true => Refusals::Stop,
                 false => Refusals::Count,
             },
+            existed: false,
         }
     }
 }

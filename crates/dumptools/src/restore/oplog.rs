@@ -1,16 +1,19 @@
 //! Replaying the oplog of a dump: from a file, or from the end of an archive.
 
+use std::{io::Read as _, path::Path};
+
 use bygone_base::{Error, Result};
 use bygone_document::{MAX_DOCUMENT, split_stream};
 use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{
     Run,
-    data::{Beside, Item},
+    catalogue::Catalogue,
+    data::Beside,
     entry::{self, Follower},
     files,
     gather::Gathered,
-    indexes::Catalogue,
+    reader::Item,
     replay::Replay,
 };
 use crate::{
@@ -30,6 +33,7 @@ pub(super) async fn replay(
         run,
         follower: Follower::new(run.options.preserve_uuid),
         replay: Replay::default(),
+        applied: 0,
         ended: false,
     };
     match (&beside.oplog, &found.oplog) {
@@ -45,14 +49,15 @@ pub(super) async fn replay(
                             "the archive has documents behind its oplog",
                         ));
                     }
+                    // Whose end comes only now had all its documents before: they are in.
                     Item::End(_) | Item::Person(..) => {}
                 }
             }
         }
         (None, Some(path)) => {
-            // A file that was named is what it is; a dump's own does not tell by its name.
+            // A file that was named need not be compressed as the dump is.
             let compression = match &run.options.oplog_file {
-                Some(_) => Compression::None,
+                Some(_) => compression_of(path, run.options.compression)?,
                 None => run.options.compression,
             };
             let input = files::open(path, compression)?;
@@ -76,14 +81,26 @@ pub(super) async fn replay(
         (None, None) => {}
     }
     player.replay.finish(run).await?;
-    run.log.always(format_args!("applied {} oplog entries", player.replay.applied));
+    catalogue.check()?;
+    run.log.always(format_args!("applied {} oplog entries", player.applied));
     Ok(())
+}
+
+/// How a file is compressed, if it is: as the flags say, where it begins so.
+fn compression_of(path: &Path, wanted: Compression) -> Result<Compression> {
+    let mut start = Vec::new();
+    let mut input = files::open(path, Compression::None)?.take(4);
+    let read = input.read_to_end(&mut start);
+    read.map_err(|e| Error::io(format!("error reading {}", path.display()), e))?;
+    Ok(if wanted.begins(&start) { wanted } else { Compression::None })
 }
 
 struct Player<'r> {
     run: &'r Run<'r>,
     follower: Follower,
     replay: Replay,
+    /// Entries that changed anything, or are part of a transaction that does.
+    applied: u64,
     /// The limit was met.
     ended: bool,
 }
@@ -98,9 +115,11 @@ impl Player<'_> {
             if self.ended {
                 return Ok(());
             }
-            for operation in self.follower.next(entry, catalogue)? {
+            let Some(operations) = self.follower.next(entry, catalogue)? else { continue };
+            for operation in operations {
                 self.replay.push(self.run, operation).await?;
             }
+            self.applied += 1;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use bygone_base::{Error, ErrorKind, Result};
 use bygone_document::{Doc, split_stream};
 use bygone_restore::{
     Namespace, Refusals,
-    bulk::{Bulk, BulkOptions, Cutter},
+    bulk::{Bulk, BulkOptions, Cutter, Inserted},
     create::Command,
     raw::Build,
 };
@@ -16,8 +16,8 @@ use super::{Run, data::Beside, files, gather::Gathered};
 
 /// Users and roles must fit in memory.
 const MAX_BYTES: u64 = 64 << 20;
-/// The oldest version of users that servers still know: SCRAM.
-const OLDEST: i64 = 5;
+/// Versions of users whose documents servers still know: of 2.6, and since 3.0. 4 is half way between the two.
+const KNOWN: [i64; 2] = [3, 5];
 
 /// Restores users and roles, where the dump has them and they are wanted.
 pub(super) async fn restore(run: &Run<'_>, found: &Gathered, beside: &Beside) -> Result<()> {
@@ -28,7 +28,8 @@ pub(super) async fn restore(run: &Run<'_>, found: &Gathered, beside: &Beside) ->
         }
         _ => false,
     };
-    if !wanted || run.options.collection.is_some() {
+    // Of a dump they are no part of a collection; a file of theirs may be named by its collection.
+    if !wanted || run.options.collection.is_some() && found.people.is_empty() {
         return Ok(());
     }
     let people = documents(run, found, beside)?;
@@ -38,6 +39,11 @@ pub(super) async fn restore(run: &Run<'_>, found: &Gathered, beside: &Beside) ->
         return Ok(());
     }
     check_version(people.get("system.version"))?;
+    for user in without_login(users)? {
+        run.log.always(format_args!(
+            "user {user} has only a password of MONGODB-CR: servers since 4.0 let it in when it gets a new one"
+        ));
+    }
     let mut body = Build::new()
         .element(0x10, b"_mergeAuthzCollections", &1_i32.to_le_bytes())
         .bool("drop", run.options.drop)
@@ -90,7 +96,7 @@ fn check_version(documents: Option<&Vec<u8>>) -> Result<()> {
         let document: Doc<'_> = document?;
         let is_schema = document.get("_id")?.and_then(|e| e.as_str()) == Some("authSchema");
         let version = document.get("currentVersion")?.and_then(|e| e.as_integer());
-        if is_schema && version.is_some_and(|v| v < OLDEST) {
+        if is_schema && version.is_some_and(|v| v < KNOWN[1] && !KNOWN.contains(&v)) {
             return Err(Error::unsupported(format!(
                 "cannot restore users and roles of version {}: no server takes them any more",
                 version.unwrap_or_default()
@@ -98,6 +104,23 @@ fn check_version(documents: Option<&Vec<u8>>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Users whose credentials no server takes any more, though it keeps them.
+fn without_login(users: Option<&Vec<u8>>) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for user in split_stream(users.map(Vec::as_slice).unwrap_or_default()) {
+        let user: Doc<'_> = user?;
+        let credentials = user.get("credentials")?.and_then(|e| e.as_doc());
+        let Some(credentials) = credentials else { continue };
+        let scram = ["SCRAM-SHA-1", "SCRAM-SHA-256"];
+        let login = scram.iter().any(|kind| matches!(credentials.get(kind), Ok(Some(_))));
+        if !login && credentials.get("MONGODB-CR")?.is_some() {
+            let id = user.get("_id")?.and_then(|e| e.as_str());
+            found.push(id.unwrap_or_default().to_owned());
+        }
+    }
+    Ok(found)
 }
 
 async fn fill(run: &Run<'_>, name: &Namespace, documents: &[u8]) -> Result<()> {
@@ -108,7 +131,7 @@ async fn fill(run: &Run<'_>, name: &Namespace, documents: &[u8]) -> Result<()> {
     let mut batches = cutter.push(&bytes::Bytes::copy_from_slice(documents))?;
     batches.extend(cutter.finish());
     for batch in &batches {
-        bulk.insert(batch).await?;
+        bulk.insert(batch, &mut Inserted::default()).await?;
     }
     // A merge asks for a collection that is there, also when it is empty.
     if batches.is_empty() {
@@ -124,5 +147,42 @@ async fn drop_collection(run: &Run<'_>, name: &Namespace) -> Result<()> {
     match run.target.run(&format!("error dropping {name}"), &command).await {
         Err(failed) if failed.kind() == ErrorKind::NotFound => Ok(()),
         dropped => dropped.map(|_| ()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{Document, doc};
+
+    use super::*;
+
+    #[test]
+    fn only_versions_that_servers_know_are_taken() {
+        let of = |version: i32| {
+            let document = doc! {"_id": "authSchema", "currentVersion": version};
+            check_version(Some(&bson::serialize_to_vec(&document).unwrap()))
+        };
+        for known in [3, 5, 6] {
+            assert!(of(known).is_ok(), "{known}");
+        }
+        for old in [1, 2, 4] {
+            assert!(of(old).is_err(), "{old}");
+        }
+        assert!(check_version(None).is_ok());
+    }
+
+    #[test]
+    fn old_passwords_are_told() {
+        let user = |name: &str, kinds: &[&str]| {
+            let credentials: Document =
+                kinds.iter().map(|k| ((*k).to_owned(), "x".into())).collect();
+            bson::serialize_to_vec(&doc! {"_id": name, "credentials": credentials}).unwrap()
+        };
+        let users = [
+            user("d.old", &["MONGODB-CR"]),
+            user("d.both", &["MONGODB-CR", "SCRAM-SHA-1"]),
+            user("d.outside", &["external"]),
+        ];
+        assert_eq!(without_login(Some(&users.concat())).unwrap(), ["d.old"]);
     }
 }

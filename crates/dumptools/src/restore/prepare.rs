@@ -1,4 +1,5 @@
-//! Making collections before the first document, so that what the server refuses shows before hours of loading.
+//! Making collections before the first document, so that what the server refuses shows before hours of loading. What is
+//! there and is to be dropped stays until its own first document comes: a dump that is damaged costs no more than it must.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,33 +10,58 @@ use bygone_restore::{
     create::{self, Command},
     drop_made_indexes,
     model::{SourceCollection, SourceView},
-    raw::{self, Build, kind},
+    raw::{self, Build},
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{Intent, Run, indexes};
-use crate::metadata::Kind;
+use super::{Intent, Run, catalogue::Catalogue, indexes};
+use crate::{extjson, metadata::Kind};
 
 /// What the server has of the databases that are restored to.
 type Existing = BTreeMap<Namespace, String>;
 
-/// Drops what is to be dropped and makes what is not there; views last, after what they read.
+/// Looks at what is there, and makes what is not; views last, after what they read.
 pub(super) async fn prepare(run: &Run<'_>, intents: &mut [Intent]) -> Result<()> {
     let existing = existing(run, intents).await?;
     for intent in intents.iter_mut() {
-        intent.existed = existing.contains_key(&intent.to);
-        preflight(run, intent)?;
+        let there = existing.get(&intent.to);
+        let drops = run.options.drop && !intent.to.coll.starts_with("system.");
+        intent.replaced = there.is_some() && drops;
+        intent.existed = there.is_some() && !drops;
+        preflight(run, intent, there.map(String::as_str))?;
+    }
+    for intent in intents.iter().filter(|intent| intent.existed) {
+        let to = &intent.to;
+        let other = intent.metadata.kind == Kind::View
+            && existing.get(to).is_some_and(|kind| kind != "view");
+        run.log.always(match other {
+            true => format!(
+                "leaving {to} as it is: the dump has a view of that name; --drop would replace it"
+            ),
+            false => format!("restoring to existing collection {to} without dropping"),
+        });
     }
     for views in [false, true] {
+        let new = |i: &&Intent| !i.existed && !i.replaced;
         let chosen = intents.iter().filter(|i| (i.metadata.kind == Kind::View) == views);
-        let each = chosen.map(|intent| make(run, intent, &existing));
+        let each = chosen.filter(new).map(|intent| make(run, intent));
         let made = stream::iter(each).buffer_unordered(run.options.parallel.max(1));
         made.try_collect::<Vec<()>>().await?;
     }
-    for intent in intents.iter_mut() {
-        intent.existed &= !run.options.drop;
-    }
     Ok(())
+}
+
+/// Drops what is there, and makes it anew.
+pub(super) async fn replace(run: &Run<'_>, intent: &Intent) -> Result<()> {
+    let to = &intent.to;
+    run.log.always(format_args!("dropping collection {to} before restoring"));
+    let body = Build::new().str("drop", &to.coll).majority().finish();
+    let command = Command { db: to.db.clone(), body };
+    match run.target.run(&format!("error dropping collection {to}"), &command).await {
+        Err(failed) if failed.kind() == ErrorKind::NotFound => {}
+        dropped => drop(dropped?),
+    }
+    make(run, intent).await
 }
 
 async fn existing(run: &Run<'_>, intents: &[Intent]) -> Result<Existing> {
@@ -53,17 +79,26 @@ async fn existing(run: &Run<'_>, intents: &[Intent]) -> Result<Existing> {
     Ok(found)
 }
 
-/// What cannot be restored is told before anything is touched.
-fn preflight(run: &Run<'_>, intent: &Intent) -> Result<()> {
-    if intent.metadata.kind == Kind::TimeSeries && intent.existed && !run.options.drop {
+/// What cannot be restored is told before anything is touched. `there`: what the server has under that name.
+fn preflight(run: &Run<'_>, intent: &Intent, there: Option<&str>) -> Result<()> {
+    let to = &intent.to;
+    let kind = intent.metadata.kind;
+    if intent.existed && kind == Kind::TimeSeries {
         return Err(Error::new(
             ErrorKind::Conflict,
             format!(
-                "restore error: timeseries collection `{}` already exists on the destination. \
-                 You must remove this collection from the destination or use --drop",
-                intent.to
+                "restore error: timeseries collection `{to}` already exists on the destination. \
+                 You must remove this collection from the destination or use --drop"
             ),
         ));
+    }
+    if intent.existed && kind != Kind::View && there == Some("view") {
+        return Err(Error::new(ErrorKind::Conflict, format!("{to} is a view on the destination"))
+            .hint("give --drop to replace it"));
+    }
+    if let Some(odd) = intent.metadata.odd_uuid.as_ref().filter(|_| run.options.preserve_uuid) {
+        return Err(Error::damaged(format!("{odd:?} is not the UUID of {}", intent.source))
+            .hint("without --preserveUUID it gets another one"));
     }
     if run.options.no_indexes || run.connection.version < ServerVersion::new(4, 9) {
         return Ok(());
@@ -71,46 +106,17 @@ fn preflight(run: &Run<'_>, intent: &Intent) -> Result<()> {
     match intent.metadata.indexes.iter().find(|index| indexes::is_haystack(index)) {
         None => Ok(()),
         Some(_) => Err(Error::unsupported(format!(
-            "found a geoHaystack index: it is not supported by the destination; restore {} with \
-             --noIndexRestore, or remove the index from the source",
-            intent.to
+            "found a geoHaystack index: it is not supported by the destination; restore {to} with \
+             --noIndexRestore, or remove the index from the source"
         ))),
     }
 }
 
-async fn make(run: &Run<'_>, intent: &Intent, existing: &Existing) -> Result<()> {
+async fn make(run: &Run<'_>, intent: &Intent) -> Result<()> {
     let to = &intent.to;
-    let system = to.coll.starts_with("system.");
-    let mut there = intent.existed;
-    if there && run.options.drop && !system {
-        run.log.always(format_args!("dropping collection {to} before restoring"));
-        let body = Build::new().str("drop", &to.coll).majority().finish();
-        let command = Command { db: to.db.clone(), body };
-        match run.target.run(&format!("error dropping collection {to}"), &command).await {
-            Err(failed) if failed.kind() == ErrorKind::NotFound => {}
-            dropped => drop(dropped?),
-        }
-        there = false;
-    }
-    if there {
-        run.log.always(format_args!("restoring to existing collection {to} without dropping"));
-        let same = existing
-            .get(to)
-            .is_some_and(|kind| (kind == "view") == (intent.metadata.kind == Kind::View));
-        return if same {
-            Ok(())
-        } else {
-            Err(Error::new(ErrorKind::Conflict, format!("{to} exists and is a view or is none"))
-                .hint("give --drop to replace it"))
-        };
-    }
-    // A dump that says nothing of a collection lets the first insert make it, as one without options does.
-    if !intent.has_metadata && intent.metadata.kind == Kind::Collection {
-        return Ok(());
-    }
     let what = format!("error creating collection {to}");
     for command in commands(run, intent)? {
-        run.target.run(&what, &command).await?;
+        run.target.make(&what, &command).await?;
     }
     if intent.metadata.kind == Kind::TimeSeries && !run.options.no_indexes {
         for name in drop_made_indexes(&run.target, to).await? {
@@ -121,7 +127,9 @@ async fn make(run: &Run<'_>, intent: &Intent, existing: &Existing) -> Result<()>
 }
 
 /// The collection in the terms of a restore from a store.
-fn source(intent: &Intent, no_options: bool) -> Result<SourceCollection> {
+fn source(run: &Run<'_>, intent: &Intent) -> Result<SourceCollection> {
+    let no_options = run.options.no_options;
+    let keeps_version = run.options.keep_index_version || run.options.preserve_uuid;
     let raw = |bytes: &Vec<u8>| {
         RawDocumentBuf::from_bytes(bytes.clone())
             .map_err(|e| Error::damaged(format!("metadata of {}", intent.source)).source(e))
@@ -132,11 +140,15 @@ fn source(intent: &Intent, no_options: bool) -> Result<SourceCollection> {
     };
     // `create` is what very old servers put among the options.
     let options = raw::without(&intent.metadata.options, &["create"])?;
+    let indexes = intent.metadata.indexes.iter().map(|index| match keeps_version {
+        true => raw(index),
+        false => raw(&raw::without(index, &["v"])?),
+    });
     Ok(SourceCollection {
         id: CollectionId(intent.metadata.uuid.unwrap_or_default()),
         name,
         options: if no_options { RawDocumentBuf::new() } else { raw(&options)? },
-        indexes: intent.metadata.indexes.iter().map(raw).collect::<Result<_>>()?,
+        indexes: indexes.collect::<Result<_>>()?,
         capped: raw::is_true(&options, "capped"),
         documents: 0,
         bytes: 0,
@@ -145,7 +157,7 @@ fn source(intent: &Intent, no_options: bool) -> Result<SourceCollection> {
 
 /// What makes it, one after the other.
 fn commands(run: &Run<'_>, intent: &Intent) -> Result<Vec<Command>> {
-    let collection = source(intent, run.options.no_options)?;
+    let collection = source(run, intent)?;
     if intent.metadata.kind == Kind::View {
         let view = SourceView { name: intent.source.clone(), definition: collection.options };
         let made = create::view(&view, &intent.to)?.and_then(|made| made.command);
@@ -187,22 +199,21 @@ fn with_uuid(create: &Command, to: &Namespace, uuid: [u8; 16]) -> Result<Command
     Ok(Command { db: "admin".to_owned(), body })
 }
 
-/// What lets documents expire is set when everything is in.
-pub(super) async fn finish(run: &Run<'_>, intents: &[Intent]) -> Result<()> {
-    for intent in intents.iter().filter(|i| !i.existed && i.metadata.kind != Kind::View) {
-        if run.options.no_options {
-            continue;
+/// What lets documents expire is set when everything is in. A user that may write but not change collections gets a
+/// collection that keeps all: nothing is lost, and what to do is told.
+pub(super) async fn finish(run: &Run<'_>, catalogue: &Catalogue) -> Result<()> {
+    for (name, seconds) in catalogue.expiry() {
+        let change = Build::new().str("collMod", &name.coll).field(&seconds);
+        let shown = extjson::to_text(&change.clone().finish())?;
+        let command = Command { db: name.db.clone(), body: change.majority().finish() };
+        match run.target.run(&format!("set the expiry of {name}"), &command).await {
+            Err(denied) if denied.kind() == ErrorKind::Denied => run.log.always(format_args!(
+                "{name}: its documents do not expire, for this user may not change collections; \
+                 let one with the role dbAdmin run {shown} in {}",
+                name.db
+            )),
+            done => done.map(|_| ())?,
         }
-        let Some(seconds) = raw::get(&intent.metadata.options, "expireAfterSeconds") else {
-            continue;
-        };
-        if !matches!(seconds.kind, kind::INT32 | kind::INT64 | kind::DOUBLE) {
-            continue;
-        }
-        let to = &intent.to;
-        let body = Build::new().str("collMod", &to.coll).field(&seconds).majority().finish();
-        let command = Command { db: to.db.clone(), body };
-        run.target.run(&format!("set the expiry of {to}"), &command).await?;
     }
     Ok(())
 }

@@ -8,12 +8,16 @@
 
 use std::collections::BTreeSet;
 
-use bson::Document;
-use bygone_base::{Error, Result};
-use bygone_restore::{create::Command, raw::Build};
+use bygone_base::{Error, ErrorKind, Result};
+use bygone_restore::{
+    Namespace, Target,
+    create::Command,
+    raw::{Build, kind},
+};
 
 use super::{Run, entry::Operation};
 
+const WHAT: &str = "restore error: error applying oplog: applyOps";
 /// Operations of one command.
 const MAX_OPERATIONS: usize = 1000;
 /// Bytes of one command, unless one operation is larger.
@@ -33,8 +37,6 @@ pub(super) struct Replay {
     bytes: usize,
     /// What operations were passed over for.
     lost: BTreeSet<Lost>,
-    /// Operations applied.
-    pub(super) applied: u64,
 }
 
 impl Replay {
@@ -58,50 +60,55 @@ impl Replay {
         let mut rest = &waiting[..];
         while !rest.is_empty() {
             let done = self.send(run, rest).await?;
-            let (sent, later) = rest.split_at(done.min(rest.len()));
-            for operation in sent {
-                self.found(operation);
-            }
-            rest = later;
+            rest = rest.get(done..).unwrap_or_default();
         }
-        self.applied += waiting.len() as u64;
         Ok(())
     }
 
     /// Sends operations; gives how many of them are dealt with.
     async fn send(&mut self, run: &Run<'_>, operations: &[Operation]) -> Result<usize> {
+        if let [rename] = operations {
+            make_room(run, rename).await?;
+        }
         let bodies: Vec<&[u8]> = operations.iter().map(|o| o.bytes.as_slice()).collect();
-        let body = Build::new().docs("applyOps", &bodies).majority().finish();
+        let body = Build::new()
+            .docs("applyOps", &bodies)
+            // All of it has happened already, whatever a validator says of it.
+            .bool("bypassDocumentValidation", true)
+            .majority()
+            .finish();
         let command = Command { db: "admin".to_owned(), body };
-        let what = "restore error: error applying oplog: applyOps";
-        let reply = run.target.answer(what, &command).await?;
+        let reply = run.target.answer(WHAT, &command).await?;
         let code = reply.get_i32("code").unwrap_or_default();
         let results = reply.get_array("results").map(Vec::as_slice).unwrap_or_default();
         if reply.get_f64("ok").is_ok_and(|ok| ok == 1.0)
             || reply.get_i32("ok").is_ok_and(|ok| ok == 1)
         {
+            operations.iter().for_each(|operation| self.found(operation));
             return Ok(operations.len());
         }
         if !matches!(code, SOME_REFUSED | NO_COLLECTION) || results.is_empty() {
-            return Err(refused(what, &reply));
+            return Err(Target::refusal(WHAT, &reply));
         }
+        // In their order: what one lacks, one behind it may have removed.
         for (place, (operation, result)) in operations.iter().zip(results).enumerate() {
             // What is to be gone, is.
             let gone = code == NO_COLLECTION && operation.is_drop();
             if result.as_bool() == Some(true) || gone {
+                self.found(operation);
                 continue;
             }
             let collection_only = code == NO_COLLECTION;
             let later = operations.get(place + 1..results.len()).unwrap_or_default();
             let lost = self.is_lost(run, operation, later, collection_only).await?;
-            let Some(lost) = lost else { return Err(refused(what, &reply)) };
+            let Some(lost) = lost else { return Err(Target::refusal(WHAT, &reply)) };
             run.log.info(format_args!(
                 "passed over a change of {}: what it changes is not in the dump",
                 lost.0
             ));
             self.lost.insert(lost);
         }
-        Ok(results.len())
+        Ok(results.len().min(operations.len()))
     }
 
     /// What a refused operation lacks on the server; `None` when something else is wrong.
@@ -133,7 +140,7 @@ impl Replay {
         Ok(found.is_empty().then(|| (ns.clone(), Some(id))))
     }
 
-    /// Forgets what an operation has made or removed.
+    /// Forgets what an operation has made or removed; what has another name now is missed under that.
     fn found(&mut self, operation: &Operation) {
         if self.lost.is_empty() {
             return;
@@ -141,9 +148,12 @@ impl Replay {
         if let Some(gone) = operation.removes() {
             let database = gone.ends_with('.');
             self.lost.retain(|(ns, _)| if database { !ns.starts_with(&gone) } else { *ns != gone });
-        } else if matches!(operation.op(), "i" | "d") {
-            let key = (operation.ns().to_owned(), operation.id());
-            self.lost.remove(&key);
+        } else if let Some((from, to)) = operation.renames() {
+            let lost = std::mem::take(&mut self.lost).into_iter().filter(|(ns, _)| ns != to);
+            let named = |(ns, id)| (if ns == from { to.to_owned() } else { ns }, id);
+            self.lost = lost.map(named).collect();
+        } else if let ("i" | "d", Some(id)) = (operation.op(), operation.id()) {
+            self.lost.remove(&(operation.ns().to_owned(), Some(id)));
         }
     }
 
@@ -160,20 +170,52 @@ impl Replay {
     }
 }
 
-fn refused(what: &str, reply: &Document) -> Error {
-    let code = reply.get_i32("code").unwrap_or_default();
-    let text = reply.get_str("errmsg").unwrap_or("no answer that says why");
-    Error::internal(format!("{what}: {text} (code {code})"))
+/// Drops what a rename replaces, as servers do only where they find the UUID that the entry names. A rename of what is
+/// not there does nothing: then what has the new name is what it was to become.
+async fn make_room(run: &Run<'_>, rename: &Operation) -> Result<()> {
+    let (Some(old), Some((from, _))) = (&rename.replaces, rename.renames()) else { return Ok(()) };
+    let from: Namespace = from.parse()?;
+    let filter = Build::new().str("name", &from.coll).finish();
+    let list = Build::new().element(kind::INT32, b"listCollections", &1_i32.to_le_bytes());
+    let list = list.doc("filter", &filter).bool("nameOnly", true).command()?;
+    if run.target.cursor("look for a collection", &from.db, list).await?.is_empty() {
+        return Ok(());
+    }
+    let body = Build::new().str("drop", &old.coll).majority().finish();
+    let command = Command { db: old.db.clone(), body };
+    match run.target.run(&format!("error dropping {old}"), &command).await {
+        Err(failed) if failed.kind() == ErrorKind::NotFound => Ok(()),
+        dropped => dropped.map(|_| ()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use bson::doc;
+    use bson::{Document, doc};
 
     use super::*;
 
     fn operation(doc: Document, command: bool) -> Operation {
-        Operation { bytes: bson::serialize_to_vec(&doc).unwrap(), command }
+        Operation { bytes: bson::serialize_to_vec(&doc).unwrap(), command, replaces: None }
+    }
+
+    #[test]
+    fn what_is_lost_stays_so_under_another_name() {
+        let mut replay = Replay::default();
+        let command = |o: Document| operation(doc! {"op": "c", "ns": "a.$cmd", "o": o}, true);
+        let rename = command(doc! {"renameCollection": "a.b", "to": "a.c"});
+        replay.lost.insert(("a.b".to_owned(), Some(vec![1])));
+        replay.lost.insert(("a.c".to_owned(), None));
+        replay.found(&rename);
+        assert_eq!(replay.lost, BTreeSet::from([("a.c".to_owned(), Some(vec![1]))]));
+        replay.found(&command(doc! {"drop": "b"}));
+        assert_eq!(replay.lost.len(), 1);
+        replay.found(&command(doc! {"drop": "c"}));
+        assert!(replay.lost.is_empty());
+        // An insert without an _id names no document that anything could bring back.
+        replay.lost.insert(("a.b".to_owned(), None));
+        replay.found(&operation(doc! {"op": "i", "ns": "a.b", "o": {"x": 1}}, false));
+        assert_eq!(replay.lost.len(), 1);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Where a dump goes: a directory of files, an archive, or one collection's documents alone. Dumps of a server and
 //! exports of a store share it.
 
+mod effort;
 mod stream;
 
 use std::{
@@ -74,14 +75,19 @@ impl Sink {
             Place::Documents => Inner::Documents,
             Place::ArchiveOut => archive(Box::new(std::io::stdout()), "archive on stdout".into()),
             Place::Archive(path) => {
-                let path = archive_path(path, compression);
                 let shown = format!("archive '{}'", path.display());
+                let path = archive_path(path, compression);
                 let file = File::create(&path)
                     .map_err(|e| Error::io(format!("error creating {shown}"), e))?;
                 archive(Box::new(file), shown)
             }
         };
         Ok(Sink { inner, compression, threads })
+    }
+
+    /// Whether each collection has a file of its own, and a view none.
+    pub(crate) fn is_directory(&self) -> bool {
+        matches!(self.inner, Inner::Directory(_))
     }
 
     /// Whether everything goes into one stream.
@@ -285,6 +291,11 @@ impl Lane {
             Into::Stream(stream) => stream.finish().await?,
             Into::Archive { shared, db, collection, crc } => {
                 let mut shared = shared.lock().await;
+                if self.documents == 0 {
+                    // A block without documents, as the stock tool writes it.
+                    let before = shared.writer.before(&db, &collection);
+                    shared.stream.write(before).await?;
+                }
                 let end = shared.writer.end(&db, &collection, crc.finish());
                 shared.stream.write(end).await?;
             }

@@ -16,11 +16,14 @@ use tokio::{
     task::{JoinHandle, spawn_blocking},
 };
 
+use super::effort::{Effort, Pace};
+
 /// Bytes of a member before compression. Larger ones compress a little better and take more memory.
 const MEMBER: usize = 2 << 20;
 
-/// As small as the stock tools make it, and no slower than need be (docs/performance.md).
-const GZIP_LEVEL: i32 = 8;
+/// Levels of [`Effort`].
+const FULL: i32 = 8;
+const LIGHT: i32 = 1;
 
 /// How files are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,27 +47,40 @@ impl Compression {
         }
     }
 
+    /// Whether something that is compressed so can begin with these bytes.
+    pub(crate) fn begins(self, bytes: &[u8]) -> bool {
+        match self {
+            Compression::None => true,
+            Compression::Gzip => bytes.starts_with(&[0x1f, 0x8b]),
+            Compression::Zstd => bytes.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]),
+        }
+    }
+
     /// One member.
     pub(crate) fn compress(self, bytes: &[u8]) -> Result<Vec<u8>> {
-        self.compress_into(bytes, Vec::new())
+        self.compress_into(bytes, Vec::new(), Effort::Full, &Pace::default())
     }
 
     /// One member, in the place of what `room` has.
-    fn compress_into(self, bytes: &[u8], mut room: Vec<u8>) -> Result<Vec<u8>> {
-        room.clear();
-        match self {
-            Compression::None => Ok(bytes.to_vec()),
-            Compression::Gzip => {
-                let level = CompressionLvl::new(GZIP_LEVEL).unwrap_or_default();
-                let mut compressor = Compressor::new(level);
-                room.resize(compressor.gzip_compress_bound(bytes.len()), 0);
-                let written = compressor.gzip_compress(bytes, &mut room).map_err(|e| {
-                    Error::internal("a gzip member does not fit its bound").source(e)
-                })?;
-                room.truncate(written);
-                Ok(room)
+    fn compress_into(
+        self,
+        bytes: &[u8],
+        room: Vec<u8>,
+        effort: Effort,
+        pace: &Pace,
+    ) -> Result<Vec<u8>> {
+        match (self, effort) {
+            (Compression::None, _) => Ok(bytes.to_vec()),
+            (Compression::Gzip, Effort::Full) => gzip(bytes, FULL, room),
+            (Compression::Gzip, Effort::Light) => gzip(bytes, LIGHT, room),
+            (Compression::Gzip, Effort::Probe) => {
+                let light = gzip(bytes, LIGHT, room)?;
+                let size = light.len();
+                let full = gzip(bytes, FULL, light)?;
+                pace.learn(size, full.len());
+                Ok(full)
             }
-            Compression::Zstd => {
+            (Compression::Zstd, _) => {
                 zstd::bulk::compress(bytes, 3).map_err(|e| Error::io("compress with zstd", e))
             }
         }
@@ -84,6 +100,17 @@ impl Compression {
             }
         }
     }
+}
+
+fn gzip(bytes: &[u8], level: i32, mut room: Vec<u8>) -> Result<Vec<u8>> {
+    room.clear();
+    let mut compressor = Compressor::new(CompressionLvl::new(level).unwrap_or_default());
+    room.resize(compressor.gzip_compress_bound(bytes.len()), 0);
+    let written = compressor
+        .gzip_compress(bytes, &mut room)
+        .map_err(|e| Error::internal("a gzip member does not fit its bound").source(e))?;
+    room.truncate(written);
+    Ok(room)
 }
 
 enum Part {
@@ -133,8 +160,9 @@ pub struct Stream {
     threads: Threads,
     /// Bytes of a member that is not yet full.
     pending: Vec<u8>,
-    /// Whether any member was made.
-    begun: bool,
+    /// Members so far.
+    members: u32,
+    pace: Arc<Pace>,
 }
 
 impl Stream {
@@ -148,7 +176,16 @@ impl Stream {
         let (parts, queue) = mpsc::channel(2);
         let (what, small) = (shown.clone(), Arc::clone(&threads.small));
         let writer = spawn_blocking(move || write_all(to, queue, &small, &what));
-        Stream { shown, parts, writer, compression, threads, pending: Vec::new(), begun: false }
+        Stream {
+            shown,
+            parts,
+            writer,
+            compression,
+            threads,
+            pending: Vec::new(),
+            members: 0,
+            pace: Arc::default(),
+        }
     }
 
     /// Appends bytes.
@@ -176,8 +213,12 @@ impl Stream {
     }
 
     async fn member(&mut self) -> Result<()> {
-        self.begun = true;
         let bytes = std::mem::take(&mut self.pending);
+        let effort = match bytes.len() {
+            MEMBER.. => self.pace.effort(self.members),
+            _ => Effort::Full,
+        };
+        self.members = self.members.wrapping_add(1);
         let stopped = |_| Error::internal("the dump was stopped");
         let permit = Arc::clone(&self.threads.permits)
             .acquire_owned()
@@ -185,9 +226,10 @@ impl Stream {
             .map_err(|e| Error::internal("threads that compress").source(e))?;
         let (done, later) = oneshot::channel();
         let (compression, threads) = (self.compression, self.threads.clone());
+        let pace = Arc::clone(&self.pace);
         // Its result comes through the channel; nobody waits for the task itself.
         let _task = spawn_blocking(move || {
-            let compressed = compression.compress_into(&bytes, threads.small.take());
+            let compressed = compression.compress_into(&bytes, threads.small.take(), effort, &pace);
             threads.plain.give(bytes);
             drop(permit);
             done.send(compressed).map_err(stopped)
@@ -212,7 +254,8 @@ impl Stream {
     /// A write failed, for example for want of room.
     pub async fn finish(mut self) -> Result<()> {
         // Even an empty file has one member.
-        if self.compression != Compression::None && (!self.begun || !self.pending.is_empty()) {
+        if self.compression != Compression::None && (self.members == 0 || !self.pending.is_empty())
+        {
             self.member().await?;
         }
         drop(self.parts);

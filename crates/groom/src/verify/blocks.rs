@@ -8,7 +8,7 @@ use bygone_blockstore::BlockRef;
 use bygone_snapshot::{Manifest, catalogue};
 use bygone_tree::node::Node;
 
-use super::{Depth, Run, finding};
+use super::{Depth, Run, Suspect, finding};
 use crate::mark::short;
 
 impl Run {
@@ -66,7 +66,7 @@ impl Run {
         Ok(first)
     }
 
-    async fn node(&self, block: BlockRef, level: u8) -> Result<Node> {
+    async fn node(&mut self, block: BlockRef, level: u8) -> Result<Node> {
         self.located(block).await?;
         let node = Node::parse(&self.reader.read(&block).await?)?;
         if node.level != level {
@@ -83,7 +83,12 @@ impl Run {
         if self.leaves.contains(&key) {
             return Ok(None);
         }
-        let there = self.depth == Depth::Quick && self.present.contains(&block.pack);
+        let there = self.depth == Depth::Quick
+            && self.present.contains_key(&block.pack)
+            && self.broken.iter().all(|suspect| suspect.pack != block.pack);
+        if there {
+            self.needed.insert(block.pack);
+        }
         if !there && let Err(what) = finding(self.located(block).await)? {
             return Ok(Some(self.bad_block(block, what)));
         }
@@ -92,16 +97,21 @@ impl Run {
     }
 
     /// Finds the pack that has the block now; the block there must be good.
-    async fn located(&self, block: BlockRef) -> Result<()> {
+    async fn located(&mut self, block: BlockRef) -> Result<()> {
+        if self.present.contains_key(&block.pack) {
+            self.needed.insert(block.pack);
+        }
         let pack = self.reader.locate(&block).await?;
-        if self.broken.contains(&BlockRef { id: block.id, pack }) {
+        self.needed.insert(pack);
+        if self.broken.contains(&Suspect { pack, block: Some(block.id) }) {
             return Err(Error::damaged(format!("block {} of pack {pack} is damaged", block.id)));
         }
         Ok(())
     }
 
     fn bad_block(&mut self, block: BlockRef, what: String) -> Arc<str> {
-        let reported = self.broken.iter().any(|broken| broken.id == block.id);
+        let known = |suspect: &Suspect| suspect.block == Some(block.id);
+        let reported = self.told && self.broken.iter().any(known);
         if !reported {
             self.damage(format!("{block}: {what}"));
         }

@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use bygone_base::{Clock, ErrorKind, OpTime, PackId, Result, SnapshotId, When};
+use bygone_base::{BlockId, Clock, ErrorKind, OpTime, PackId, Result, SnapshotId, When};
 use bygone_blockstore::{
     BlockReader, BlockRef, ObjectKind, Repository,
     audit::{check_keyrings, check_object, check_pack},
@@ -50,6 +50,10 @@ pub struct Report {
     pub bad: Vec<(SnapshotId, String)>,
     /// Ranges that restore, as people read them, current history first.
     pub ranges: Vec<String>,
+    /// Packs that the snapshots need, ...
+    pub needed: Vec<PackId>,
+    /// ... and their bytes.
+    pub needed_bytes: u64,
 }
 
 impl Report {
@@ -68,7 +72,27 @@ pub enum Depth {
     Full,
 }
 
-/// Verifies one part. `on` is told of each step, for progress: what, how many of how many.
+/// Which packs are read for a [`Depth::Full`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Packs {
+    /// All of the store.
+    All,
+    /// Those that the snapshots of the part need. Damage of others is not this part's.
+    Needed,
+    /// None: somebody reads them for all parts, and found this of them damaged.
+    Read(Vec<Suspect>),
+}
+
+/// A pack that is damaged, or one block of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Suspect {
+    /// Pack.
+    pub pack: PackId,
+    /// The block; `None`: the pack cannot be read.
+    pub block: Option<BlockId>,
+}
+
+/// Verifies one part and all packs of its store. `on` is told of each step, for progress: what, how many of how many.
 ///
 /// # Errors
 /// Only when the store cannot be looked at; damage is in the report.
@@ -76,6 +100,21 @@ pub async fn verify(
     part: &PartStore,
     oplog_part: &PartStore,
     depth: Depth,
+    clock: Arc<dyn Clock>,
+    on: impl FnMut(&str, u64, u64) + Send,
+) -> Result<Report> {
+    verify_with(part, oplog_part, depth, &Packs::All, clock, on).await
+}
+
+/// Verifies one part, reading these packs.
+///
+/// # Errors
+/// As [`verify`].
+pub async fn verify_with(
+    part: &PartStore,
+    oplog_part: &PartStore,
+    depth: Depth,
+    packs: &Packs,
     clock: Arc<dyn Clock>,
     mut on: impl FnMut(&str, u64, u64) + Send,
 ) -> Result<Report> {
@@ -88,11 +127,23 @@ pub async fn verify(
         report: Report::default(),
         said: BTreeSet::new(),
         broken: HashSet::new(),
-        present: HashSet::new(),
+        told: true,
+        present: HashMap::new(),
         nodes: HashMap::new(),
         leaves: HashSet::new(),
+        needed: BTreeSet::new(),
     };
-    run.packs(&mut on).await?;
+    run.list().await?;
+    match packs {
+        Packs::All => run.packs(run.present.keys().copied().collect(), &mut on).await?,
+        Packs::Needed => run.needed_packs(&mut on).await?,
+        Packs::Read(suspects) => {
+            run.broken.extend(suspects.iter().copied());
+            // Who found it told it of the store; here it is told where it is met.
+            run.told = false;
+        }
+    }
+    run.keyrings().await?;
     run.objects(&mut on).await?;
     let manifests = run.manifests().await?;
     expect_oplog(oplog_part, &manifests)?;
@@ -102,6 +153,8 @@ pub async fn verify(
         run.snapshot(manifest).await?;
     }
     run.report.blocks = (run.nodes.len() + run.leaves.len()) as u64;
+    run.report.needed = run.needed.iter().copied().collect();
+    run.report.needed_bytes = run.needed.iter().filter_map(|pack| run.present.get(pack)).sum();
     run.histories(&manifests, &mut on).await?;
     run.latest(&manifests).await?;
     Ok(run.report)
@@ -116,14 +169,18 @@ struct Run {
     report: Report,
     /// Lines of damage so far: each is said once.
     said: BTreeSet<String>,
-    /// Damaged blocks of packs that can be read otherwise.
-    broken: HashSet<BlockRef>,
-    /// Packs in the store.
-    present: HashSet<PackId>,
+    /// Damaged blocks of packs that can be read otherwise, and packs that cannot.
+    broken: HashSet<Suspect>,
+    /// Whether these are in the report already.
+    told: bool,
+    /// Packs in the store, and their sizes.
+    present: HashMap<PackId, u64>,
     /// Nodes seen, and what is wrong with them or below them.
     nodes: HashMap<BlockRef, Option<Arc<str>>>,
     /// Leaves that are good: pack and the beginning of the block's id.
     leaves: HashSet<(PackId, u64)>,
+    /// The packs that hold these.
+    needed: BTreeSet<PackId>,
 }
 
 /// Damage is a finding, anything else an error of the verification itself.
@@ -154,24 +211,55 @@ impl Run {
         }
     }
 
-    async fn packs(&mut self, on: &mut (impl FnMut(&str, u64, u64) + Send)) -> Result<()> {
+    async fn list(&mut self) -> Result<()> {
+        let objects = self.part.repository().store().list(names::PACKS, None).await?;
+        let packs = objects.iter().filter_map(|o| Some((names::parse_pack(&o.name)?, o.size)));
+        self.present = packs.collect();
+        Ok(())
+    }
+
+    /// Reads these packs, or at a quick look only counts them.
+    async fn packs(
+        &mut self,
+        mut packs: Vec<PackId>,
+        on: &mut (impl FnMut(&str, u64, u64) + Send),
+    ) -> Result<()> {
+        packs.sort_unstable();
         let repo = self.part.repository().clone();
-        let objects = repo.store().list(names::PACKS, None).await?;
-        let total: u64 = objects.iter().map(|o| o.size).sum();
-        for object in &objects {
-            let Some(pack) = names::parse_pack(&object.name) else { continue };
+        let size = |pack: &PackId| self.present.get(pack).copied().unwrap_or_default();
+        let sizes: Vec<u64> = packs.iter().map(size).collect();
+        let total: u64 = sizes.iter().sum();
+        for (pack, size) in packs.into_iter().zip(sizes) {
             on("bytes of packs", self.report.bytes, total);
             self.report.packs += 1;
-            self.report.bytes += object.size;
-            self.present.insert(pack);
+            self.report.bytes += size;
             if self.depth == Depth::Quick {
                 continue;
             }
             for damage in check_pack(&repo, pack).await? {
-                self.broken.extend(damage.block.map(|id| BlockRef { id, pack }));
+                self.broken.insert(Suspect { pack, block: damage.block });
                 self.damage(damage.to_string());
             }
         }
+        Ok(())
+    }
+
+    /// Finds out which packs the snapshots need, and reads those. What it meets on the way is looked at again afterwards,
+    /// with what was found in them.
+    async fn needed_packs(&mut self, on: &mut (impl FnMut(&str, u64, u64) + Send)) -> Result<()> {
+        for manifest in self.part.find_manifests().await?.manifests {
+            drop(self.reaches(&manifest).await?);
+        }
+        self.nodes.clear();
+        self.leaves.clear();
+        self.said.clear();
+        self.report.damage.clear();
+        let needed = self.needed.iter().copied().collect();
+        self.packs(needed, on).await
+    }
+
+    async fn keyrings(&mut self) -> Result<()> {
+        let repo = self.part.repository().clone();
         let sync = self.oplog_part.sync().repository().clone();
         let mut repositories = vec![repo, self.oplog_part.repository().clone(), sync];
         repositories.dedup_by_key(|repo| repo.id());

@@ -7,14 +7,19 @@
 //! body and answer: bygone_oplog::uplink::wire; an error is its answer's body too
 //! ```
 
+mod doors;
 mod gate;
+mod line;
+mod network;
 mod routes;
 mod server;
 mod tls;
 mod tokens;
 
 pub use gate::{Caller, Fixed, Gate};
-pub use server::{ServeOptions, Server, Shown, TlsFiles};
+pub use line::Patience;
+pub use network::Network;
+pub use server::{ServeOptions, Server, TlsFiles};
 pub use tokens::Tokens;
 
 pub(crate) use routes::{Call, Request};

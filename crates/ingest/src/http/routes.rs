@@ -6,9 +6,9 @@ use axum::{
     Router,
     body::{Body, to_bytes},
     extract::{Path, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{Extensions, HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
-    routing::{get, post},
+    routing::post,
 };
 use bygone_base::{Clock, Error, ErrorKind, OpTime, Result};
 use bygone_oplog::uplink::{
@@ -18,7 +18,7 @@ use bygone_oplog::uplink::{
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Caller, Gate, ServeOptions, Shown};
+use super::{Caller, Gate, ServeOptions, doors::Pass};
 
 /// A body waits so long for memory before the agent is told to come back.
 const ADMISSION: Duration = Duration::from_secs(2);
@@ -165,28 +165,14 @@ struct Service {
     clock: Arc<dyn Clock>,
     bodies: Arc<Semaphore>,
     most: usize,
-    shown: Option<Arc<dyn Shown>>,
-    /// Reachable from other hosts, where even the status is for holders of a token only.
-    remote: bool,
 }
 
 /// The routes behind a gate.
 pub(super) fn router(gate: Arc<dyn Gate>, clock: Arc<dyn Clock>, options: ServeOptions) -> Router {
     let most = (options.body_memory / KIB).clamp(1, Semaphore::MAX_PERMITS);
-    let service = Service {
-        gate,
-        clock,
-        bodies: Arc::new(Semaphore::new(most)),
-        most,
-        shown: options.shown,
-        remote: options.tls.is_some(),
-    };
+    let service = Service { gate, clock, bodies: Arc::new(Semaphore::new(most)), most };
     Router::new()
         .route("/v1/{call}", post(handle))
-        .route("/status", get(status))
-        .route("/metrics", get(metrics))
-        .route("/healthz", get(healthy))
-        .route("/readyz", get(ready))
         .with_state(Arc::new(service))
         .merge(options.also)
 }
@@ -194,35 +180,13 @@ pub(super) fn router(gate: Arc<dyn Gate>, clock: Arc<dyn Clock>, options: ServeO
 async fn handle(
     State(service): State<Arc<Service>>,
     Path(call): Path<String>,
+    extensions: Extensions,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    match service.answer(&call, &headers, body).await {
+    match service.answer(&call, &extensions, &headers, body).await {
         Ok(answer) => response(StatusCode::OK, answer),
         Err(error) => failure(&error),
-    }
-}
-
-async fn status(State(service): State<Arc<Service>>, headers: HeaderMap) -> Response {
-    service.show(&headers, "application/json", |shown| shown.status()).await
-}
-
-async fn metrics(State(service): State<Arc<Service>>, headers: HeaderMap) -> Response {
-    service.show(&headers, "text/plain; version=0.0.4", |shown| shown.metrics()).await
-}
-
-/// The process answers. Says nothing else, so it needs no token.
-async fn healthy() -> Response {
-    plain(StatusCode::OK, "text/plain", "ok\n".to_owned())
-}
-
-/// Whether the backup follows its source. Why not is in the status.
-async fn ready(State(service): State<Arc<Service>>) -> Response {
-    match &service.shown {
-        Some(shown) if !shown.ready() => {
-            plain(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not ready\n".to_owned())
-        }
-        _ => plain(StatusCode::OK, "text/plain", "ok\n".to_owned()),
     }
 }
 
@@ -232,32 +196,23 @@ fn unknown_token() -> Error {
 }
 
 impl Service {
-    /// On this machine anybody may look; from elsewhere who has a token.
-    async fn show(
-        &self,
-        headers: &HeaderMap,
-        kind: &'static str,
-        text: impl FnOnce(&dyn Shown) -> String,
-    ) -> Response {
-        if self.remote
-            && let Err(error) = self.caller(headers).await
-        {
-            return failure(&error);
-        }
-        let Some(shown) = &self.shown else {
-            return failure(&Error::new(ErrorKind::NotFound, "this server shows no status"));
-        };
-        plain(StatusCode::OK, kind, text(&**shown))
-    }
-
     async fn caller(&self, headers: &HeaderMap) -> Result<Caller> {
         let header = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
         let token = header.and_then(|h| h.strip_prefix(b"Bearer ")).ok_or_else(unknown_token)?;
         self.gate.caller(token.trim_ascii()).await?.ok_or_else(unknown_token)
     }
 
-    async fn answer(&self, call: &str, headers: &HeaderMap, body: Body) -> Result<Vec<u8>> {
+    async fn answer(
+        &self,
+        call: &str,
+        extensions: &Extensions,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Vec<u8>> {
         let caller = self.caller(headers).await?;
+        if let Some(pass) = extensions.get::<Arc<Pass>>() {
+            pass.prove();
+        }
         if call == CONF {
             let (body, _memory) = self.body(headers, body, MIB).await?;
             let answer = self.gate.conf(&caller, &body);
@@ -348,16 +303,9 @@ fn failure(error: &Error) -> Response {
 }
 
 fn response(status: StatusCode, body: Vec<u8>) -> Response {
-    typed(status, "application/bson", body.into())
-}
-
-fn plain(status: StatusCode, kind: &'static str, text: String) -> Response {
-    typed(status, kind, text.into())
-}
-
-fn typed(status: StatusCode, kind: &'static str, body: Body) -> Response {
-    let mut response = Response::new(body);
+    let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    let bson = HeaderValue::from_static("application/bson");
+    response.headers_mut().insert(header::CONTENT_TYPE, bson);
     response
 }

@@ -2,10 +2,16 @@
 //! content of a request.
 
 use std::{
-    fmt, future::Future, net::SocketAddr, path::PathBuf, pin::pin, sync::Arc, time::Duration,
+    fmt,
+    future::Future,
+    net::SocketAddr,
+    path::PathBuf,
+    pin::pin,
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
-use axum::{Router, http::uri::Scheme};
+use axum::{Router, http::uri::Scheme, middleware};
 use bygone_base::{Clock, Error, ErrorKind, Result};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -19,16 +25,22 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{gate::Gate, routes, tls};
+use super::{
+    doors::{Doors, Pass},
+    gate::Gate,
+    line::{self, Line, Patience},
+    network::{self, Network},
+    routes, tls,
+};
 
-/// Connections at once; more wait in the listen queue.
-const MAX_CONNECTIONS: usize = 256;
 /// Requests at once on one connection.
 const MAX_STREAMS: u32 = 64;
 /// A TLS handshake must be done by then.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// What is in flight when the service stops has this long to end.
 const GRACE: Duration = Duration::from_secs(10);
+/// What a connection that is ended is still sending has this long.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// A dead peer is noticed within twice this.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
@@ -49,26 +61,24 @@ pub struct ServeOptions {
     /// Bytes of request bodies in memory at once; above, requests are answered
     /// with 503 and Retry-After.
     pub body_memory: usize,
-    /// What is shown of the process that serves.
-    pub shown: Option<Arc<dyn Shown>>,
+    /// How long connections may keep the server waiting.
+    pub patience: Patience,
+    /// Proxies that say for whom they ask.
+    pub trusted_proxies: Vec<Network>,
     /// What else is served. A request carries its client's `SocketAddr` and the URI's `Scheme` as extensions.
     pub also: Router,
-}
-
-/// What `GET` shows, made anew for each request.
-pub trait Shown: fmt::Debug + Send + Sync {
-    /// `/status`: JSON.
-    fn status(&self) -> String;
-    /// `/metrics`: the text format of Prometheus, version 0.0.4.
-    fn metrics(&self) -> String;
-    /// `/readyz`: whether everything is as it should be.
-    fn ready(&self) -> bool;
 }
 
 impl Default for ServeOptions {
     /// Plain HTTP (loopback only), 128 MiB of bodies.
     fn default() -> Self {
-        ServeOptions { tls: None, body_memory: 128 << 20, shown: None, also: Router::new() }
+        ServeOptions {
+            tls: None,
+            body_memory: 128 << 20,
+            patience: Patience::default(),
+            trusted_proxies: Vec::new(),
+            also: Router::new(),
+        }
     }
 }
 
@@ -79,6 +89,8 @@ pub struct Server {
     tls: Option<TlsAcceptor>,
     router: Router,
     clock: Arc<dyn Clock>,
+    patience: Patience,
+    trusted: Arc<[Network]>,
 }
 
 impl fmt::Debug for Server {
@@ -109,8 +121,9 @@ impl Server {
             .map_err(|e| Error::io(format!("listen on {address}"), e))?;
         let address =
             listener.local_addr().map_err(|e| Error::io(format!("listen on {address}"), e))?;
+        let (patience, trusted) = (options.patience, options.trusted_proxies.clone().into());
         let router = routes::router(gate, Arc::clone(&clock), options);
-        Ok(Server { listener, address, tls, router, clock })
+        Ok(Server { listener, address, tls, router, clock, patience, trusted })
     }
 
     /// The address in use (with the port that was chosen when 0 was asked for).
@@ -125,21 +138,16 @@ impl Server {
         let stop = CancellationToken::new();
         let requests = TaskTracker::new();
         let mut connections = JoinSet::new();
+        let doors = Arc::new(Doors::default());
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
                 Some(_) = connections.join_next() => {}
-                accepted = self.listener.accept(), if connections.len() < MAX_CONNECTIONS => {
+                accepted = self.listener.accept() => {
                     match accepted {
                         Ok((stream, peer)) => {
-                            let connection = Connection {
-                                tls: self.tls.clone(),
-                                router: self.router.clone(),
-                                clock: Arc::clone(&self.clock),
-                                stop: stop.clone(),
-                                executor: Tracked(requests.clone()),
-                                peer,
-                            };
+                            let executor = Tracked(requests.clone());
+                            let connection = self.connection(&doors, peer, &stop, executor);
                             connections.spawn(connection.run(stream));
                         }
                         Err(error) => {
@@ -165,6 +173,27 @@ impl Server {
         connections.shutdown().await;
         Ok(())
     }
+
+    fn connection(
+        &self,
+        doors: &Arc<Doors>,
+        peer: SocketAddr,
+        stop: &CancellationToken,
+        executor: Tracked,
+    ) -> Connection {
+        let address = line::address(peer);
+        Connection {
+            tls: self.tls.clone(),
+            router: self.router.clone(),
+            clock: Arc::clone(&self.clock),
+            stop: stop.clone(),
+            executor,
+            peer,
+            patience: self.patience,
+            trusted: Arc::clone(&self.trusted),
+            pass: doors.enter(address, network::any(&self.trusted, address)),
+        }
+    }
 }
 
 /// hyper's request tasks, counted, so that stopping can wait for them.
@@ -188,6 +217,9 @@ struct Connection {
     stop: CancellationToken,
     executor: Tracked,
     peer: SocketAddr,
+    patience: Patience,
+    trusted: Arc<[Network]>,
+    pass: Arc<Pass>,
 }
 
 impl Connection {
@@ -206,6 +238,9 @@ impl Connection {
             () = self.clock.sleep(HANDSHAKE) => {
                 return Err(Error::new(ErrorKind::Unavailable, "TLS handshake takes too long"));
             }
+            () = self.pass.evicted.cancelled() => {
+                return Err(Error::new(ErrorKind::Unavailable, "others need its place"));
+            }
         };
         self.http(stream).await
     }
@@ -215,11 +250,20 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let scheme = if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
-        let router = self.router.layer(axum::Extension(self.peer)).layer(axum::Extension(scheme));
-        let service = TowerToHyperService::new(router);
+        let line = Arc::new(Line {
+            clock: Arc::clone(&self.clock),
+            peer: self.peer,
+            scheme,
+            trusted: self.trusted,
+            pass: self.pass,
+            patience: self.patience,
+            in_use: Mutex::default(),
+        });
+        let layer = middleware::from_fn_with_state(Arc::clone(&line), line::serve);
+        let service = TowerToHyperService::new(self.router.layer(layer));
         let mut builder = hyper_util::server::conn::auto::Builder::new(self.executor);
         // Agents speak HTTP/2; what scrapes and probes speaks HTTP/1.1.
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE);
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(self.patience.first);
         builder
             .http2()
             .timer(TokioTimer::new())
@@ -235,6 +279,14 @@ impl Connection {
             () = self.stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
+            }
+            why = line.overstays() => {
+                tracing::debug!(peer = %self.peer, why, "connection is ended");
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = connection => ended,
+                    () = self.clock.sleep(FAREWELL) => Ok(()),
+                }
             }
         };
         ended.map_err(|e| Error::new(ErrorKind::Unavailable, format!("HTTP: {e}")))

@@ -43,6 +43,34 @@ async fn a_slice_sent_twice_is_stored_once_in_any_cut() {
     assert_eq!(w.slice_names(s.timeline).await.len(), 3);
 }
 
+/// A job that was stopped: what was taken is stored, and nothing comes after.
+#[tokio::test]
+async fn what_is_closed_takes_nothing_and_a_fence_is_noticed() {
+    let w = World::new().await;
+    let ingest = w.ingest();
+    let s = w.begun(&ingest, "a").await;
+    ingest.oplog_slice(&s, slice(0, 3)).await.unwrap();
+    let taking = ingest.admit().await.unwrap();
+    let mut closing = std::pin::pin!(ingest.close());
+    let waits = tokio::select! {
+        biased;
+        () = &mut closing => false,
+        () = tokio::task::yield_now() => true,
+    };
+    assert!(waits, "for what is being taken");
+    drop(taking);
+    closing.await;
+    let late = ingest.oplog_slice(&s, slice(3, 6)).await.unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::Unavailable);
+    assert!(ingest.open(w.hello("a")).await.is_err());
+    assert_eq!(w.entries(s.timeline, at(0)).await.len(), 3);
+    // Another process has the same session, until somebody takes the epoch.
+    let rival = w.ingest();
+    rival.oplog_slice(&s, slice(3, 6)).await.unwrap();
+    assert!(w.ingest().fence(&s.key, "a test").await.unwrap());
+    assert!(w.ingest().oplog_slice(&s, slice(6, 7)).await.is_err());
+}
+
 #[tokio::test]
 async fn gaps_and_forks_are_refused_and_change_nothing() {
     let w = World::new().await;

@@ -1,5 +1,6 @@
 mod chain;
 mod compaction;
+mod crowd;
 mod network;
 mod random;
 mod support;

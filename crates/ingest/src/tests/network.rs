@@ -16,19 +16,19 @@ use crate::{
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
-struct Running {
-    address: SocketAddr,
+pub(super) struct Running {
+    pub(super) address: SocketAddr,
     stop: oneshot::Sender<()>,
     server: JoinSet<Result<()>>,
 }
 
 impl Running {
-    async fn stop(mut self) {
+    pub(super) async fn stop(mut self) {
         self.stop.send(()).unwrap();
         self.server.join_next().await.unwrap().unwrap().unwrap();
     }
 
-    fn client(&self) -> HttpUplink {
+    pub(super) fn client(&self) -> HttpUplink {
         client(&format!("http://{}", self.address), TOKEN)
     }
 }
@@ -43,7 +43,7 @@ fn gate(ingest: Arc<Ingest>) -> Arc<Fixed> {
     Fixed::new(tokens, ingest)
 }
 
-async fn serve(ingest: Arc<Ingest>, options: ServeOptions) -> Running {
+pub(super) async fn serve(ingest: Arc<Ingest>, options: ServeOptions) -> Running {
     let address = "127.0.0.1:0".parse().unwrap();
     let server = Server::bind(address, gate(ingest), system_clock(), options).await.unwrap();
     let (stop, stopped) = oneshot::channel();

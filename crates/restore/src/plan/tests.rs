@@ -156,6 +156,17 @@ fn what_is_in_the_way_is_refused_or_dropped_views_first() {
     let options = PlanOptions { drop: true, ..PlanOptions::default() };
     let made = plan(&all, &facts(V8, &there), &options).unwrap();
     assert_eq!(made.drops, [ns("a.z"), ns("a.w"), ns("a.x")]);
+    // What an earlier try of the same restore made gives way; anything else does not.
+    let own = made.made();
+    assert_eq!(
+        own.iter().map(Namespace::to_string).collect::<Vec<_>>(),
+        ["a.w", "a.x", "a.y", "a.z"]
+    );
+    let again = PlanOptions { own, ..PlanOptions::default() };
+    assert_eq!(plan(&all, &facts(V8, &there), &again).unwrap().drops, made.drops);
+    let again = PlanOptions { own: [ns("a.w"), ns("a.z")].into(), ..again };
+    let error = plan(&all, &facts(V8, &there), &again).unwrap_err();
+    assert_eq!(error.message(), "the target already has a.x");
     // Buckets without their time-series are made as they are.
     let alone = Contents { views: vec![], ..all };
     let made = plan(&alone, &facts(V8, &there), &options).unwrap();

@@ -1,5 +1,5 @@
-// What pages are nicer with, and work without: parts that refresh themselves, the preview of a schedule, and a click
-// into the timeline that fills in the moment.
+// What pages are nicer with, and work without: parts that refresh themselves, the preview of a schedule, a click into
+// the timeline that fills in the moment, and the viewer's own time beside UTC.
 "use strict";
 
 const busy = (part) => {
@@ -32,6 +32,21 @@ const fetchPart = async (url) => {
   return response.text();
 };
 
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+// Written as ours are: 2026-11-20 11:30:00.
+const clock = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
+
+// What a moment is here: in the title of each, and beside those that somebody is about to restore to.
+const localise = (root) => {
+  for (const time of root.querySelectorAll("time[datetime]")) {
+    const at = new Date(time.dateTime);
+    if (Number.isNaN(at.getTime())) continue;
+    const here = `${clock.format(at)} ${zone}`;
+    time.title = [time.title, here].filter(Boolean).join(" · ");
+    if (time.classList.contains("asked") && zone !== "UTC") time.append(` (${here})`);
+  }
+};
+
 const shown = new WeakMap();
 
 const refresh = async (part) => {
@@ -44,6 +59,7 @@ const refresh = async (part) => {
     const back = remember(part);
     part.innerHTML = text;
     back();
+    localise(part);
     timelines(part);
   } catch {
     offline(true);
@@ -72,6 +88,7 @@ const preview = () => {
     const query = new URLSearchParams(wanted.map((name) => [name, fields.get(name) ?? ""]));
     try {
       part.innerHTML = await fetchPart(`${part.dataset.preview}?${query}`);
+      localise(part);
       offline(false);
     } catch {
       offline(true);
@@ -97,6 +114,7 @@ const choose = (name, value) => {
   form.querySelector(`input[name=pick][value=${name}]`).checked = true;
   form.querySelector(`[name=${name}]`).value = value;
   follow(form);
+  here(form);
 };
 
 const timelines = (root) => {
@@ -118,8 +136,9 @@ const timelines = (root) => {
 
 // Only the fields of the chosen way are shown.
 const follow = (form) => {
-  for (const name of ["pick", "where"]) {
-    const chosen = form.querySelector(`input[name=${name}]:checked`)?.value;
+  for (const name of ["pick", "where", "shape", "limit"]) {
+    const control = form.querySelector(`input[name=${name}]:checked, select[name=${name}]`);
+    const chosen = control?.value;
     for (const part of form.querySelectorAll(`[data-${name}]`)) part.hidden = part.dataset[name] !== chosen;
   }
 };
@@ -128,9 +147,23 @@ const wizard = () => {
   const form = document.getElementById("restore");
   if (!form) return;
   follow(form);
+  here(form);
   form.addEventListener("change", () => follow(form));
+  form.addEventListener("input", () => here(form));
 };
 
+// What the typed second is by the viewer's clock.
+const here = (form) => {
+  for (const part of form.querySelectorAll("[data-local]")) {
+    const text = form.querySelector(`[name=${part.dataset.local}]`).value.trim().replace(" ", "T");
+    const zoned = /[zZ]|[+-]\d\d:?\d\d$/.test(text.slice(10));
+    const at = new Date(zoned ? text : `${text}Z`);
+    part.hidden = zone === "UTC" || !/^\d{4}-\d\d-\d\dT\d\d:\d\d/.test(text) || Number.isNaN(at.getTime());
+    if (!part.hidden) part.textContent = `By your clock: ${clock.format(at)} ${zone}`;
+  }
+};
+
+localise(document);
 live();
 preview();
 timelines(document);

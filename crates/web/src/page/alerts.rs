@@ -13,7 +13,7 @@ use maud::{Markup, html};
 use crate::{
     failure::Answer,
     form::Form,
-    format::{age, moment},
+    format::{moment, span, stamp},
     notice::Notice,
     part::{
         control,
@@ -100,7 +100,7 @@ fn one(alert: &Alert, path: &str, csrf: &str, may: bool, now: UnixMillis) -> Mar
     html! {
         p {
             (badge(mood, word)) " " strong { (state::alert_kind(alert.kind)) } " " (alert.message)
-            " " span.quiet { "since " (age(now, alert.created)) }
+            " " span.quiet { "for " (lasting(now, alert.created)) }
         }
         @if let Some((who, until, comment)) = alert.acknowledged.as_ref().filter(|_| known) {
             p.quiet {
@@ -128,6 +128,16 @@ fn one(alert: &Alert, path: &str, csrf: &str, may: bool, now: UnixMillis) -> Mar
                     button type="submit" { "Acknowledge" }
                 }
             }
+        }
+    }
+}
+
+/// How long it has lasted, its beginning in the title.
+fn lasting(now: UnixMillis, since: UnixMillis) -> Markup {
+    let secs = u64::try_from(now.since(since) / 1000).unwrap_or_default();
+    html! {
+        time datetime=(since.to_rfc3339_seconds()) title={ "since " (stamp(since)) " UTC" } {
+            (span(secs)) span.date { " (since " (stamp(since)) " UTC)" }
         }
     }
 }
@@ -189,6 +199,8 @@ mod tests {
         let text = page(std::slice::from_ref(&alert), "/alerts", "t", true, now).into_string();
         sample::harmless(&text);
         assert!(text.contains("Late snapshot") && text.contains("name=\"comment\""), "{text}");
+        let text = lasting(UnixMillis(253_000), UnixMillis(0)).into_string();
+        assert!(text.contains(">4 min 13 s<") && text.contains("since 1970-01-01"), "{text}");
         let text = page(std::slice::from_ref(&alert), "/alerts", "t", false, now).into_string();
         assert!(!text.contains("<form"), "{text}");
         alert.status = AlertStatus::Acknowledged;

@@ -1,6 +1,6 @@
 //! Downloads: the file that a link leads to, from any byte on. The link is the proof; no login is needed.
 
-use std::{io::SeekFrom, sync::Arc};
+use std::io::SeekFrom;
 
 use axum::{
     Router,
@@ -11,8 +11,7 @@ use axum::{
     routing::get,
 };
 use bygone_base::{Error, ErrorKind};
-use bygone_catalog::Id;
-use bygone_control::Control;
+use bygone_control::Transfer;
 use futures::stream;
 use tokio::{
     fs::File,
@@ -59,15 +58,10 @@ async fn send(
     Path((restore, secret)): Path<(String, String)>,
     caller: Caller,
 ) -> Answer {
-    if let Some(address) = &caller.address {
-        site.access.failures().check(address)?;
-    }
     let restore = id(&restore, "download")?;
     let found = site.control.download(&restore, &secret).await;
-    if let (Err(error), Some(address)) = (&found, &caller.address)
-        && error.kind() == ErrorKind::NotFound
-    {
-        site.access.failures().failed(address);
+    if found.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        site.access.attempts().failed("a link", caller.address.as_deref())?;
     }
     let download = found?;
     let Ok(range) = wanted(&caller.headers, download.size) else {
@@ -80,7 +74,7 @@ async fn send(
     let open = |e| Failure::from(Error::io("the file of the download", e));
     let mut file = File::open(&download.path).await.map_err(open)?;
     file.seek(SeekFrom::Start(from)).await.map_err(open)?;
-    let counted = (to == download.size).then(|| (site.control.clone(), restore));
+    let transfer = site.control.transfer(&restore, to - from).await?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         (header::CONTENT_LENGTH, (to - from).to_string()),
@@ -90,7 +84,7 @@ async fn send(
             format!("attachment; filename=\"{}\"", plain(&download.name)),
         ),
     ];
-    let mut response = (headers, body(file, to - from, counted)).into_response();
+    let mut response = (headers, body(file, to - from, Some(transfer))).into_response();
     if range.is_some() {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
         let part = format!("bytes {from}-{}/{}", to.saturating_sub(1), download.size);
@@ -107,11 +101,11 @@ fn plain(name: &str) -> String {
     name.chars().map(|c| if good(c) { c } else { '_' }).collect()
 }
 
-/// The next bytes of a file. Once its end was sent, the download counts.
-fn body(file: File, left: u64, counted: Option<(Arc<Control>, Id)>) -> Body {
+/// The next bytes of a file. What was sent of it counts.
+fn body(file: File, left: u64, transfer: Option<Transfer>) -> Body {
     Body::from_stream(stream::try_unfold(
-        (file, left, counted),
-        |(mut file, left, counted)| async move {
+        (file, left, transfer),
+        |(mut file, left, mut transfer)| async move {
             if left == 0 {
                 return Ok::<_, std::io::Error>(None);
             }
@@ -122,12 +116,17 @@ fn body(file: File, left: u64, counted: Option<(Arc<Control>, Id)>) -> Body {
             }
             chunk.truncate(read);
             let left = left - read as u64;
-            if let (0, Some((control, restore))) = (left, &counted)
-                && let Err(error) = control.downloaded(restore).await
-            {
-                tracing::warn!(%restore, %error, "a download was not counted");
+            if let Some(transfer) = &mut transfer {
+                transfer.sent(read as u64);
             }
-            Ok(Some((Bytes::from(chunk), (file, left, counted))))
+            // The client may not ask for what comes after the last byte.
+            if left == 0
+                && let Some(whole) = transfer.take()
+                && let Err(error) = whole.end().await
+            {
+                tracing::warn!(%error, "a download was not counted yet");
+            }
+            Ok(Some((Bytes::from(chunk), (file, left, transfer))))
         },
     ))
 }

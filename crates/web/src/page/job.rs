@@ -10,7 +10,9 @@ use bygone_access::Right;
 use bygone_base::{Result, UnixMillis};
 use bygone_catalog::record::{Integrity, Job, JobState, RestoreJob, ScheduleSpec};
 use bygone_control::{
-    Action, plan,
+    Action,
+    health::Standing,
+    plan,
     views::{History, JobView, Live},
 };
 use maud::{Markup, html};
@@ -181,8 +183,14 @@ fn running(live: &Live, view: &JobView, now: UnixMillis) -> Markup {
         dl.facts {
             @if let Some(agent) = &live.agent {
                 div { dt { "Backed up to (UTC)" } dd { (cluster_moment(agent.stored)) } }
-                div { dt { "Behind the source" } dd { (span(agent.lag_secs)) } }
-                div { dt { "Agent" } dd { (agent.holder) ", " (agent.phase) ", heard " (age(now, agent.heard)) } }
+                div { dt { "Behind the source" } dd { (span(live.lag_secs.unwrap_or_default())) } }
+                div {
+                    dt { "Agent" }
+                    dd title=(agent.holder) {
+                        (agent.host) ", " @if view.standing == Standing::Silent { "last " } (agent.phase)
+                        ", heard " (age(now, agent.heard))
+                    }
+                }
                 div { dt { "Reads from" } dd { (agent.member) } }
                 @if !agent.message.is_empty() { div { dt { "Agent says" } dd { (agent.message) } } }
             } @else {
@@ -211,10 +219,10 @@ fn latest(restores: &[RestoreJob], scope: &Scope<'_>, now: UnixMillis) -> Markup
     }
 }
 
-fn checked(check: Option<&Integrity>) -> Markup {
+pub(crate) fn checked(check: Option<&Integrity>) -> Markup {
     let Some(check) = check else { return html! { "not yet" } };
     html! {
-        (moment(check.started, check.started)) " UTC, " (check.percent) " % of all blocks: "
+        (moment(check.started, check.started)) " UTC, " (check.percent) " % of its blocks read lately: "
         @if let Some(failure) = &check.failure {
             span.error { "could not be done: " (failure) }
         } @else if check.finished.is_none() {
@@ -376,6 +384,7 @@ mod tests {
         live.backup.message = EVIL.into();
         live.agent = Some(bygone_control::views::AgentLive {
             holder: EVIL.into(),
+            host: EVIL.into(),
             member: EVIL.into(),
             message: EVIL.into(),
             ..Default::default()

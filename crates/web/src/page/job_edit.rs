@@ -6,18 +6,19 @@ use axum::{
     routing::get,
 };
 use bygone_access::Right;
-use bygone_catalog::record::{Job, JobState};
+use bygone_base::Error;
+use bygone_catalog::record::{Job, JobState, Source};
 use bygone_control::JobEdit;
 use maud::{Markup, html};
 
 use crate::{
-    failure::Answer,
+    failure::{Answer, refused, wrong},
     form::Form,
     notice::Notice,
-    page::job_new::{filter_fields, source, source_fields},
+    page::job_new::{Draft, filter_fields, source, source_fields},
     part::control,
     site::{Site, id},
-    visitor::{Posted, Visitor},
+    visitor::{Posted, Scope, Visitor},
 };
 
 pub(crate) fn routes() -> Router<Site> {
@@ -33,30 +34,69 @@ async fn edit_source(
 ) -> Answer {
     let scope = visitor.within(&site, &project, Right::Backup).await?;
     let view = site.control.job(scope.id(), &id(&job, "job")?).await?;
-    let main = source_page(&view.job, &scope.job(&job), visitor.csrf());
-    scope.page(&site, "Source", "Overview", main).await
+    source_again(&site, &scope, &view.job, &source_form(&view.job), None).await
 }
 
-fn source_page(job: &Job, path: &str, csrf: &str) -> Markup {
-    let known = Form::parse(b"");
-    let known = [("member", &job.source.member), ("member_tag", &job.source.member_tag)]
-        .into_iter()
-        .fold(known, |form, (name, value)| form.with(name, value.as_deref().unwrap_or_default()));
-    let throttle = job.source.throttle.map(|bytes| (bytes >> 20).to_string());
-    let known = known.with("throttle", throttle.as_deref().unwrap_or_default());
+/// The source of a job as a form, without its string.
+fn source_form(job: &Job) -> Form {
+    let Source { member, member_tag, throttle, include, exclude, .. } = &job.source;
+    let throttle = throttle.map(|bytes| (bytes >> 20).to_string());
+    Form::default()
+        .with("member", member.as_deref().unwrap_or_default())
+        .with("member_tag", member_tag.as_deref().unwrap_or_default())
+        .with("throttle", throttle.as_deref().unwrap_or_default())
+        .with("include", &include.join("\n"))
+        .with("exclude", &exclude.join("\n"))
+}
+
+async fn source_again(
+    site: &Site,
+    scope: &Scope<'_>,
+    job: &Job,
+    form: &Form,
+    error: Option<&Error>,
+) -> Answer {
+    let draft = Draft::of(site, scope, form)?;
+    let page = source_page(job, form, &draft, &scope.job(&job.id), scope.visitor.csrf());
+    let main = html! { h1 { "Source of " (job.cluster) } (wrong(error)) (page) };
+    refused(scope.page(site, "Source", "Overview", main).await, error)
+}
+
+fn source_page(job: &Job, form: &Form, draft: &Draft, path: &str, csrf: &str) -> Markup {
     html! {
-        h1 { "Source of " (job.cluster) }
         p { "Now " code { (job.source.shown) } }
         form method="post" action={ (path) "/source" } {
             (control::csrf(csrf))
-            fieldset { legend { "Source" } (source_fields(&known, true)) }
-            fieldset { legend { "Namespaces" } (filter_fields(&job.source.include, &job.source.exclude)) }
+            fieldset { legend { "Source" } (source_fields(form, true, draft)) }
+            fieldset {
+                legend { "Namespaces" }
+                (filter_fields(&form.lines("include"), &form.lines("exclude")))
+            }
             @if job.state == JobState::Active {
-                (control::tick("resync", "yes", "Do a resync where more namespaces are to be covered than until now", false))
+                (control::tick("resync", "yes", "Do a resync where more namespaces are to be covered than until now", form.ticked("resync")))
             }
             div.actions {
                 button type="submit" { "Save the source" }
                 a.button.plain href=(path) { "Cancel" }
+            }
+        }
+    }
+}
+
+/// A resync reads everything again: that is asked about first.
+fn sure_page(job: &Job, form: &Form, draft: &Draft, path: &str, csrf: &str) -> Markup {
+    html! {
+        h1 { "Resync " (job.cluster) "?" }
+        p { "With this source everything is read again by an initial sync. What is stored stays; blocks that did not change are not stored twice." }
+        p { "Until it is complete there are no new snapshots, and a moment after the last stored one cannot be restored." }
+        form method="post" action={ (path) "/source" } {
+            (control::csrf(csrf))
+            (control::hidden(form, &["csrf", "uri", "sealed_uri", "sure"]))
+            (draft.draw())
+            input type="hidden" name="sure" value="yes";
+            div.actions {
+                button.danger type="submit" { "Save and resync" }
+                a.button.plain href={ (path) "/source" } { "Cancel" }
             }
         }
     }
@@ -68,15 +108,27 @@ async fn save_source(
     Posted { visitor, form }: Posted,
 ) -> Answer {
     let scope = visitor.within(&site, &project, Right::Backup).await?;
+    let form = Draft::open(&site, &scope, form);
     let job = id(&job, "job")?;
     let view = site.control.job(scope.id(), &job).await?;
-    let mut new = source(&form)?;
+    let mut new = match source(&form) {
+        Ok(new) => new,
+        Err(error) => return source_again(&site, &scope, &view.job, &form, Some(&error)).await,
+    };
+    if form.ticked("resync") && !form.ticked("sure") {
+        let draft = Draft::of(&site, &scope, &form)?;
+        let main = sure_page(&view.job, &form, &draft, &scope.job(&job), visitor.csrf());
+        return scope.page(&site, "Resync", "Overview", main).await;
+    }
     new.workers = view.job.source.workers;
     if new.uri.is_empty() {
         new.uri = site.control.source_as_given(&view.job)?.uri;
     }
     let edit = JobEdit { source: Some(new), resync: form.ticked("resync"), ..JobEdit::default() };
-    site.control.edit_job(scope.id(), &job, edit, &visitor.by()).await?;
+    let saved = site.control.edit_job(scope.id(), &job, edit, &visitor.by()).await;
+    if let Err(error) = saved {
+        return source_again(&site, &scope, &view.job, &form, Some(&error)).await;
+    }
     let notice = Notice::of("The source was changed.");
     visitor.go(&site, &scope.job(&job), &notice)
 }
@@ -88,14 +140,25 @@ async fn edit_drill(
 ) -> Answer {
     let scope = visitor.within(&site, &project, Right::Backup).await?;
     let view = site.control.job(scope.id(), &id(&job, "job")?).await?;
-    let main = drill_page(&view.job, &scope.job(&job), visitor.csrf());
-    scope.page(&site, "Restore drill", "Overview", main).await
+    let every = view.job.drill.as_ref().map_or(7 * 86_400, |drill| drill.every_secs);
+    let form = Form::default().seconds_of("every", every);
+    drill_again(&site, &scope, &view.job, &form, None).await
 }
 
-fn drill_page(job: &Job, path: &str, csrf: &str) -> Markup {
-    let every = job.drill.as_ref().map_or(7 * 86_400, |drill| drill.every_secs);
+async fn drill_again(
+    site: &Site,
+    scope: &Scope<'_>,
+    job: &Job,
+    form: &Form,
+    error: Option<&Error>,
+) -> Answer {
+    let page = drill_page(job, form, &scope.job(&job.id), scope.visitor.csrf());
+    let main = html! { h1 { "Restore drill of " (job.cluster) } (wrong(error)) (page) };
+    refused(scope.page(site, "Restore drill", "Overview", main).await, error)
+}
+
+fn drill_page(job: &Job, form: &Form, path: &str, csrf: &str) -> Markup {
     html! {
-        h1 { "Restore drill of " (job.cluster) }
         p {
             "A drill restores the newest snapshot into a scratch server and compares its dbHash. "
             strong { "What is in that server is dropped." }
@@ -104,7 +167,7 @@ fn drill_page(job: &Job, path: &str, csrf: &str) -> Markup {
         form method="post" action={ (path) "/drill" } {
             (control::csrf(csrf))
             (control::secret("to", "Scratch server", "off", "A connection string. Empty: no drills any more."))
-            (control::duration("every", "Every", every, ""))
+            (control::duration(form, "every", "Every", ""))
             div.actions {
                 button type="submit" { "Save the drill" }
                 a.button.plain href=(path) { "Cancel" }
@@ -122,13 +185,24 @@ async fn save_drill(
     visitor.within(&site, &project, Right::Restore).await?;
     let scope = visitor.within(&site, &project, Right::Backup).await?;
     let job = id(&job, "job")?;
+    let view = site.control.job(scope.id(), &job).await?;
+    let every = || form.seconds("every", "the time between drills");
     let drill = match form.some("to") {
-        None => None,
-        Some(uri) => Some((uri, form.seconds("every", "the time between drills")?)),
+        None => Ok(None),
+        Some(uri) => every().map(|every| Some((uri, every))),
     };
-    let said = if drill.is_some() { "The drill was set." } else { "There are no drills any more." };
-    let edit = JobEdit { drill: Some(drill), ..JobEdit::default() };
-    site.control.edit_job(scope.id(), &job, edit, &visitor.by()).await?;
+    let saved = match drill {
+        Ok(drill) => {
+            let edit = JobEdit { drill: Some(drill), ..JobEdit::default() };
+            site.control.edit_job(scope.id(), &job, edit, &visitor.by()).await
+        }
+        Err(error) => Err(error),
+    };
+    let said = match &saved {
+        Err(error) => return drill_again(&site, &scope, &view.job, &form, Some(error)).await,
+        Ok(job) if job.drill.is_some() => "The drill was set.",
+        Ok(_) => "There are no drills any more.",
+    };
     visitor.go(&site, &scope.job(&job), &Notice::of(said))
 }
 
@@ -146,7 +220,10 @@ mod tests {
         job.source.include = vec![EVIL.into()];
         let to = job.source.uri.clone();
         job.drill = Some(Drill { to, shown: EVIL.into(), every_secs: 60, last: None });
-        sample::harmless(&source_page(&job, "/p", EVIL).into_string());
-        sample::harmless(&drill_page(&job, "/p", EVIL).into_string());
+        let draft = Draft::default();
+        let form = source_form(&job);
+        sample::harmless(&source_page(&job, &form, &draft, "/p", EVIL).into_string());
+        sample::harmless(&sure_page(&job, &form, &draft, "/p", EVIL).into_string());
+        sample::harmless(&drill_page(&job, &form, "/p", EVIL).into_string());
     }
 }

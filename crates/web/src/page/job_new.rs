@@ -6,13 +6,14 @@ use axum::{
     routing::get,
 };
 use bygone_access::Right;
+use bygone_agent::SourceUri;
 use bygone_base::{Error, Result};
 use bygone_catalog::record::{JobStores, Purpose, ScheduleSpec};
 use bygone_control::{Action, NewJob, NewSource, views::StoreView};
 use maud::{Markup, html};
 
 use crate::{
-    failure::Answer,
+    failure::{Answer, refused, wrong},
     form::Form,
     notice::Notice,
     page::schedule,
@@ -38,32 +39,75 @@ async fn page(
     error: Option<&Error>,
 ) -> Answer {
     let stores = site.control.stores().await?;
-    let spec = sent.map_or_else(|| Ok(ScheduleSpec::default()), schedule::read);
-    let none = Form::default();
-    let form = sent.unwrap_or(&none);
-    let shown = spec.as_ref().ok().cloned().unwrap_or_default();
-    let preview = schedule::shown(&spec, None, site.control.now());
+    let start = schedule::form_of(&ScheduleSpec::default());
+    let form = sent.unwrap_or(&start);
+    let preview = schedule::shown(&schedule::read(form), None, site.control.now());
+    let draft = Draft::of(site, scope, form)?;
     let main = html! {
         h1 { "New backup job" }
-        @if let Some(error) = error { (schedule::wrong(error)) }
-        (draw(form, &shown, &stores, &scope.path(""), scope.visitor.csrf()))
+        (wrong(error))
+        (draw(form, &draft, &stores, &scope.path(""), scope.visitor.csrf()))
         (schedule::section(&preview, ""))
     };
-    let mut response = scope.page(site, "New backup job", "Overview", main).await?;
-    if let Some(error) = error {
-        *response.status_mut() = crate::failure::status(error.kind());
-    }
-    Ok(response)
+    refused(scope.page(site, "New backup job", "Overview", main).await, error)
 }
 
-fn draw(form: &Form, spec: &ScheduleSpec, stores: &[StoreView], path: &str, csrf: &str) -> Markup {
+/// A connection string that was typed: it goes with the form only sealed, for this session.
+#[derive(Default)]
+pub(crate) struct Draft {
+    sealed: Option<String>,
+    /// Without its password, where it can be told from the rest.
+    shown: Option<String>,
+}
+
+impl Draft {
+    pub(crate) fn of(site: &Site, scope: &Scope<'_>, form: &Form) -> Result<Draft> {
+        let typed = form.text("uri");
+        if typed.is_empty() {
+            return Ok(Draft::default());
+        }
+        let shown = SourceUri::parse(typed).ok().map(|uri| uri.to_string());
+        Ok(Draft { sealed: Some(site.seal(typed, &place(scope))?), shown })
+    }
+
+    /// The form with its connection string, typed now or sealed before.
+    pub(crate) fn open(site: &Site, scope: &Scope<'_>, form: Form) -> Form {
+        if !form.text("uri").is_empty() {
+            return form;
+        }
+        match site.unseal(form.text("sealed_uri"), &place(scope)) {
+            Some(uri) => form.set("uri", &uri),
+            None => form,
+        }
+    }
+
+    /// What is kept of it, and that it is.
+    pub(crate) fn draw(&self) -> Markup {
+        html! {
+            @if let Some(sealed) = &self.sealed {
+                input type="hidden" name="sealed_uri" value=(sealed);
+                p.help {
+                    "What you typed is kept"
+                    @if let Some(shown) = &self.shown { ": " code { (shown) } }
+                    ". Leave the field empty to use it, or type it again."
+                }
+            }
+        }
+    }
+}
+
+fn place(scope: &Scope<'_>) -> String {
+    format!("source draft/{}/{}", scope.visitor.session.id, scope.id())
+}
+
+fn draw(form: &Form, draft: &Draft, stores: &[StoreView], path: &str, csrf: &str) -> Markup {
     html! {
         form method="post" action={ (path) "/new" } data-previewed {
             (control::csrf(csrf))
             fieldset {
                 legend { "Cluster" }
                 (control::text("cluster", "Name", form.text("cluster"), "What people call it; it must be typed to terminate its backup."))
-                (source_fields(form, false))
+                (source_fields(form, false, draft))
             }
             details {
                 summary { "Only some namespaces" }
@@ -73,10 +117,10 @@ fn draw(form: &Form, spec: &ScheduleSpec, stores: &[StoreView], path: &str, csrf
                 summary { "Where it is stored" }
                 (store_fields(form, stores))
             }
-            (schedule::fields(spec))
+            (schedule::fields(form))
             div.actions {
                 button type="submit" name="then" value="start" { "Create and start" }
-                button.plain type="submit" { "Create only" }
+                button.plain type="submit" { "Create without starting" }
                 button.plain type="submit" name="then" value="preview" { "Preview" }
                 a.button.plain href=(path) { "Cancel" }
             }
@@ -85,7 +129,7 @@ fn draw(form: &Form, spec: &ScheduleSpec, stores: &[StoreView], path: &str, csrf
 }
 
 /// The fields of a source. Where one is known, its string may be left out.
-pub(crate) fn source_fields(form: &Form, known: bool) -> Markup {
+pub(crate) fn source_fields(form: &Form, known: bool, draft: &Draft) -> Markup {
     let help = if known {
         "Leave it empty to keep the one that is there."
     } else {
@@ -93,6 +137,7 @@ pub(crate) fn source_fields(form: &Form, known: bool) -> Markup {
     };
     html! {
         (control::secret("uri", "Connection string", "off", help))
+        (draft.draw())
         (control::text("member", "Preferred member", form.text("member"), "host:port to read from; empty: a secondary."))
         (control::text("member_tag", "or members with the tag", form.text("member_tag"), "NAME=VALUE"))
         (control::number("throttle", "At most so many MiB per second in the initial sync", form.text("throttle"), "Empty: as fast as it can."))
@@ -179,6 +224,7 @@ async fn make(
     Posted { visitor, form }: Posted,
 ) -> Answer {
     let scope = visitor.within(&site, &project, Right::Backup).await?;
+    let form = Draft::open(&site, &scope, form);
     // For browsers without script.
     if form.text("then") == "preview" {
         return page(&site, &scope, Some(&form), None).await;
@@ -228,9 +274,11 @@ mod tests {
             .with("member", EVIL)
             .with("include", EVIL)
             .with("uri", "mongodb://u:secret@h");
-        let text = draw(&form, &ScheduleSpec::default(), &[], "/p", EVIL).into_string();
+        let draft = Draft { sealed: Some("word".into()), shown: Some(EVIL.into()) };
+        let text = draw(&form, &draft, &[], "/p", EVIL).into_string();
         sample::harmless(&text);
-        assert!(!text.contains("secret"), "{text}");
+        assert!(!text.contains("u:secret@"), "{text}");
+        assert!(text.contains("value=\"word\""), "{text}");
     }
 
     #[test]

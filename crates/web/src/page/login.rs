@@ -7,13 +7,13 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
-use bygone_access::{COOKIE, Login};
+use bygone_access::Login;
 use bygone_base::{Error, ErrorKind};
 use maud::{Markup, html};
 
 use crate::{
     cookie,
-    failure::{Answer, Failure, status},
+    failure::{Answer, Failure, status, wrong},
     notice::Notice,
     part::{control, shell},
     site::Site,
@@ -43,7 +43,7 @@ fn login_page(next: &str, name: &str, error: Option<&Error>) -> Markup {
         "Log in",
         html! {
             h1 { "Log in" }
-            (failed(error))
+            (wrong(error))
             form method="post" action="/login" {
                 input type="hidden" name="next" value=(next);
                 div.field {
@@ -56,15 +56,6 @@ fn login_page(next: &str, name: &str, error: Option<&Error>) -> Markup {
             }
         },
     )
-}
-
-fn failed(error: Option<&Error>) -> Markup {
-    html! {
-        @if let Some(error) = error {
-            p.error role="alert" { (error) }
-            @if let Some(hint) = error.hint_text() { p { (hint) } }
-        }
-    }
 }
 
 /// Not behind a token: who logs somebody in elsewhere needs to know that somebody's password, and browsers send this
@@ -96,16 +87,16 @@ fn own_page(caller: &Caller) -> Result<(), Failure> {
 fn enter(caller: &Caller, login: &Login, next: &str) -> Response {
     let mut response = see(next);
     let secs = bygone_access::SESSION_HOURS * 3600;
-    set_cookie(&mut response, &cookie::set(&caller.headers, COOKIE, &login.secret, secs));
+    set_cookie(&mut response, &cookie::set_session(caller, &login.secret, secs));
     response
 }
 
 async fn logout(State(site): State<Site>, Posted { visitor, .. }: Posted) -> Answer {
-    if let Some(secret) = cookie::get(&visitor.caller.headers, COOKIE) {
+    if let Some(secret) = cookie::session(&visitor.caller) {
         site.access.logout(secret).await?;
     }
     let mut response = see("/login");
-    set_cookie(&mut response, &cookie::set(&visitor.caller.headers, COOKIE, "", 0));
+    set_cookie(&mut response, &cookie::set_session(&visitor.caller, "", 0));
     Ok(response)
 }
 
@@ -115,15 +106,10 @@ async fn welcome(State(site): State<Site>, caller: Caller, Path(secret): Path<St
 
 /// The name of whom the link invites. Wrong links count as failed proofs.
 async fn invited(site: &Site, caller: &Caller, secret: &str) -> Result<String, Failure> {
-    if let Some(address) = &caller.address {
-        site.access.failures().check(address)?;
-    }
     if let Some(user) = site.access.invited(secret).await? {
         return Ok(user.name);
     }
-    if let Some(address) = &caller.address {
-        site.access.failures().failed(address);
-    }
+    site.access.attempts().failed("a link", caller.address.as_deref())?;
     Err(Error::new(ErrorKind::Denied, "this link is not good (any more)")
         .hint("ask a Global Owner for another one; for the very first, start the server again")
         .into())
@@ -134,8 +120,8 @@ fn welcome_page(name: &str, error: Option<&Error>) -> Markup {
         "Welcome",
         html! {
             h1 { "Welcome, " (name) }
-            p { "Choose a password of at least 10 characters. This link is then good for nothing." }
-            (failed(error))
+            p { "Choose a password of at least 10 characters. The link works once." }
+            (wrong(error))
             form method="post" {
                 input type="hidden" name="username" value=(name) autocomplete="username";
                 (control::secret("password", "Password", "new-password", ""))

@@ -11,6 +11,7 @@ use bygone_base::UnixMillis;
 use bygone_catalog::record::{AlertStatus, JobState};
 use bygone_control::{Action, plan, views::JobView};
 use maud::{Markup, html};
+use url::form_urlencoded;
 
 use crate::{
     failure::{Answer, Failure},
@@ -21,7 +22,7 @@ use crate::{
         state::{self, Mood, badge},
     },
     site::Site,
-    visitor::{Scope, Visitor},
+    visitor::{Asked, Scope, Visitor},
 };
 
 pub(crate) fn routes() -> Router<Site> {
@@ -41,17 +42,27 @@ impl May {
     }
 }
 
-async fn show(State(site): State<Site>, visitor: Visitor, Path(project): Path<String>) -> Answer {
+/// Fewer jobs are seen at a glance.
+const MANY: usize = 8;
+
+async fn show(
+    State(site): State<Site>,
+    visitor: Visitor,
+    Path(project): Path<String>,
+    Asked(query): Asked,
+) -> Answer {
     let scope = visitor.within(&site, &project, Right::Look).await?;
-    let table = table(&site, &scope).await?;
+    let wanted = query.text("q");
+    let table = table(&site, &scope, wanted).await?;
+    let live = form_urlencoded::Serializer::new(String::new()).append_pair("q", wanted).finish();
     let main = html! {
         div.headed {
             h1 { "Continuous backup" }
             @if scope.may(Right::Backup) {
-                a.button href=(scope.path("/new")) { "New backup job" }
+                div.actions { a.button href=(scope.path("/new")) { "New backup job" } }
             }
         }
-        div data-live=(scope.path("/live")) data-every="2" { (table) }
+        div data-live={ (scope.path("/live")) "?" (live) } data-every="2" { (table) }
     };
     scope.page(&site, "Overview", "Overview", main).await
 }
@@ -60,22 +71,59 @@ async fn live(
     State(site): State<Site>,
     visitor: Visitor,
     Path(project): Path<String>,
+    Asked(query): Asked,
 ) -> Result<Response, Failure> {
     let scope = visitor.within(&site, &project, Right::Look).await?;
-    Ok(table(&site, &scope).await?.into_response())
+    Ok(table(&site, &scope, query.text("q")).await?.into_response())
 }
 
-async fn table(site: &Site, scope: &Scope<'_>) -> Result<Markup, Failure> {
-    let jobs = site.control.jobs(scope.id()).await?;
+async fn table(site: &Site, scope: &Scope<'_>, wanted: &str) -> Result<Markup, Failure> {
+    let mut jobs = site.control.jobs(scope.id()).await?;
     let mut open = site.control.alerts(Some(scope.id())).await?;
     open.retain(|alert| alert.status != AlertStatus::Closed);
     let now = site.control.now();
     let csrf = scope.visitor.csrf();
+    let headline = headline(&jobs);
+    let many = jobs.len() > MANY || !wanted.is_empty();
+    jobs.retain(|view| fits(view, wanted));
+    jobs.sort_by_cached_key(order);
     Ok(html! {
-        (headline(&jobs))
+        (headline)
         (alerts::list(&open, &scope.path("/alerts"), csrf, scope.may(Right::Backup), now))
-        (draw(&jobs, &scope.path(""), csrf, May::of(scope), now))
+        @if many { (filter(wanted, &scope.path(""))) }
+        @if jobs.is_empty() && !wanted.is_empty() {
+            p { "No job has " (wanted) " in its name." }
+        } @else {
+            (draw(&jobs, &scope.path(""), csrf, May::of(scope), now))
+        }
     })
+}
+
+/// Those that need somebody first, then by name.
+fn order(view: &JobView) -> (bool, String) {
+    (!view.standing.is_bad(), view.job.cluster.to_lowercase())
+}
+
+/// Whether the job has these letters in a name of it.
+fn fits(view: &JobView, wanted: &str) -> bool {
+    let wanted = wanted.to_lowercase();
+    let set = view.job.set.as_deref().unwrap_or_default();
+    [&view.job.cluster, set, &view.job.source.shown]
+        .iter()
+        .any(|name| name.to_lowercase().contains(&wanted))
+}
+
+fn filter(wanted: &str, path: &str) -> Markup {
+    html! {
+        form.row.filter method="get" action=(path) role="search" {
+            div.field {
+                label for="q" { "Only jobs with" }
+                input #q type="search" name="q" value=(wanted) autocomplete="off";
+            }
+            button.plain type="submit" { "Filter" }
+            @if !wanted.is_empty() { a.button.plain href=(path) { "All" } }
+        }
+    }
 }
 
 /// The answer to the first question, in a sentence.
@@ -84,7 +132,7 @@ fn headline(jobs: &[JobView]) -> Markup {
         jobs.iter().filter(|view| view.job.state == JobState::Active).collect();
     let bad = active.iter().filter(|view| state::job(view).0 == Mood::Bad).count();
     let busy = active.iter().filter(|view| state::job(view).0 == Mood::Busy).count();
-    let lag = |view: &&&JobView| view.live.as_ref()?.agent.as_ref().map(|agent| agent.lag_secs);
+    let lag = |view: &&&JobView| view.live.as_ref()?.lag_secs;
     let slowest = active.iter().filter(|view| state::job(view).0 == Mood::Good).max_by_key(lag);
     let good = active.len() - bad - busy;
     let still = jobs.len() - active.len();
@@ -129,10 +177,10 @@ fn draw(jobs: &[JobView], project: &str, csrf: &str, may: May, now: UnixMillis) 
 fn row(view: &JobView, project: &str, csrf: &str, may: May, now: UnixMillis) -> Markup {
     let path = format!("{project}/j/{}", view.job.id);
     let (mood, word) = state::job(view);
-    let agent = view.live.as_ref().and_then(|live| live.agent.as_ref());
+    let lag = view.live.as_ref().and_then(|live| live.lag_secs);
     let syncing =
         view.live.as_ref().filter(|live| view.job.state == JobState::Active && bar::syncing(live));
-    let stored = agent.map(|agent| agent.stored).filter(|ts| ts.secs() > 0);
+    let stored = view.live.as_ref().map(|live| live.stored).filter(|ts| ts.secs() > 0);
     html! {
         tr {
             th scope="row" { a href=(path) { (view.job.cluster) } }
@@ -146,7 +194,7 @@ fn row(view: &JobView, project: &str, csrf: &str, may: May, now: UnixMillis) -> 
                 @if let Some(ts) = stored { (cluster_moment(ts)) } @else { span.quiet { "–" } }
             }
             td.num data-label="Behind" {
-                @if let Some(agent) = agent { (span(agent.lag_secs)) } @else { span.quiet { "–" } }
+                @if let Some(lag) = lag { (span(lag)) } @else { span.quiet { "–" } }
             }
             td data-label="Last snapshot" {
                 @if let Some(ts) = view.newest { (age(now, crate::format::millis(ts))) } @else { span.quiet { "–" } }
@@ -214,7 +262,10 @@ pub(crate) fn does(action: Action) -> &'static str {
 #[cfg(test)]
 mod tests {
     use bygone_base::Ts;
-    use bygone_control::views::{AgentLive, Live};
+    use bygone_control::{
+        health::Standing,
+        views::{AgentLive, Live},
+    };
     use bygone_daemon::JobPhase;
 
     use super::*;
@@ -223,13 +274,15 @@ mod tests {
     const ALL: May = May { backup: true, restore: true };
 
     fn following(cluster: &str, lag_secs: u64) -> JobView {
-        let agent =
-            AgentLive { lag_secs, stored: Ts::new(1_795_170_600, 1), ..AgentLive::default() };
+        let stored = Ts::new(1_795_170_600, 1);
+        let lag_secs = Some(lag_secs);
+        let agent = Some(AgentLive::default());
         let mut live =
-            Live { agent: Some(agent), phase: "complete", percent: 100, ..Live::default() };
+            Live { agent, stored, lag_secs, phase: "complete", percent: 100, ..Live::default() };
         live.backup.phase = JobPhase::Complete;
         let newest = Some(Ts::new(1_795_170_000, 1));
-        JobView { live: Some(live), newest, ..sample::job_view(cluster) }
+        let standing = Standing::Following;
+        JobView { live: Some(live), newest, standing, ..sample::job_view(cluster) }
     }
 
     fn text(markup: &Markup) -> String {
@@ -243,12 +296,11 @@ mod tests {
         let all = text(&headline(&well));
         assert!(all.contains("Everything is backed up") && all.contains("b, 1 min 10 s"), "{all}");
         let mut ill = following("c", 0);
-        if let Some(live) = &mut ill.live {
-            live.backup.failure = Some("disk".into());
-        }
+        ill.standing = Standing::Failing;
         assert!(text(&headline(&[following("a", 2), ill])).contains("1 of 2 jobs failing"));
         let mut stopped = following("d", 0);
         stopped.job.state = JobState::Stopped;
+        stopped.standing = Standing::Stopped;
         assert!(text(&headline(&[following("a", 2), stopped])).contains("Not active: 1 job."));
         let busy = [following("a", 2), sample::job_view("new")];
         assert!(text(&headline(&busy)).contains("1 of 2 jobs backed up"));
@@ -270,6 +322,18 @@ mod tests {
         let page = text(&draw(&[view], "/p/1", "token", ALL, now));
         assert!(page.contains("/act/restart") && page.contains("/confirm/terminate"), "{page}");
         assert!(!page.contains("/act/start"), "{page}");
+    }
+
+    #[test]
+    fn what_fails_comes_first_and_the_rest_by_name() {
+        let mut ill = following("zebra", 400);
+        ill.standing = Standing::Behind;
+        let mut jobs = [following("beta", 1), following("Alpha", 1), ill];
+        jobs.sort_by_cached_key(order);
+        let names: Vec<&str> = jobs.iter().map(|view| view.job.cluster.as_str()).collect();
+        assert_eq!(names, ["zebra", "Alpha", "beta"]);
+        assert!(fits(&jobs[1], "ALP") && fits(&jobs[1], "") && !fits(&jobs[1], "bet"));
+        sample::harmless(&text(&filter(EVIL, "/p")));
     }
 
     #[test]

@@ -2,12 +2,15 @@
 
 use axum::{Router, extract::State, routing::get};
 use bygone_access::Right;
+use bygone_base::Error;
 use bygone_catalog::record::{Alert, AlertStatus, JobState, Project};
 use bygone_control::views::JobView;
 use maud::{Markup, html};
 
 use crate::{
-    failure::Answer,
+    failure::{Answer, refused, wrong},
+    form::Form,
+    format::{count, span},
     notice::Notice,
     part::{
         control,
@@ -16,6 +19,9 @@ use crate::{
     site::Site,
     visitor::{Posted, Visitor, see},
 };
+
+/// Failing jobs that are named.
+const NAMED: usize = 3;
 
 pub(crate) fn routes() -> Router<Site> {
     Router::new().route("/", get(home)).route("/projects", get(list).post(make))
@@ -38,8 +44,12 @@ async fn mine(site: &Site, visitor: &Visitor) -> bygone_base::Result<Vec<Project
 }
 
 async fn list(State(site): State<Site>, visitor: Visitor) -> Answer {
+    again(&site, &visitor, &Form::default(), None).await
+}
+
+async fn again(site: &Site, visitor: &Visitor, form: &Form, error: Option<&Error>) -> Answer {
     let mut rows = Vec::new();
-    for project in mine(&site, &visitor).await? {
+    for project in mine(site, visitor).await? {
         let jobs = site.control.jobs(&project.id).await?;
         let alerts = site.control.alerts(Some(&project.id)).await?;
         rows.push((project, jobs, alerts));
@@ -47,19 +57,20 @@ async fn list(State(site): State<Site>, visitor: Visitor) -> Answer {
     let may = visitor.may(Right::Users, None);
     let main = html! {
         h1 { "Projects" }
+        (wrong(error))
         (table(&rows))
         @if may {
             section {
                 h2 { "New project" }
                 form.row method="post" action="/projects" {
                     (control::csrf(visitor.csrf()))
-                    (control::text("name", "Name", "", ""))
+                    (control::text("name", "Name", form.text("name"), ""))
                     button type="submit" { "Make the project" }
                 }
             }
         }
     };
-    visitor.page(&site, "Projects", "/projects", main).await
+    refused(visitor.page(site, "Projects", "/projects", main).await, error)
 }
 
 fn table(rows: &[(Project, Vec<JobView>, Vec<Alert>)]) -> Markup {
@@ -70,7 +81,7 @@ fn table(rows: &[(Project, Vec<JobView>, Vec<Alert>)]) -> Markup {
     }
     html! {
         table.cards {
-            thead { tr { th { "Project" } th.num { "Jobs" } th.num { "Active" } th { "State" } } }
+            thead { tr { th { "Project" } th.num { "Jobs" } th.num { "Active" } th { "State" } th.num { "Furthest behind" } th { "Alerts" } } }
             tbody {
                 @for (project, jobs, alerts) in rows {
                     @let active = jobs.iter().filter(|view| view.job.state == JobState::Active).count();
@@ -78,7 +89,9 @@ fn table(rows: &[(Project, Vec<JobView>, Vec<Alert>)]) -> Markup {
                         th scope="row" { a href={ "/p/" (project.id) } { (project.name) } }
                         td.num data-label="Jobs" { (jobs.len()) }
                         td.num data-label="Active" { (active) }
-                        td data-label="State" { (health(jobs, alerts)) }
+                        td data-label="State" { (health(jobs)) }
+                        td.num data-label="Furthest behind" { (behind(jobs)) }
+                        td data-label="Alerts" { (open(alerts)) }
                     }
                 }
             }
@@ -86,31 +99,56 @@ fn table(rows: &[(Project, Vec<JobView>, Vec<Alert>)]) -> Markup {
     }
 }
 
-fn health(jobs: &[JobView], alerts: &[Alert]) -> Markup {
+/// How its jobs fare, the worst of them named.
+fn health(jobs: &[JobView]) -> Markup {
+    let of = |mood: Mood| jobs.iter().filter(move |view| state::job(view).0 == mood);
+    let (bad, busy, good) = (of(Mood::Bad).count(), of(Mood::Busy).count(), of(Mood::Good).count());
+    let mut names: Vec<&str> = of(Mood::Bad).map(|view| view.job.cluster.as_str()).collect();
+    names.sort_unstable();
+    names.truncate(NAMED);
+    html! {
+        @if bad > 0 {
+            (badge(Mood::Bad, &format!("{bad} failing")))
+            " " (names.join(", ")) @if bad > names.len() { ", .." }
+        } @else if busy > 0 {
+            (badge(Mood::Busy, &format!("{busy} in an initial sync")))
+        } @else if good > 0 {
+            (badge(Mood::Good, "backed up"))
+        } @else {
+            (badge(Mood::Still, "nothing active"))
+        }
+    }
+}
+
+fn behind(jobs: &[JobView]) -> Markup {
+    let active = jobs.iter().filter(|view| view.job.state == JobState::Active);
+    let most = active.filter_map(|view| view.live.as_ref()?.lag_secs).max();
+    html! { @if let Some(secs) = most { (span(secs)) } @else { span.quiet { "–" } } }
+}
+
+fn open(alerts: &[Alert]) -> Markup {
     let open = alerts.iter().filter(|alert| alert.status == AlertStatus::Open).count();
-    let has = |mood: Mood| jobs.iter().any(|view| state::job(view).0 == mood);
-    if open > 0 {
-        badge(Mood::Bad, &crate::format::count(open as u64, "open alert"))
-    } else if has(Mood::Bad) {
-        badge(Mood::Bad, "failing")
-    } else if has(Mood::Busy) {
-        badge(Mood::Busy, "busy")
-    } else if has(Mood::Good) {
-        badge(Mood::Good, "backed up")
-    } else {
-        badge(Mood::Still, "nothing active")
+    html! {
+        @if open > 0 { (badge(Mood::Bad, &count(open as u64, "open alert"))) }
+        @else { span.quiet { "none" } }
     }
 }
 
 async fn make(State(site): State<Site>, Posted { visitor, form }: Posted) -> Answer {
     visitor.needs(Right::Users)?;
-    let project = site.control.create_project(form.text("name"), &visitor.by()).await?;
+    let made = site.control.create_project(form.text("name"), &visitor.by()).await;
+    let project = match made {
+        Ok(project) => project,
+        Err(error) => return again(&site, &visitor, &form, Some(&error)).await,
+    };
     let notice = Notice::of(format!("The project {} was made.", project.name));
     visitor.go(&site, &format!("/p/{}", project.id), &notice)
 }
 
 #[cfg(test)]
 mod tests {
+    use bygone_control::{health::Standing, views::Live};
+
     use super::*;
     use crate::sample::{self, EVIL};
 
@@ -121,9 +159,17 @@ mod tests {
         let text = table(&rows).into_string();
         sample::harmless(&text);
         assert!(text.contains("1 open alert"), "{text}");
-        let health = |jobs: &[JobView]| health(jobs, &[]).into_string();
+        let health = |jobs: &[JobView]| health(jobs).into_string();
         assert!(health(&[]).contains("nothing active"));
-        assert!(health(&[sample::job_view("a")]).contains("busy"));
+        assert!(health(&[sample::job_view("a")]).contains("1 in an initial sync"));
+        let mut ill = sample::job_view(EVIL);
+        ill.standing = Standing::Failing;
+        let live = Live { lag_secs: Some(125), ..Live::default() };
+        ill.live = Some(live);
+        let text = health(std::slice::from_ref(&ill));
+        sample::harmless(&text);
+        assert!(text.contains("1 failing"), "{text}");
+        assert_eq!(behind(&[ill]).into_string(), "2 min 5 s");
         assert!(table(&[]).into_string().contains("no project"));
     }
 }

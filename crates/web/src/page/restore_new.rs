@@ -6,15 +6,16 @@ use axum::{
     routing::get,
 };
 use bygone_access::Right;
+use bygone_agent::SourceUri;
 use bygone_base::{Error, Result};
 use bygone_control::{NewDelivery, download_path, views::JobView};
 use maud::{Markup, html};
 
 use crate::{
-    failure::{Answer, status},
+    failure::{Answer, refused, wrong},
     form::Form,
     notice::Notice,
-    page::{confirm::typed, job::wanted, schedule::wrong},
+    page::{confirm::typed, job::wanted},
     part::{control, timeline::Timeline},
     site::{Site, id, link},
     visitor::{Asked, Posted, Scope, Visitor},
@@ -56,13 +57,13 @@ async fn choose(
     let main = html! {
         p { a href=(job) { "← back to the job" } }
         h1 { "Restore " (view.job.cluster) }
-        @if let Some(error) = error { (wrong(error)) }
+        (wrong(error))
         (timeline.draw())
         form #restore method="post" action=(path) {
             (control::csrf(scope.visitor.csrf()))
             (wish::moment_fields(form, &history))
             (wish::name_fields(form))
-            (wish::target_fields(form))
+            (wish::target_fields(form, &kept(site, scope, view, form)?))
             div.actions {
                 button type="submit" name="step" value="check" { "See what would be done" }
                 a.button.plain href=(job) { "Cancel" }
@@ -70,11 +71,29 @@ async fn choose(
             p.quiet { "Nothing is restored before you confirm it on the next page." }
         }
     };
-    let mut response = scope.page(site, "Restore", "Overview", main).await?;
-    if let Some(error) = error {
-        *response.status_mut() = status(error.kind());
+    refused(scope.page(site, "Restore", "Overview", main).await, error)
+}
+
+/// A connection string that was typed stays, sealed for this session and this job.
+fn kept(site: &Site, scope: &Scope<'_>, view: &JobView, form: &Form) -> Result<Markup> {
+    let typed = form.text("to");
+    if typed.is_empty() {
+        return Ok(html! {});
     }
-    Ok(response)
+    let sealed = site.seal(typed, &place(scope, view))?;
+    let shown = SourceUri::parse(typed).ok().map(|uri| uri.to_string());
+    Ok(html! {
+        input type="hidden" name="sealed_to" value=(sealed);
+        p.help {
+            "What you typed is kept"
+            @if let Some(shown) = shown { ": " code { (shown) } }
+            ". Leave the field empty to use it, or type it again."
+        }
+    })
+}
+
+fn place(scope: &Scope<'_>, view: &JobView) -> String {
+    format!("restore draft/{}/{}", scope.visitor.session.id, view.job.id)
 }
 
 async fn go_on(
@@ -84,12 +103,13 @@ async fn go_on(
 ) -> Answer {
     let scope = visitor.within(&site, &project, Right::Restore).await?;
     let view = site.control.job(scope.id(), &id(&job, "job")?).await?;
-    let place = format!("restore draft/{}/{}", visitor.session.id, view.job.id);
+    let place = place(&scope, &view);
     // The connection string goes with the form only sealed, for this session and this job.
     let form = with_target(&site, form, &place);
     if form.text("step") == "back" {
         return choose(&site, &scope, &view, &form, None, None).await;
     }
+    let form = settled(&site, &scope, &view, form).await?;
     let now = site.control.now();
     let wish = match Wish::read(&form, now) {
         Ok(wish) => wish,
@@ -113,6 +133,20 @@ fn with_target(site: &Site, form: Form, place: &str) -> Form {
         Some(to) => form.set("to", &to),
         None => form,
     }
+}
+
+/// The form with the newest stored moment by its timestamp: what is confirmed is what is restored, whatever is stored
+/// meanwhile.
+async fn settled(site: &Site, scope: &Scope<'_>, view: &JobView, form: Form) -> Result<Form> {
+    if form.text("pick") != "latest" {
+        return Ok(form);
+    }
+    let history = site.control.history(scope.id(), &view.job.id).await?;
+    let newest = history.ranges.iter().map(|range| range.to).max();
+    Ok(match newest {
+        Some(ts) => form.set("pick", "ts").set("ts", &ts.to_string()),
+        None => form,
+    })
 }
 
 /// What would be done, in words.
@@ -150,7 +184,7 @@ async fn confirm(
     };
     let main = html! {
         h1 { "Restore " (cluster) }
-        @if let Some(error) = error { (wrong(error)) }
+        (wrong(error))
         (summary)
         form method="post" action=(scope.path(&format!("/j/{}/restore", view.job.id))) {
             (control::csrf(scope.visitor.csrf()))
@@ -164,16 +198,12 @@ async fn confirm(
             }
         }
     };
-    let mut response = scope.page(site, "Confirm a restore", "Overview", main).await?;
-    if let Some(error) = error {
-        *response.status_mut() = status(error.kind());
-    }
-    Ok(response)
+    refused(scope.page(site, "Confirm a restore", "Overview", main).await, error)
 }
 
 async fn begin(site: &Site, scope: &Scope<'_>, view: &JobView, form: &Form, wish: Wish) -> Answer {
     if let Err(error) = typed(form, &view.job.cluster) {
-        let place = format!("restore draft/{}/{}", scope.visitor.session.id, view.job.id);
+        let place = place(scope, view);
         let told = wish.told(&view.job.cluster);
         return confirm(site, scope, view, form, &place, &told, Some(&error)).await;
     }

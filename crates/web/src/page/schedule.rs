@@ -13,7 +13,7 @@ use bygone_control::{JobEdit, views::JobView};
 use maud::{Markup, html};
 
 use crate::{
-    failure::{Answer, Failure},
+    failure::{Answer, Failure, refused, wrong},
     form::Form,
     format::millis,
     notice::Notice,
@@ -29,25 +29,41 @@ pub(crate) fn routes() -> Router<Site> {
         .route("/preview", get(fragment))
 }
 
+/// A schedule as the form that says it.
+pub(crate) fn form_of(spec: &ScheduleSpec) -> Form {
+    let number = |n: u16| n.to_string();
+    Form::default()
+        .seconds_of("interval", spec.interval_secs)
+        .with("day_at", &format!("{:02}:{:02}", spec.hour, spec.minute))
+        .with("zone", &spec.zone)
+        .seconds_of("base", spec.base_secs)
+        .with("days", &number(spec.days))
+        .with("weeks", &number(spec.weeks))
+        .with("months", &number(spec.months))
+        .with("years", &number(spec.years))
+        .seconds_of("window", spec.window_secs)
+}
+
 /// The fields of a schedule, which a form for a new job has too.
-pub(crate) fn fields(spec: &ScheduleSpec) -> Markup {
+pub(crate) fn fields(form: &Form) -> Markup {
+    let number = |name, label, help| control::number(name, label, form.text(name), help);
     html! {
         fieldset {
             legend { "Snapshots" }
-            (control::duration("interval", "Every", spec.interval_secs, "6, 8, 12 or 24 hours for clients of Ops Manager's API; anything from a second to 31 days here."))
-            (control::text("day_at", "The day begins at", &format!("{:02}:{:02}", spec.hour, spec.minute), "HH:MM; snapshots are counted from it."))
-            (control::text("zone", "in the time zone", &spec.zone, "A name such as Europe/Berlin, UTC, or an offset such as +0200."))
+            (control::duration(form, "interval", "Every", "6, 8, 12 or 24 hours for clients of Ops Manager's API; anything from a minute to 31 days here."))
+            (control::text("day_at", "The day begins at", form.text("day_at"), "HH:MM; snapshots are counted from it."))
+            (control::text("zone", "in the time zone", form.text("zone"), "A name such as Europe/Berlin, UTC, or an offset such as +0200."))
         }
         fieldset {
             legend { "Kept" }
-            (control::duration("base", "Every snapshot for", spec.base_secs, ""))
+            (control::duration(form, "base", "Every snapshot for", ""))
             div.fields {
-                (control::number("days", "Daily, days", &spec.days.to_string(), "The first of each day; 0 is off."))
-                (control::number("weeks", "Weekly, weeks", &spec.weeks.to_string(), "From Sunday."))
-                (control::number("months", "Monthly, months", &spec.months.to_string(), ""))
-                (control::number("years", "Yearly, years", &spec.years.to_string(), ""))
+                (number("days", "One a day, for days", "The first of each day; 0 is off."))
+                (number("weeks", "One a week, for weeks", "From Sunday."))
+                (number("months", "One a month, for months", ""))
+                (number("years", "One a year, for years", ""))
             }
-            (control::duration("window", "Any second of the last", spec.window_secs, "The point-in-time window: the oplog is stored for so long."))
+            (control::duration(form, "window", "Any second of the last", "The point-in-time window: the oplog is stored for so long."))
         }
     }
 }
@@ -85,15 +101,8 @@ pub(crate) fn shown(
     let schedule = spec.as_ref().map(|spec| (spec.schedule(), spec.window_secs));
     match schedule {
         Ok((Ok(schedule), window)) => preview::draw(&schedule, window, newest, now),
-        Ok((Err(error), _)) => wrong(&error),
-        Err(error) => wrong(error),
-    }
-}
-
-pub(crate) fn wrong(error: &Error) -> Markup {
-    html! {
-        p.error role="alert" { (error) }
-        @if let Some(hint) = error.hint_text() { p { (hint) } }
+        Ok((Err(error), _)) => wrong(Some(&error)),
+        Err(error) => wrong(Some(error)),
     }
 }
 
@@ -134,35 +143,35 @@ async fn edit(
 ) -> Answer {
     let scope = visitor.within(&site, &project, Right::Backup).await?;
     let view = site.control.job(scope.id(), &id(&job, "job")?).await?;
-    page(&site, &scope, &view, Ok(view.job.schedule.clone())).await
+    page(&site, &scope, &view, &form_of(&view.job.schedule), None).await
 }
 
 async fn page(
     site: &Site,
     scope: &Scope<'_>,
     view: &JobView,
-    spec: Result<ScheduleSpec>,
+    form: &Form,
+    error: Option<&Error>,
 ) -> Answer {
-    let newest = view.newest.map(millis);
-    let preview = shown(&spec, newest, site.control.now());
-    let spec = spec.unwrap_or_else(|_| view.job.schedule.clone());
+    let preview = shown(&read(form), view.newest.map(millis), site.control.now());
     let path = scope.job(&view.job.id);
     let main = html! {
         h1 { "Schedule of " (view.job.cluster) }
-        (form_of(&spec, &path, scope.visitor.csrf()))
+        (wrong(error))
+        (form_page(form, &path, scope.visitor.csrf()))
         (section(&preview, &path))
     };
-    scope.page(site, "Schedule", "Overview", main).await
+    refused(scope.page(site, "Schedule", "Overview", main).await, error)
 }
 
-fn form_of(spec: &ScheduleSpec, path: &str, csrf: &str) -> Markup {
+fn form_page(form: &Form, path: &str, csrf: &str) -> Markup {
     html! {
         p.quiet {
             "A change holds for snapshots that are taken from now on: those that exist keep their expiry, and the next is never taken earlier than announced."
         }
         form method="post" action={ (path) "/schedule" } data-previewed {
             (control::csrf(csrf))
-            (fields(spec))
+            (fields(form))
             div.actions {
                 button type="submit" { "Save the schedule" }
                 button.plain type="submit" name="then" value="preview" { "Preview" }
@@ -179,13 +188,21 @@ async fn save(
 ) -> Answer {
     let scope = visitor.within(&site, &project, Right::Backup).await?;
     let job = id(&job, "job")?;
+    let view = site.control.job(scope.id(), &job).await?;
     // For browsers without script.
     if form.text("then") == "preview" {
-        let view = site.control.job(scope.id(), &job).await?;
-        return page(&site, &scope, &view, read(&form)).await;
+        return page(&site, &scope, &view, &form, None).await;
     }
-    let edit = JobEdit { schedule: Some(read(&form)?), ..JobEdit::default() };
-    site.control.edit_job(scope.id(), &job, edit, &visitor.by()).await?;
+    let saved = match read(&form) {
+        Ok(spec) => {
+            let edit = JobEdit { schedule: Some(spec), ..JobEdit::default() };
+            site.control.edit_job(scope.id(), &job, edit, &visitor.by()).await
+        }
+        Err(error) => Err(error),
+    };
+    if let Err(error) = saved {
+        return page(&site, &scope, &view, &form, Some(&error)).await;
+    }
     let notice = Notice::of("The schedule was changed.");
     visitor.go(&site, &scope.job(&job), &notice)
 }
@@ -221,7 +238,9 @@ mod tests {
         let text = shown(&read(&filled()), None, now).into_string();
         assert!(text.contains("<svg"), "{text}");
         let evil = ScheduleSpec { zone: sample::EVIL.into(), ..ScheduleSpec::default() };
-        sample::harmless(&fields(&evil).into_string());
+        let form = form_of(&evil);
+        sample::harmless(&fields(&form).into_string());
+        assert_eq!(form_of(&read(&filled()).unwrap()).text("interval_unit"), "min");
         sample::harmless(&shown(&Ok(evil), None, now).into_string());
     }
 }

@@ -1,14 +1,18 @@
 //! What holds for the whole server: when something counts as wrong, and who is told.
 
-use axum::{Router, extract::State, routing::get};
+use axum::{
+    Router,
+    extract::{Path, State},
+    routing::{get, post},
+};
 use bygone_access::Right;
-use bygone_base::{Error, Result};
+use bygone_base::{Error, ErrorKind, Result};
 use bygone_catalog::record::{Settings, Smtp, Thresholds};
+use bygone_control::alerts::notify::{self, Way};
 use maud::{Markup, html};
-use url::Url;
 
 use crate::{
-    failure::Answer,
+    failure::{Answer, refused, wrong},
     form::Form,
     notice::Notice,
     part::control,
@@ -16,132 +20,184 @@ use crate::{
     visitor::{Posted, Visitor},
 };
 
-/// Webhooks at most.
-const WEBHOOKS: usize = 20;
-
 pub(crate) fn routes() -> Router<Site> {
-    Router::new().route("/settings", get(show).post(save))
+    Router::new().route("/settings", get(show).post(save)).route("/settings/test/{way}", post(test))
 }
 
 async fn show(State(site): State<Site>, visitor: Visitor) -> Answer {
     visitor.needs(Right::Settings)?;
     let settings = site.control.settings().await?;
-    visitor.page(&site, "Settings", "/settings", draw(&settings, visitor.csrf())).await
+    again(&site, &visitor, &settings, &form_of(&settings), None).await
 }
 
-fn draw(settings: &Settings, csrf: &str) -> Markup {
-    let limits = &settings.thresholds;
-    let smtp = settings.smtp.as_ref();
-    let of = |text: fn(&Smtp) -> &str| smtp.map_or("", text);
-    let command = settings.command.as_ref().map(|path| path.display().to_string());
-    html! {
+async fn again(
+    site: &Site,
+    visitor: &Visitor,
+    settings: &Settings,
+    form: &Form,
+    error: Option<&Error>,
+) -> Answer {
+    let main = html! {
         h1 { "Settings" }
+        (wrong(error))
+        (draw(form, visitor.csrf()))
+        (tests(settings, visitor.csrf()))
+    };
+    refused(visitor.page(site, "Settings", "/settings", main).await, error)
+}
+
+/// The settings as the form that says them, without the password.
+fn form_of(settings: &Settings) -> Form {
+    let limits = &settings.thresholds;
+    let command = settings.command.as_ref().map(|path| path.display().to_string());
+    let form = Form::default()
+        .seconds_of("oplog_behind", limits.oplog_behind_secs)
+        .seconds_of("agent_down", limits.agent_down_secs)
+        .seconds_of("daemon_down", limits.daemon_down_secs)
+        .with("late_snapshot", &limits.late_snapshot_percent.to_string())
+        .with("store_full", &limits.store_full_percent.to_string())
+        .seconds_of("groom_overdue", limits.groom_overdue_secs)
+        .seconds_of("clock_skew", limits.clock_skew_secs)
+        .with("webhooks", &settings.webhooks.join("\n"))
+        .with("command", command.as_deref().unwrap_or_default());
+    match &settings.smtp {
+        None => form,
+        Some(smtp) => form
+            .with("smtp_url", &smtp.url)
+            .with("smtp_user", smtp.user.as_deref().unwrap_or_default())
+            .with("smtp_from", &smtp.from)
+            .with("smtp_to", &smtp.to.join("\n")),
+    }
+}
+
+fn draw(form: &Form, csrf: &str) -> Markup {
+    let secs = |name, label| control::duration(form, name, label, "");
+    let number = |name, label| control::number(name, label, form.text(name), "");
+    let text = |name, label, help| control::text(name, label, form.text(name), help);
+    html! {
         form method="post" action="/settings" {
             (control::csrf(csrf))
             fieldset {
                 legend { "An alert opens" }
-                (control::duration("oplog_behind", "when what is stored is behind its source by", limits.oplog_behind_secs, ""))
-                (control::duration("agent_down", "when no agent of a project was heard for", limits.agent_down_secs, ""))
-                (control::duration("daemon_down", "when the daemon of an active job has not run for", limits.daemon_down_secs, ""))
-                (control::number("late_snapshot", "when the newest snapshot is older than so many percent of the interval", &limits.late_snapshot_percent.to_string(), ""))
-                (control::number("store_full", "when a store is full to so many percent", &limits.store_full_percent.to_string(), ""))
-                (control::duration("groom_overdue", "when a store was not groomed for", limits.groom_overdue_secs, ""))
-                (control::duration("clock_skew", "when clocks differ by", limits.clock_skew_secs, ""))
+                (secs("oplog_behind", "when what is stored is behind its source by"))
+                (secs("agent_down", "when no agent of a project was heard for"))
+                (secs("daemon_down", "when the daemon of an active job has not run for"))
+                (number("late_snapshot", "when the newest snapshot is older than so many percent of the interval"))
+                (number("store_full", "when a store is full to so many percent"))
+                (secs("groom_overdue", "when a store was not groomed for"))
+                (secs("clock_skew", "when clocks differ by"))
             }
             fieldset {
                 legend { "Who is told" }
-                (control::lines("webhooks", "Webhooks", &settings.webhooks, "An address per line; each alert is posted there as JSON."))
-                (control::text("command", "Program", command.as_deref().unwrap_or(""), "A file on the server; gets the alert as JSON on its standard input."))
+                (control::lines("webhooks", "Webhooks", &form.lines("webhooks"), "An address per line; each alert is posted there as JSON."))
+                (text("command", "Program", "A file on the server; gets the alert as JSON on its standard input."))
             }
             fieldset {
                 legend { "Mail" }
-                (control::text("smtp_url", "Server", of(|smtp| &smtp.url), "smtp://host:587, smtps://host; empty: no mail."))
-                (control::text("smtp_user", "User", of(|smtp| smtp.user.as_deref().unwrap_or("")), ""))
+                (text("smtp_url", "Server", "smtp://host:587 (with STARTTLS; ?tls=opportunistic: where it is offered, ?tls=none: without), smtps://host; empty: no mail."))
+                (text("smtp_user", "User", ""))
                 (control::secret("smtp_password", "Password", "off", "Leave it empty to keep the one that is there."))
-                (control::text("smtp_from", "From", of(|smtp| &smtp.from), ""))
-                (control::lines("smtp_to", "To", smtp.map_or(&[], |smtp| &smtp.to), "An address per line."))
+                (text("smtp_from", "From", ""))
+                (control::lines("smtp_to", "To", &form.lines("smtp_to"), "An address per line."))
             }
             div.actions { button type="submit" { "Save the settings" } }
         }
     }
 }
 
-fn thresholds(form: &Form) -> Result<Thresholds> {
-    let percent = |name: &str, what: &str, most: u64| {
-        let percent: u64 = form.number(name, what)?;
-        if (1..=most).contains(&percent) {
-            Ok(percent)
-        } else {
-            Err(Error::usage(format!("{what}: 1 to {most} percent")))
+/// A button for each way that is set up.
+fn tests(settings: &Settings, csrf: &str) -> Markup {
+    let ways = [
+        ("webhooks", "Test the webhooks", !settings.webhooks.is_empty()),
+        ("program", "Test the program", settings.command.is_some()),
+        ("mail", "Send a test mail", settings.smtp.is_some()),
+    ];
+    let there: Vec<_> = ways.into_iter().filter(|(.., there)| *there).collect();
+    html! {
+        @if !there.is_empty() {
+            section {
+                h2 { "Does it arrive?" }
+                p.quiet { "A test goes by what is saved, and says that it is one." }
+                div.actions {
+                    @for (way, word, _) in there {
+                        (control::button(csrf, &format!("/settings/test/{way}"), word, "plain", "Sends a test now"))
+                    }
+                }
+            }
         }
+    }
+}
+
+async fn test(
+    State(site): State<Site>,
+    Path(way): Path<String>,
+    Posted { visitor, .. }: Posted,
+) -> Answer {
+    visitor.needs(Right::Settings)?;
+    let settings = site.control.settings().await?;
+    let (way, said) = match way.as_str() {
+        "webhooks" => (Way::Webhooks, "The webhooks took the test."),
+        "program" => (Way::Command, "The program took the test."),
+        "mail" => (Way::Mail, "The mail server took the test."),
+        _ => return Err(Error::new(ErrorKind::NotFound, "there is no such way").into()),
     };
+    match notify::test(&site.control, &settings, way).await {
+        Ok(()) => visitor.go(&site, "/settings", &Notice::of(said)),
+        Err(error) => again(&site, &visitor, &settings, &form_of(&settings), Some(&error)).await,
+    }
+}
+
+fn thresholds(form: &Form) -> Result<Thresholds> {
     Ok(Thresholds {
         oplog_behind_secs: form.seconds("oplog_behind", "oplog behind")?,
         agent_down_secs: form.seconds("agent_down", "agent down")?,
         daemon_down_secs: form.seconds("daemon_down", "daemon down")?,
-        late_snapshot_percent: percent("late_snapshot", "late snapshot", 10_000)?,
-        store_full_percent: percent("store_full", "store nearly full", 100)?,
+        late_snapshot_percent: form.number("late_snapshot", "late snapshot")?,
+        store_full_percent: form.number("store_full", "store nearly full")?,
         groom_overdue_secs: form.seconds("groom_overdue", "groom overdue")?,
         clock_skew_secs: form.seconds("clock_skew", "clock skew")?,
     })
 }
 
-fn webhooks(form: &Form) -> Result<Vec<String>> {
-    let lines = form.lines("webhooks");
-    if lines.len() > WEBHOOKS {
-        return Err(Error::usage(format!("at most {WEBHOOKS} webhooks are possible")));
-    }
-    for line in &lines {
-        let url = Url::parse(line).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        url.ok_or_else(|| Error::usage(format!("webhook {line:?} is no http or https address")))?;
-    }
-    Ok(lines)
-}
-
-/// The mail server as sent, its password sealed or as it was.
+/// The mail server as sent, its password sealed or as it was. (Whether that may stay, the control plane knows.)
 fn smtp(site: &Site, form: &Form, old: Option<&Smtp>) -> Result<Option<Smtp>> {
     let Some(url) = form.some("smtp_url") else { return Ok(None) };
-    let good = Url::parse(&url).ok().filter(|url| matches!(url.scheme(), "smtp" | "smtps"));
-    good.filter(Url::has_host).ok_or_else(|| {
-        Error::usage(format!("mail server {url:?} is no smtp:// or smtps:// address"))
-    })?;
     let user = form.some("smtp_user");
     let password = match form.raw("smtp_password") {
         _ if user.is_none() => None,
-        // A known password goes to the server it was given for only.
-        "" => old.filter(|old| old.url == url).and_then(|old| old.password.clone()),
-        new => Some(site.control.seal().seal(new, "settings/smtp", &**site.control.rng())?),
+        "" => old.and_then(|old| old.password.clone()),
+        new => Some(site.control.seal().seal(new, Smtp::PLACE, &**site.control.rng())?),
     };
-    let to = form.lines("smtp_to");
-    let from = form.some("smtp_from");
-    match from {
-        Some(from) if !to.is_empty() => Ok(Some(Smtp { url, user, password, from, to })),
-        _ => Err(Error::usage("mail needs a sender and somebody who gets it")),
-    }
+    let from = form.some("smtp_from").unwrap_or_default();
+    Ok(Some(Smtp { url, user, password, from, to: form.lines("smtp_to") }))
 }
 
 async fn save(State(site): State<Site>, Posted { visitor, form }: Posted) -> Answer {
     visitor.needs(Right::Settings)?;
     let old = site.control.settings().await?;
-    let (limits, hooks) = (thresholds(&form)?, webhooks(&form)?);
-    let mail = smtp(&site, &form, old.smtp.as_ref())?;
+    if let Err(error) = change(&site, &visitor, &form, &old).await {
+        return again(&site, &visitor, &old, &form, Some(&error)).await;
+    }
+    visitor.go(&site, "/settings", &Notice::of("The settings were saved."))
+}
+
+async fn change(site: &Site, visitor: &Visitor, form: &Form, old: &Settings) -> Result<()> {
+    let (limits, hooks) = (thresholds(form)?, form.lines("webhooks"));
+    let mail = smtp(site, form, old.smtp.as_ref())?;
     let command = form.some("command").map(std::path::PathBuf::from);
     // A program that is run by the server is as much as a login on it.
     if command != old.command {
         visitor.needs(Right::Users)?;
     }
-    site.control
-        .change_settings(|settings| {
-            settings.thresholds = limits.clone();
-            settings.webhooks.clone_from(&hooks);
-            settings.smtp.clone_from(&mail);
-            settings.command.clone_from(&command);
-            Ok(())
-        })
-        .await?;
     let by = visitor.by();
-    site.control.event(&by, None, None, "SETTINGS_CHANGED_AUDIT", "settings changed").await?;
-    visitor.go(&site, "/settings", &Notice::of("The settings were saved."))
+    let changed = site.control.edit_settings(&by, |settings| {
+        settings.thresholds = limits.clone();
+        settings.webhooks.clone_from(&hooks);
+        settings.smtp.clone_from(&mail);
+        settings.command.clone_from(&command);
+        Ok(())
+    });
+    changed.await.map(|_| ())
 }
 
 #[cfg(test)]
@@ -164,25 +220,18 @@ mod tests {
             command: Some(EVIL.into()),
             ..Settings::default()
         };
-        let text = draw(&settings, EVIL).into_string();
+        let form = form_of(&settings);
+        assert_eq!(thresholds(&form).unwrap(), settings.thresholds);
+        let text = html! { (draw(&form, EVIL)) (tests(&settings, EVIL)) }.into_string();
         sample::harmless(&text);
+        assert!(text.contains("/settings/test/mail"), "{text}");
         assert!(!text.contains("c2VjcmV0"), "{text}");
     }
 
     #[test]
     fn what_is_shown_is_what_is_read() {
-        let form = Form::parse(
-            b"oplog_behind=5&oplog_behind_unit=min&agent_down=5&agent_down_unit=min&daemon_down=15&daemon_down_unit=min\
-            &late_snapshot=150&store_full=85&groom_overdue=7&groom_overdue_unit=d&clock_skew=1&clock_skew_unit=min",
-        );
+        let form = form_of(&Settings::default());
         assert_eq!(thresholds(&form).unwrap(), Thresholds::default());
-        for (name, value) in [("store_full", "101"), ("late_snapshot", "0"), ("clock_skew", "x")] {
-            assert!(thresholds(&form.clone().set(name, value)).is_err(), "{name}");
-        }
-        let hooks = |text: &str| webhooks(&Form::default().with("webhooks", text));
-        assert_eq!(hooks("https://a/b\n").unwrap(), ["https://a/b"]);
-        for bad in ["file:///etc", "a", "javascript:alert(1)"] {
-            assert!(hooks(bad).is_err(), "{bad}");
-        }
+        assert!(thresholds(&form.set("clock_skew", "x")).is_err());
     }
 }

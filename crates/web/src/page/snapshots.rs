@@ -7,6 +7,7 @@ use axum::{
 };
 use bygone_access::Right;
 use bygone_base::{Error, ErrorKind, Result, SnapshotId, UnixMillis};
+use bygone_catalog::record::Integrity;
 use bygone_control::{KeepUntil, views::SnapshotView};
 use maud::{Markup, html};
 
@@ -14,7 +15,7 @@ use crate::{
     failure::Answer,
     format::{age, bytes, cluster_moment, grouped, stamp},
     notice::Notice,
-    page::{confirm::Question, overview::May},
+    page::{confirm::Question, job::checked, overview::May},
     part::control,
     site::{Site, id},
     visitor::{Asked, Posted, Visitor},
@@ -62,7 +63,7 @@ fn rows(snapshots: &[&SnapshotView], job: &str, csrf: &str, may: May, now: UnixM
     html! {
         table.cards {
             thead { tr {
-                th { "Moment (UTC)" } th { "Taken" } th.num { "Size" } th.num { "New" } th.num { "Its own" } th.num { "Documents" }
+                th { "Moment (UTC)" } th { "Taken" } th.num { "Size" } th.num { "New" } th.num { "Held alone" } th.num { "Documents" }
                 th { "Expires" } th { span.unseen { "Actions" } }
             } }
             tbody { @for snapshot in snapshots { (row(snapshot, job, csrf, may, now)) } }
@@ -78,7 +79,7 @@ fn row(snapshot: &SnapshotView, job: &str, csrf: &str, may: May, now: UnixMillis
             td data-label="Taken" { (age(now, snapshot.created)) }
             td.num data-label="Size" { (bytes(snapshot.bytes)) }
             td.num data-label="New" { (bytes(snapshot.new_bytes)) }
-            td.num data-label="Its own" { (own(snapshot)) }
+            td.num data-label="Held alone" { (own(snapshot)) }
             td.num data-label="Documents" { (grouped(snapshot.documents)) }
             td data-label="Expires" { (expires(snapshot, now)) }
             td.actions {
@@ -130,11 +131,20 @@ async fn show(
     let scope = visitor.within(&site, &project, Right::Look).await?;
     let view = find(&site, scope.id(), &job, &snapshot).await?;
     let page = scope.job(&job);
-    let main = one(&view, &page, visitor.csrf(), May::of(&scope), site.control.now());
+    let check = site.control.newest_check(scope.id(), &id(&job, "job")?).await?;
+    let (may, now) = (May::of(&scope), site.control.now());
+    let main = one(&view, check.as_ref(), &page, visitor.csrf(), may, now);
     scope.page(&site, "Snapshot", "Overview", main).await
 }
 
-fn one(view: &SnapshotView, job: &str, csrf: &str, may: May, now: UnixMillis) -> Markup {
+fn one(
+    view: &SnapshotView,
+    check: Option<&Integrity>,
+    job: &str,
+    csrf: &str,
+    may: May,
+    now: UnixMillis,
+) -> Markup {
     let path = format!("{job}/s/{}", view.id);
     html! {
         p { a href=(job) { "← back to the job" } }
@@ -156,6 +166,16 @@ fn one(view: &SnapshotView, job: &str, csrf: &str, may: May, now: UnixMillis) ->
             div { dt { "New when it was taken" } dd { (bytes(view.new_bytes)) } }
             div { dt { "Held by it alone" } dd { (own(view)) } }
             div { dt { "Operations not yet folded in" } dd { (grouped(view.pending_ops)) } }
+            div {
+                dt { "Integrity" }
+                dd {
+                    "checked with everything else that the job stores: " (checked(check))
+                    @if may.backup {
+                        " " (control::button(csrf, &format!("{job}/check"), "Check it all now", "plain",
+                            "Reads everything that the job's snapshots need and compares the hashes"))
+                    }
+                }
+            }
             div { dt { "Source" } dd { "replica set " (view.set) ", MongoDB " (view.version) ", FCV " (view.fcv) } }
         }
         @if may.backup {
@@ -264,9 +284,9 @@ mod tests {
     fn what_one_may_not_do_is_not_offered() {
         let none = May { backup: false, restore: false };
         let view = sample::snapshot(1_795_000_000);
-        let text = one(&view, "/j", "t", none, UnixMillis(0)).into_string();
+        let text = one(&view, None, "/j", "t", none, UnixMillis(0)).into_string();
         assert!(
-            !text.contains("delete") && !text.contains("keep") && !text.contains("restore?"),
+            !text.contains("<form") && !text.contains("delete") && !text.contains("restore?"),
             "{text}"
         );
     }

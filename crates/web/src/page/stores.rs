@@ -12,10 +12,11 @@ use bygone_control::{NewStore, views::StoreView};
 use maud::{Markup, html};
 
 use crate::{
-    failure::Answer,
+    failure::{Answer, refused, wrong},
     form::Form,
     format::{age, bytes},
     notice::Notice,
+    page::confirm::Question,
     part::{
         chart, control, grooms,
         state::{Mood, badge},
@@ -37,7 +38,7 @@ pub(crate) fn routes() -> Router<Site> {
         .route("/stores", get(list))
         .route("/stores/new", get(ask).post(add))
         .route("/stores/s/{store}", get(show).post(save))
-        .route("/stores/s/{store}/remove", post(remove))
+        .route("/stores/s/{store}/remove", get(ask_removal).post(remove))
         .route("/stores/s/{store}/groom", post(groom))
 }
 
@@ -101,15 +102,31 @@ async fn find(site: &Site, id: &str) -> Result<StoreView> {
 async fn show(State(site): State<Site>, visitor: Visitor, Path(store): Path<String>) -> Answer {
     visitor.needs(Right::Look)?;
     let view = find(&site, &store).await?;
+    again(&site, &visitor, &view, &form_of(&view.store), None).await
+}
+
+async fn again(
+    site: &Site,
+    visitor: &Visitor,
+    view: &StoreView,
+    form: &Form,
+    error: Option<&Error>,
+) -> Answer {
+    let held = held(site, view).await?;
+    let form = visitor.may(Right::Stores, None).then_some(form);
+    let page = one(view, &held, visitor.csrf(), form, site.control.now());
+    let main = html! { (wrong(error)) (page) };
+    refused(visitor.page(site, &view.store.id, "/stores", main).await, error)
+}
+
+async fn held(site: &Site, view: &StoreView) -> Result<Held> {
     let samples = site.control.usage(&view.store.id, SAMPLES).await?;
     let held = Held {
         samples,
         runs: site.control.grooms(&view.store.id).await?,
         shares: site.control.shares(&view.store.id).await?,
     };
-    let may = visitor.may(Right::Stores, None);
-    let main = one(&view, &held, visitor.csrf(), may, site.control.now());
-    visitor.page(&site, &view.store.id, "/stores", main).await
+    Ok(held)
 }
 
 /// What is known of what a store holds.
@@ -120,7 +137,8 @@ struct Held {
     shares: Option<StoreShares>,
 }
 
-fn one(view: &StoreView, held: &Held, csrf: &str, may: bool, now: UnixMillis) -> Markup {
+/// A store; with the form of who may change it.
+fn one(view: &StoreView, held: &Held, csrf: &str, form: Option<&Form>, now: UnixMillis) -> Markup {
     let Held { samples, runs, shares } = held;
     let store = &view.store;
     let path = format!("/stores/s/{}", store.id);
@@ -135,18 +153,19 @@ fn one(view: &StoreView, held: &Held, csrf: &str, may: bool, now: UnixMillis) ->
             @match view.groomed { Some(at) => { "Last groomed " (age(now, at)) }, None => "Not groomed yet" }
             ", used by " (crate::format::count(view.jobs.len() as u64, "job")) "."
         }
-        (grooms::grooms(runs, &path, may.then_some(csrf), now))
-        @if may {
+        (grooms::grooms(runs, &path, form.map(|_| csrf), now))
+        @if let Some(form) = form {
             section {
                 h2 { "Change it" }
                 form method="post" action=(path) {
                     (control::csrf(csrf))
-                    (fields(&form_of(store), false))
+                    (fields(form, false))
                     div.actions { button type="submit" { "Save the store" } }
                 }
                 @if view.jobs.is_empty() {
-                    (control::button(csrf, &format!("{path}/remove"), "Forget the store", "danger",
-                        "The server forgets it; what it holds stays where it is"))
+                    div.actions {
+                        a.button.plain href={ (path) "/remove" } { "Forget the store…" }
+                    }
                 }
             }
         }
@@ -240,7 +259,7 @@ async fn ask(State(site): State<Site>, visitor: Visitor) -> Answer {
 async fn new_page(site: &Site, visitor: &Visitor, form: &Form, error: Option<&Error>) -> Answer {
     let main = html! {
         h1 { "Add a store" }
-        @if let Some(error) = error { (super::schedule::wrong(error)) }
+        (wrong(error))
         form method="post" action="/stores/new" {
             (control::csrf(visitor.csrf()))
             (fields(form, true))
@@ -250,11 +269,7 @@ async fn new_page(site: &Site, visitor: &Visitor, form: &Form, error: Option<&Er
             }
         }
     };
-    let mut response = visitor.page(site, "Add a store", "/stores", main).await?;
-    if let Some(error) = error {
-        *response.status_mut() = crate::failure::status(error.kind());
-    }
-    Ok(response)
+    refused(visitor.page(site, "Add a store", "/stores", main).await, error)
 }
 
 async fn add(State(site): State<Site>, Posted { visitor, form }: Posted) -> Answer {
@@ -277,7 +292,15 @@ async fn save(
     Posted { visitor, form }: Posted,
 ) -> Answer {
     visitor.needs(Right::Stores)?;
-    let store = site.control.edit_store(read(&form, &store)?, &visitor.by()).await?;
+    let view = find(&site, &store).await?;
+    let saved = match read(&form, &store) {
+        Ok(new) => site.control.edit_store(new, &visitor.by()).await,
+        Err(error) => Err(error),
+    };
+    let store = match saved {
+        Ok(store) => store,
+        Err(error) => return again(&site, &visitor, &view, &form, Some(&error)).await,
+    };
     let notice = Notice::of(format!("The store {} was changed.", store.id));
     visitor.go(&site, &format!("/stores/s/{}", store.id), &notice)
 }
@@ -293,6 +316,28 @@ async fn groom(
     site.control.request_groom(&store, dry_run, &visitor.by()).await?;
     let notice = Notice::of("A groom was asked for; what it did appears below.");
     visitor.go(&site, &format!("/stores/s/{store}"), &notice)
+}
+
+async fn ask_removal(
+    State(site): State<Site>,
+    visitor: Visitor,
+    Path(store): Path<String>,
+) -> Answer {
+    visitor.needs(Right::Stores)?;
+    let view = find(&site, &store).await?;
+    let path = format!("/stores/s/{}", view.store.id);
+    let question = Question {
+        title: format!("Forget the store {}?", view.store.id),
+        does: vec![
+            "The server forgets it, with its key or passphrase. What it holds stays where it is."
+                .into(),
+        ],
+        action: format!("{path}/remove"),
+        button: "Forget the store",
+        typed: None,
+        back: path,
+    };
+    visitor.page(&site, "Forget a store", "/stores", question.draw(visitor.csrf())).await
 }
 
 async fn remove(
@@ -322,6 +367,7 @@ mod tests {
             load_factor: 2,
             max_bytes: Some(5 << 30),
             repository: None,
+            leaving: false,
             created: UnixMillis(0),
         };
         StoreView { store, usage: None, jobs: Vec::new(), groomed: None }
@@ -340,8 +386,9 @@ mod tests {
         let held = Held { samples: vec![sample], ..Held::default() };
         let all = [view()];
         sample::harmless(&table(&all, UnixMillis(0)).into_string());
-        sample::harmless(&one(&all[0], &held, "t", true, UnixMillis(0)).into_string());
-        let looked = one(&all[0], &Held::default(), "t", false, UnixMillis(0)).into_string();
+        let form = form_of(&all[0].store);
+        sample::harmless(&one(&all[0], &held, "t", Some(&form), UnixMillis(0)).into_string());
+        let looked = one(&all[0], &Held::default(), "t", None, UnixMillis(0)).into_string();
         assert!(!looked.contains("<form"), "{looked}");
     }
 

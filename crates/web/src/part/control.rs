@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::form::in_unit;
+use crate::form::Form;
 
 /// The field that proves that a form came from our own page.
 pub(crate) fn csrf(token: &str) -> Markup {
@@ -35,6 +35,15 @@ pub(crate) fn secret(name: &str, label: &str, autocomplete: &str, help: &str) ->
     )
 }
 
+/// Fields that go on to the next page as they are, but those of these names.
+pub(crate) fn hidden(form: &Form, but: &[&str]) -> Markup {
+    html! {
+        @for (name, value) in form.fields().filter(|(name, _)| !but.contains(name)) {
+            input type="hidden" name=(name) value=(value);
+        }
+    }
+}
+
 /// Lines of text.
 pub(crate) fn lines(name: &str, label: &str, value: &[String], help: &str) -> Markup {
     field(
@@ -61,9 +70,10 @@ pub(crate) fn number(name: &str, label: &str, value: &str, help: &str) -> Markup
     )
 }
 
-/// A number of seconds with its unit.
-pub(crate) fn duration(name: &str, label: &str, secs: u64, help: &str) -> Markup {
-    let (value, unit) = in_unit(secs);
+/// A number of seconds with its unit, as they stand in a form.
+pub(crate) fn duration(form: &Form, name: &str, label: &str, help: &str) -> Markup {
+    let unit_of = format!("{name}_unit");
+    let (value, unit) = (form.text(name), form.text(&unit_of));
     field(
         name,
         label,
@@ -72,7 +82,7 @@ pub(crate) fn duration(name: &str, label: &str, secs: u64, help: &str) -> Markup
             span.pair {
                 input.number type="text" inputmode="numeric" id=(name) name=(name) value=(value)
                     autocomplete="off" aria-describedby=[describes(name, help)];
-                select name={ (name) "_unit" } aria-label={ (label) ": unit" } {
+                select name=(unit_of) aria-label={ (label) ": unit" } {
                     @for (short, word) in [("s", "seconds"), ("min", "minutes"), ("h", "hours"), ("d", "days")] {
                         option value=(short) selected[short == unit] { (word) }
                     }
@@ -157,10 +167,11 @@ mod tests {
     #[test]
     fn nothing_breaks_out_of_its_field() {
         let list = [EVIL.to_owned()];
+        let form = Form::default().with("e", EVIL).with("e_unit", EVIL);
         let options = [(EVIL.to_owned(), EVIL.to_owned())];
         let all = html! {
             (text("a", EVIL, EVIL, EVIL)) (secret("b", EVIL, "off", EVIL)) (lines("c", EVIL, &list, EVIL))
-            (number("d", EVIL, EVIL, EVIL)) (duration("e", EVIL, 7200, EVIL))
+            (number("d", EVIL, EVIL, EVIL)) (duration(&form, "e", EVIL, EVIL))
             (choice("f", EVIL, &options, EVIL, EVIL)) (tick("g", EVIL, EVIL, true))
             (radio("h", EVIL, EVIL, false)) (button(EVIL, EVIL, EVIL, "x", EVIL))
         };
@@ -170,7 +181,8 @@ mod tests {
 
     #[test]
     fn a_duration_is_shown_in_its_unit() {
-        let text = duration("keep", "Keep", 7200, "").into_string();
+        let form = Form::default().seconds_of("keep", 7200);
+        let text = duration(&form, "keep", "Keep", "").into_string();
         assert!(text.contains("value=\"2\"") && text.contains("value=\"h\" selected"), "{text}");
     }
 }

@@ -52,7 +52,10 @@ fn result(run: &GroomRun) -> Markup {
         @match (&run.failure, &run.done) {
             (Some(failure), _) => span.error { (failure) },
             (None, None) => "going on",
-            (None, Some(done)) if !done.readers.is_empty() => { "nothing deleted while read by " (done.readers.join(", ")) },
+            (None, Some(done)) if !done.readers.is_empty() => {
+                "nothing was deleted, as it was being read by " (done.readers.join(", "))
+                "; the next groom tries again, in an hour at the earliest"
+            },
             (None, Some(done)) => { (bytes(done.living)) " needed of " (bytes(done.bytes)) },
         }
     }

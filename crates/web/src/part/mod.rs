@@ -6,6 +6,7 @@ pub(crate) mod chart;
 pub(crate) mod control;
 pub(crate) mod grooms;
 pub(crate) mod preview;
+pub(crate) mod roles;
 pub(crate) mod shell;
 pub(crate) mod state;
 pub(crate) mod timeline;

@@ -38,10 +38,11 @@ pub(crate) fn page(frame: &Frame<'_>, main: Markup) -> Markup {
             a.skip href="#main" { "To the content" }
             header.top {
                 a.brand href="/" { "bygone" span { "Continuous Backup" } }
-                (server_nav(frame))
-                div.who {
-                    a href="/me" title="Change your password" { (frame.name) }
-                    (control::button(frame.csrf, "/logout", "Log out", "plain", "End this session"))
+                div.wide { (server_nav(frame)) (who(frame)) }
+                details.menu {
+                    summary { "Menu" }
+                    (server_nav(frame))
+                    (who(frame))
                 }
             }
             @if let Some(project) = frame.project { (project_nav(frame, project)) }
@@ -83,6 +84,16 @@ fn document(title: &str, body: Markup) -> Markup {
     }
 }
 
+fn who(frame: &Frame<'_>) -> Markup {
+    html! {
+        div.who {
+            a href="/me" title="Change your password" aria-current=[(frame.here == "/me").then_some("page")] { (frame.name) }
+            (control::button(frame.csrf, "/logout", "Log out", "plain", "End this session"))
+        }
+    }
+}
+
+/// Shown twice: beside each other where there is room, behind a fold where there is not. Styles show one of them.
 fn server_nav(frame: &Frame<'_>) -> Markup {
     let entries = [
         ("/projects", "Projects", true),
@@ -90,13 +101,14 @@ fn server_nav(frame: &Frame<'_>) -> Markup {
         ("/alerts", "All alerts", frame.everywhere),
         ("/events", "All events", frame.everywhere),
         ("/users", "Users", frame.users),
+        ("/keys", "API keys", frame.users),
         ("/settings", "Settings", frame.everywhere),
     ];
     let entries = entries.into_iter().filter(|(_, _, shown)| *shown);
     html! {
         nav aria-label="Server" {
             @for (href, word, _) in entries {
-                a href=(href) aria-current=[(frame.project.is_none() && frame.here == word).then_some("page")] { (word) }
+                a href=(href) aria-current=[(frame.project.is_none() && frame.here == href).then_some("page")] { (word) }
             }
         }
     }
@@ -165,7 +177,15 @@ mod tests {
         }
         assert!(text.contains("<span class=\"badge bad\">2</span>"), "{text}");
         assert!(text.contains("/users") && text.contains("/keys"), "{text}");
+        assert_eq!(text.matches("aria-current=\"page\"").count(), 1, "{text}");
+        (frame.project, frame.here) = (None, "/stores");
+        let text = page(&frame, html! { "x" }).into_string();
+        // The entry is marked in both places where it stands.
+        let marked = "href=\"/stores\" aria-current=\"page\"";
+        assert_eq!(text.matches(marked).count(), 2, "{text}");
+        assert_eq!(text.matches("aria-current=\"page\"").count(), 2, "{text}");
         (frame.everywhere, frame.keys, frame.users) = (false, false, false);
+        frame.project = Some(&project);
         let text = page(&frame, html! { "x" }).into_string();
         assert!(!text.contains("/users") && !text.contains("/keys") && !text.contains("/stores"));
     }

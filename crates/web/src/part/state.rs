@@ -2,9 +2,9 @@
 
 use bygone_base::UnixMillis;
 use bygone_catalog::record::{
-    Actor, Alert, AlertKind, AlertStatus, JobState, RestoreJob, RestoreStatus, Role,
+    Actor, Alert, AlertKind, AlertStatus, RestoreJob, RestoreStatus, Role,
 };
-use bygone_control::views::JobView;
+use bygone_control::{health::Standing, views::JobView};
 use maud::{Markup, html};
 
 /// How a state is to be taken.
@@ -34,27 +34,26 @@ pub(crate) fn badge(mood: Mood, word: &str) -> Markup {
 
 /// The state of a job in a word.
 pub(crate) fn job(view: &JobView) -> (Mood, &'static str) {
-    let failed = view
-        .live
-        .as_ref()
-        .is_some_and(|live| live.backup.failure.is_some() || live.backup.resync.is_some());
-    match view.job.state {
-        JobState::Inactive => (Mood::Still, "Inactive"),
-        JobState::Stopped => (Mood::Still, "Stopped"),
-        JobState::Terminating => (Mood::Busy, "Terminating"),
-        JobState::Misconfigured => (Mood::Bad, "Misconfigured"),
-        JobState::Active if failed => (Mood::Bad, "Failing"),
-        JobState::Active if view.live.is_none() => (Mood::Busy, "Starting"),
-        JobState::Active if view.newest.is_none() => (Mood::Busy, "Initial sync"),
-        JobState::Active => (Mood::Good, "Active"),
+    match view.standing {
+        Standing::Inactive => (Mood::Still, "Inactive"),
+        Standing::Stopped => (Mood::Still, "Stopped"),
+        Standing::Terminating => (Mood::Busy, "Terminating"),
+        Standing::Misconfigured => (Mood::Bad, "Misconfigured"),
+        Standing::Starting => (Mood::Busy, "Starting"),
+        Standing::Syncing => (Mood::Busy, "Initial sync"),
+        Standing::Following => (Mood::Good, "Active"),
+        Standing::Behind => (Mood::Bad, "Behind"),
+        Standing::Silent => (Mood::Bad, "Agent silent"),
+        Standing::Failing => (Mood::Bad, "Failing"),
     }
 }
 
 /// What is wrong with a job, in its own words.
 pub(crate) fn complaint(view: &JobView) -> Option<&str> {
-    let live = view.live.as_ref()?;
-    let resync = live.backup.resync.as_deref();
-    live.backup.failure.as_deref().or(resync)
+    let backup = view.live.as_ref().map(|live| &live.backup);
+    let own = backup.and_then(|backup| backup.failure.as_deref().or(backup.resync.as_deref()));
+    let silent = "no agent that serves it is heard: start one, or look at its log";
+    own.or_else(|| (view.standing == Standing::Silent).then_some(silent))
 }
 
 /// The state of a restore in a word.
@@ -87,6 +86,7 @@ pub(crate) fn alert_kind(kind: AlertKind) -> &'static str {
         AlertKind::OplogBehind => "Oplog behind",
         AlertKind::ResyncRequired => "Resync required",
         AlertKind::BackupAgentDown => "Backup agent down",
+        AlertKind::SourceUnavailable => "Source unavailable",
         AlertKind::DaemonDown => "Daemon down",
         AlertKind::LateSnapshot => "Late snapshot",
         AlertKind::SnapshotFailed => "Snapshot failed",
@@ -131,17 +131,19 @@ mod tests {
         assert_eq!(job(&view), (Mood::Busy, "Starting"));
         let shown = badge(Mood::Good, "<b>").into_string();
         assert_eq!(shown, "<span class=\"badge good\">&lt;b&gt;</span>");
-        view.live = Some(Live::default());
-        assert_eq!(job(&view), (Mood::Busy, "Initial sync"));
-        view.newest = Some(bygone_base::Ts::new(5, 1));
-        assert_eq!(job(&view), (Mood::Good, "Active"));
+        // Colour and standing agree.
+        for standing in [Standing::Behind, Standing::Silent, Standing::Failing, Standing::Following]
+        {
+            view.standing = standing;
+            assert_eq!(job(&view).0 == Mood::Bad, standing.is_bad());
+        }
         let mut live = Live::default();
         live.backup.resync = Some("the oplog rolled over".into());
         view.live = Some(live);
-        assert_eq!(job(&view), (Mood::Bad, "Failing"));
         assert_eq!(complaint(&view), Some("the oplog rolled over"));
-        view.job.state = JobState::Stopped;
-        assert_eq!(job(&view), (Mood::Still, "Stopped"));
+        view.live = None;
+        view.standing = Standing::Silent;
+        assert!(complaint(&view).unwrap().contains("no agent"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use bygone_catalog::{
     Id,
     record::{Alert, AlertKind, AlertStatus, Settings},
 };
-use bygone_control::{Action, By};
+use bygone_control::{Action, By, JobEdit, health::Standing};
 use bygone_tests::{ReplicaSet, Version, wait};
 use serde_json::Value;
 
@@ -45,7 +45,7 @@ async fn settings(site: &Site, change: impl Fn(&mut Settings)) {
     changed.await.unwrap();
 }
 
-async fn alert(site: &Site, job: &Id, kind: AlertKind, status: AlertStatus) -> Alert {
+pub async fn alert(site: &Site, job: &Id, kind: AlertKind, status: AlertStatus) -> Alert {
     let look = async || {
         let all = site.control.alerts(None).await.unwrap();
         let of_job = |a: &Alert| a.job.as_ref().is_none_or(|of| of == job);
@@ -67,7 +67,12 @@ async fn are_opened_told_once_and_closed() {
     orders(&client, 0, 100).await;
     let site = Site::new().await;
     let (program, heard) = listener(&site);
-    settings(&site, |s| s.command = Some(program.clone())).await;
+    settings(&site, |s| {
+        s.command = Some(program.clone());
+        // Nobody answers there: that keeps nothing from who is told by the program, nor tells him twice.
+        s.webhooks = vec!["http://127.0.0.1:1/".to_owned()];
+    })
+    .await;
     let job = site.job("Shop", &set.uri()).await;
     let by = By::system();
     site.control.act(&site.project, &job, Action::Start, &by).await.unwrap();
@@ -104,6 +109,12 @@ async fn are_opened_told_once_and_closed() {
     drop(set);
     let behind = alert(&site, &job, AlertKind::OplogBehind, AlertStatus::Open).await;
     assert!(behind.message.contains("s behind"), "{}", behind.message);
+    // Whoever looks at the job sees the same: how far behind, and that it is not well.
+    let view = site.until(&job, "the agent's problem", |v| v.problem.is_some()).await;
+    assert_eq!(view.standing, Standing::Failing, "{view:?}");
+    let live = view.live.as_ref().unwrap();
+    assert!(live.lag_secs.is_some_and(|lag| lag > 20), "{view:?}");
+    assert_eq!(live.agent.as_ref().map(|agent| agent.lag_secs), live.lag_secs, "{view:?}");
     running.stop().await;
     // Each was told when it opened and when it closed, and never twice.
     let mut all = told(&heard);
@@ -139,11 +150,13 @@ async fn tell_of_agents_that_are_not_there() {
     let view = site.until(&job, "the agent's problem", |v| v.problem.is_some()).await;
     assert!(view.problem.as_ref().is_some_and(|p| p.contains("127.0.0.1:1")), "{view:?}");
     let look = async || {
-        let open = alert(&site, &job, AlertKind::BackupAgentDown, AlertStatus::Open).await;
-        Some(open).filter(|open| open.message.contains("cannot serve"))
+        let all = site.control.alerts(None).await.unwrap();
+        all.into_iter().find(|one| one.kind == AlertKind::SourceUnavailable)
     };
-    let down = wait::until("an alert that names the problem", LIMIT, look).await;
-    assert!(down.message.contains("127.0.0.1:1"), "{}", down.message);
+    let away = wait::until("an alert that names the problem", LIMIT, look).await;
+    assert!(away.message.contains("127.0.0.1:1"), "{}", away.message);
+    assert_eq!(view.standing, Standing::Failing, "{view:?}");
+    alert(&site, &job, AlertKind::BackupAgentDown, AlertStatus::Closed).await;
     running.stop().await;
 }
 
@@ -194,7 +207,7 @@ impl Clock for Wrong {
 }
 
 /// The largest file below a folder.
-fn largest(folder: &Path) -> PathBuf {
+pub fn largest(folder: &Path) -> PathBuf {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let files = entries.map(|path| if path.is_dir() { largest(&path) } else { path });
     files.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
@@ -254,5 +267,46 @@ async fn are_caused_by_clocks_by_damage_and_by_a_store_that_is_away() {
     fs::rename(&away, site.store()).unwrap();
     alert(&site, &job, AlertKind::DaemonDown, AlertStatus::Closed).await;
     alert(&site, &job, AlertKind::SnapshotFailed, AlertStatus::Closed).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outlive_restarts_and_changes_of_the_schedule() {
+    let set = ReplicaSet::single(Version::V8_2).await;
+    orders(&set.client().await, 0, 100).await;
+    let site = Site::new().await;
+    let job = site.job("Shop", &set.uri()).await;
+    let by = By::system();
+    site.control.act(&site.project, &job, Action::Start, &by).await.unwrap();
+    let running = site.run();
+    site.until(&job, "the first snapshot", |v| v.status_name == "STARTED").await;
+    settings(&site, |s| s.thresholds.late_snapshot_percent = 0).await;
+    let late = alert(&site, &job, AlertKind::LateSnapshot, AlertStatus::Open).await;
+    let until = UnixMillis(i64::MAX / 2);
+    site.control.acknowledge(&site.project, &late.id, until, "I see", &by).await.unwrap();
+    running.stop().await;
+    let site = site.reopen();
+    assert_eq!(site.view(&job).await.status_name, "STARTED");
+    let running = site.run();
+    let complete = |v: &bygone_control::views::JobView| {
+        v.live.as_ref().is_some_and(|live| live.phase == "complete")
+    };
+    let view = site.until(&job, "the job to be complete", complete).await;
+    let (before, mut schedule) = (view.next_snapshot, view.job.schedule);
+    schedule.interval_secs *= 2;
+    let edit = JobEdit { schedule: Some(schedule), ..JobEdit::default() };
+    site.control.edit_job(&site.project, &job, edit, &by).await.unwrap();
+    let edited = |v: &bygone_control::views::JobView| {
+        v.next_snapshot.is_some() && v.next_snapshot != before && complete(v)
+    };
+    let view = site.until(&job, "the job to run by its new schedule", edited).await;
+    assert_eq!(view.status_name, "STARTED");
+    // Looks were taken meanwhile, and are after it.
+    settings(&site, |s| s.thresholds.store_full_percent = 0).await;
+    alert(&site, &job, AlertKind::StoreNearlyFull, AlertStatus::Open).await;
+    let all = site.control.alerts(None).await.unwrap();
+    let late: Vec<_> = all.iter().filter(|a| a.kind == AlertKind::LateSnapshot).collect();
+    let [one] = &late[..] else { panic!("{late:#?}") };
+    assert_eq!(one.status, AlertStatus::Acknowledged, "{one:#?}");
     running.stop().await;
 }

@@ -1,9 +1,12 @@
 //! `bygone job`, `snapshot`, `user` and `store` against a server, with an API key.
 
-use std::fs;
+use std::{fs, path::Path, sync::Arc};
 
 use bygone_access::Access;
-use bygone_catalog::record::{Grant, Role};
+use bygone_catalog::{
+    Catalog, Sqlite,
+    record::{Grant, Job, Role},
+};
 use bygone_control::By;
 use bygone_tests::{
     ReplicaSet, Version,
@@ -36,6 +39,11 @@ impl Asked {
         serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", output.stdout))
     }
 
+    /// The server once more, after its end.
+    pub(super) async fn again(&self, site: &Site) -> Running {
+        started(&site.folder.path().join("bygone.toml")).await
+    }
+
     /// Until the job's status is `wanted`.
     pub(super) async fn until(&self, wanted: &str) {
         let look = async || {
@@ -44,6 +52,12 @@ impl Asked {
         };
         wait::until(wanted, wait::PATIENCE * 2, look).await;
     }
+}
+
+async fn started(config: &Path) -> Running {
+    let mut server = Bygone::new(["server", "--config"]).arg(config).start();
+    server.line(wait::PATIENCE, |line| line.contains("bygone serves")).await;
+    server
 }
 
 /// A server process with an owner's key, and a job of the set that is started.
@@ -57,8 +71,7 @@ pub(super) async fn served(site: &Site, set: &ReplicaSet) -> (Running, Asked) {
     let text =
         format!("listen = \"{}\"\ndata = \"{}\"\nagent = true\n", port.address(), folder.display());
     fs::write(&config, text).unwrap();
-    let mut server = Bygone::new(["server", "--config"]).arg(&config).start();
-    server.line(wait::PATIENCE, |line| line.contains("bygone serves")).await;
+    let server = started(&config).await;
     let url = format!("http://{}", port.address());
     let asked = Asked { key: format!("{}:{}", made.key.public, made.private), url };
     let source = folder.join("source");
@@ -98,6 +111,9 @@ async fn the_life_of_a_job_on_the_command_line() {
     let line = told(&asked.command(&format!("snapshot delete Shop {last}")).run().await, 1);
     says(&line, &["newest snapshot is not deleted"]);
     people_and_stores(&asked).await;
+    a_way_back_in(&site, &asked).await;
+    changed(&asked, &site).await;
+    asked_for(&asked, &site).await;
     let line = told(&asked.command("job terminate Shop --confirm Shop").run().await, 1);
     says(&line, &["stop it first"]);
     let _ = asked.command("job stop Shop").run().await.expect_code(0);
@@ -108,6 +124,36 @@ async fn the_life_of_a_job_on_the_command_line() {
     let _ = asked.command("job remove Shop").run().await.expect_code(0);
     server.interrupt();
     let _ = server.wait(wait::PATIENCE).await.expect_code(0);
+}
+
+/// Beside the running server.
+async fn a_way_back_in(site: &Site, asked: &Asked) {
+    let config = site.folder.path().join("bygone.toml");
+    let command = || Bygone::new(["catalog", "owner-link", "--config"]).arg(&config);
+    let said = command().run().await.expect_code(0).stdout;
+    let link = said.split_whitespace().find(|word| word.contains("/welcome/")).unwrap();
+    let secret = link.trim_end_matches(',').rsplit('/').next().unwrap();
+    let access = Access::new(site.control.clone());
+    let owner = access.accept(secret, "long enough, and new").await.unwrap();
+    // He has a password, and gets a link for another one.
+    let line = told(&command().args(["--user".to_owned(), "ann".to_owned()]).run().await, 1);
+    says(&line, &["no Global Owner", &owner.name]);
+    let json = command().arg("--json").run().await.expect_code(0).stdout;
+    assert!(json.contains(&owner.name), "{json}");
+    let audited = asked.command("user list").run().await.expect_code(0).stdout;
+    assert!(audited.contains("GLOBAL_OWNER"), "{audited}");
+    let events = site.control.events(None, None).await.unwrap();
+    assert!(events.iter().filter(|event| event.kind == "USER_INVITED_AUDIT").count() >= 2);
+    // An API key that is good for all projects, by the same commands.
+    let made =
+        asked.command("user new-key all --role GLOBAL_OWNER").run().await.expect_code(0).stdout;
+    let public = made.trim().split(':').next().unwrap();
+    let listed = asked.command("user keys").run().await.expect_code(0).stdout;
+    assert!(
+        listed.lines().any(|line| line.contains(public) && line.contains("GLOBAL_OWNER")),
+        "{listed}"
+    );
+    let _ = asked.command(&format!("user remove-key {public}")).run().await.expect_code(0);
 }
 
 async fn people_and_stores(asked: &Asked) {
@@ -131,4 +177,85 @@ async fn people_and_stores(asked: &Asked) {
     assert!(stores.contains("main") && stores.contains("file://"), "{stores}");
     let line = told(&asked.command("store remove main").run().await, 1);
     says(&line, &["jobs use the store main"]);
+}
+
+/// Schedule and source of the job, drills, a restore by link, alerts, agent keys.
+async fn changed(asked: &Asked, site: &Site) {
+    let schedule =
+        asked.json("job schedule Shop --interval 12h --keep-daily 9 --day-at 03:30").await;
+    assert_eq!((&schedule["interval_secs"], &schedule["days"]), (&43_200.into(), &9.into()));
+    assert_eq!(asked.json("job schedule Shop").await, schedule);
+    let source = site.folder.path().join("source");
+    let change = asked.command("job source Shop --source-file").arg(&source);
+    let _ = change.run().await.expect_code(0);
+    let scratch = site.folder.path().join("scratch");
+    fs::write(&scratch, "mongodb://127.0.0.1:1/?directConnection=true").unwrap();
+    let drill = asked.command("job drill Shop --every 30d --to-file").arg(&scratch);
+    let _ = drill.run().await.expect_code(0);
+    assert_eq!(asked.json("job list").await[0]["drill"]["every_secs"], 30 * 86_400);
+    let _ = asked.command("job drill Shop --off").run().await.expect_code(0);
+    let made = asked.json("restore-job start Shop --link shop.orders").await;
+    let id = made["id"].as_str().unwrap().to_owned();
+    let look = async || {
+        let found = asked.json(&format!("restore-job show {id}")).await;
+        (found["status"] == "finished").then_some(())
+    };
+    wait::until("the file", wait::PATIENCE * 2, look).await;
+    let listed = asked.command("restore-job list Shop").run().await.expect_code(0).stdout;
+    assert!(listed.contains(&id) && listed.contains("link: shop.orders"), "{listed}");
+    let _ = asked.command(&format!("restore-job cancel {id}")).run().await.expect_code(0);
+    let line = told(&asked.command(&format!("restore-job cancel {id}")).run().await, 1);
+    says(&line, &["has ended"]);
+    let alerts = asked.command("alert list --all").run().await.expect_code(0).stdout;
+    assert!(alerts.contains("since"), "{alerts}");
+    let line = told(&asked.command("alert ack 000000000000000000000000").run().await, 1);
+    says(&line, &["alert"]);
+    let _ = asked.command("user new-agent-key spare").run().await.expect_code(0);
+    let keys = asked.json("user agent-keys").await;
+    let spare = keys.as_array().unwrap().iter().find(|key| key["description"] == "spare");
+    let remove = format!("user remove-agent-key {}", spare.unwrap()["id"].as_str().unwrap());
+    let _ = asked.command(&remove).run().await.expect_code(0);
+}
+
+/// Checks, grooms, stores, resyncs, and a copy of the catalog of a server that runs.
+async fn asked_for(asked: &Asked, site: &Site) {
+    let _ = asked.command("job check Shop").run().await.expect_code(0);
+    let look = async || {
+        let jobs = site.control.jobs(&site.project).await.unwrap();
+        let check = site.control.newest_check(&site.project, &jobs[0].job.id).await.unwrap();
+        check.filter(|check| check.finished.is_some())
+    };
+    let check = wait::until("the check", wait::PATIENCE * 2, look).await;
+    assert!(check.damage.is_empty() && check.failure.is_none(), "{check:?}");
+    let said = asked.command("store groom main --dry-run").run().await.expect_code(0).stdout;
+    assert!(said.contains("bygone store grooms main"), "{said}");
+    let look = async || {
+        let runs = asked.json("store grooms main").await;
+        let dry = runs.as_array()?.iter().find(|run| run["dry_run"] == true).cloned()?;
+        (!dry["finished"].is_null()).then_some(dry)
+    };
+    let dry = wait::until("the dry run", wait::PATIENCE * 2, look).await;
+    assert!(dry["failure"].is_null() && dry["done"]["packs"].as_u64() > Some(0), "{dry}");
+    let second = site.folder.path().join("second");
+    let add = asked.command("store add second").arg(format!("file://{}", second.display()));
+    let _ = add.run().await.expect_code(0);
+    assert!(second.join("bygone.repository").exists());
+    let _ = asked.command("store remove second").run().await.expect_code(0);
+    let _ = asked.command("job resync Shop").run().await.expect_code(0);
+    let look = async || {
+        let timelines = fs::read_dir(site.store().join("jobs/Shop/rs0/timelines")).unwrap().count();
+        let history = asked.json("snapshot list Shop").await;
+        (timelines == 2 && history["snapshots"].as_array()?.len() == 2).then_some(())
+    };
+    wait::until("the resync", wait::PATIENCE * 2, look).await;
+    let (config, copy) =
+        (site.folder.path().join("bygone.toml"), site.folder.path().join("copy.db"));
+    let backup =
+        |copy: &Path| Bygone::new(["catalog", "backup", "--config"]).arg(&config).arg(copy);
+    let said = backup(&copy).run().await.expect_code(0).stdout;
+    assert!(said.contains("catalog.key"), "{said}");
+    let line = told(&backup(&copy).run().await, 2);
+    says(&line, &["exists already"]);
+    let copied = Catalog::new(Arc::new(Sqlite::open(&copy).unwrap()));
+    assert_eq!(copied.all::<Job>(None).await.unwrap()[0].cluster, "Shop");
 }

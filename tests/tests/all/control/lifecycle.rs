@@ -86,7 +86,9 @@ async fn downloads(site: &Site, job: &bygone_catalog::Id) {
         assert_eq!(bytes.len() as u64, file.size);
         assert_eq!(done.hashes[0].0, file.name);
         // One download was allowed.
-        control.downloaded(&restore.id).await.unwrap();
+        let mut transfer = control.transfer(&restore.id, file.size).await.unwrap();
+        transfer.sent(file.size);
+        transfer.end().await.unwrap();
         assert!(control.download(&restore.id, &secret).await.is_err());
     }
     let none = link(Form::Collection { namespace: "shop.nothing".into() });

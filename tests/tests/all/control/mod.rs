@@ -6,10 +6,14 @@ mod lifecycle;
 mod ops_manager;
 mod processes;
 mod rebuilt;
+mod restoring;
+mod resyncs;
+mod standby;
+mod upkeep;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use bygone_agent::fleet::{Fleet, MongoSources, Own};
+use bygone_agent::fleet::{Fleet, MongoSources, Own, Sources};
 use bygone_base::{Clock, Result, SystemClock, SystemRng};
 use bygone_catalog::{
     Catalog, Id, Seal, Sqlite,
@@ -80,19 +84,24 @@ impl Site {
         tasks.spawn_blocking(move || {
             runtime.block_on(supervisor.run(&token)).into_iter().next().map_or(Ok(()), Err)
         });
+        let fleet = self.fleet(Arc::new(MongoSources { clock: clock.clone() }), clock);
+        let token = stop.clone();
+        tasks.spawn(async move { fleet.run(&token).await });
+        Running { stop, tasks }
+    }
+
+    /// Agents of this process.
+    pub fn fleet(&self, sources: Arc<dyn Sources>, clock: Arc<dyn Clock>) -> Fleet {
         let local = Local::new(self.control.clone(), self.project.clone());
-        let fleet = Fleet {
+        Fleet {
             conf: local.clone(),
             uplink: local,
-            sources: Arc::new(MongoSources { clock: clock.clone() }),
+            sources,
             clock,
             rng: Arc::new(SystemRng),
             host: "here".into(),
             own: Own::default(),
-        };
-        let token = stop.clone();
-        tasks.spawn(async move { fleet.run(&token).await });
-        Running { stop, tasks }
+        }
     }
 
     pub async fn job(&self, cluster: &str, uri: &str) -> Id {

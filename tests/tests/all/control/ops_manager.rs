@@ -88,7 +88,14 @@ async fn a_script_of_ops_manager_works_here() {
     let snapshot = id(&snapshots["results"][0]);
     restored(&script, &site, &cluster, &snapshot).await;
     let one = format!("{cluster}/snapshots/{snapshot}");
-    assert_eq!(script.patch(&one, json!({"doNotDelete": true})).await["doNotDelete"], true);
+    let mut whole = script.get(&one).await;
+    whole["doNotDelete"] = json!(true);
+    let kept = script.patch(&one, whole).await;
+    assert_eq!(kept["doNotDelete"], true);
+    assert_eq!(script.patch(&one, kept.clone()).await, kept);
+    switched_by_the_operator(&script, &config).await;
+    orders(&set.client().await, 1000, 100).await;
+    taken(&script, &site, &cluster).await;
     let (status, refused) =
         script.call("PATCH", &config, Some(&json!({"statusName": "TERMINATING"}))).await;
     assert_eq!(status, 409, "{refused}");
@@ -103,23 +110,49 @@ async fn a_script_of_ops_manager_works_here() {
     let _ = server.wait(wait::PATIENCE).await.expect_code(0);
 }
 
-/// A restore by link: what is fetched is what the hash says, once.
+/// MongoDB's Kubernetes operator names a sync source with every change: nothing is copied anew for that.
+async fn switched_by_the_operator(script: &Script, config: &str) {
+    let body = json!({
+        "statusName": "STARTED",
+        "storageEngineName": "WIRED_TIGER",
+        "syncSource": "PRIMARY",
+        "excludedNamespaces": [],
+        "includedNamespaces": null,
+        "encryptionEnabled": false,
+        "provisioned": false,
+    });
+    assert_eq!(script.patch(config, body).await["statusName"], "STARTED");
+    let group = config.split("/backupConfigs").next().unwrap();
+    let synced = format!("{group}/events?eventType=RS_SYNC_REQUESTED_AUDIT");
+    assert_eq!(script.get(&synced).await["totalCount"], 0);
+}
+
+/// A snapshot on demand is kept as long as was asked for.
+async fn taken(script: &Script, site: &Site, cluster: &str) {
+    let path = format!("{cluster}/snapshots/onDemandSnapshot?retentionDays=30");
+    let (status, said) = script.call("POST", &path, None).await;
+    assert_eq!(status, 200, "{said}");
+    let job = cluster.rsplit('/').next().unwrap().parse().unwrap();
+    wait::until("a snapshot that is kept for a month", wait::PATIENCE * 2, async || {
+        let history = site.control.history(&site.project, &job).await.unwrap();
+        let newest = history.snapshots.last()?;
+        let kept = newest.expires?.since(newest.created) / 86_400_000;
+        (history.snapshots.len() == 2 && (29..=30).contains(&kept)).then_some(())
+    })
+    .await;
+}
+
+/// A restore by link, followed as soon as it is there: what is fetched is what the hash says, once.
 async fn restored(script: &Script, site: &Site, cluster: &str, snapshot: &str) {
     let wanted = json!({
         "snapshotId": snapshot,
-        "delivery": {"methodName": "HTTP", "expirationHours": 1, "maxDownloads": 1},
+        "delivery": {"methodName": "HTTP", "expirationHours": "1", "maxDownloads": "1"},
     });
     let jobs = format!("{cluster}/restoreJobs");
     let (status, made) = script.call("POST", &jobs, Some(&wanted)).await;
     assert_eq!(status, 200, "{made}");
     let job = format!("{jobs}/{}", id(&made["results"][0]));
-    let done = wait::until("the file", wait::PATIENCE * 2, async || {
-        let job = script.get(&job).await;
-        (job["statusName"] == "FINISHED").then_some(job)
-    })
-    .await;
-    assert_eq!(done["delivery"]["statusName"], "READY", "{done}");
-    let link = done["delivery"]["url"].as_str().unwrap();
+    let link = made["results"][0]["delivery"]["url"].as_str().unwrap();
     let file = site.folder.path().join("fetched.tar.gz");
     let fetch = async || {
         let mut curl = Command::new("curl");
@@ -127,11 +160,13 @@ async fn restored(script: &Script, site: &Site, cluster: &str, snapshot: &str) {
         String::from_utf8(curl.output().await.unwrap().stdout).unwrap()
     };
     assert_eq!(fetch().await, "200");
+    let done = script.get(&job).await;
+    assert_eq!(done["statusName"], "FINISHED", "{done}");
     let hash = said("sha1sum", &file).await;
     assert_eq!(hash.split(' ').next(), done["hashes"][0]["hash"].as_str(), "{done}");
     let names = said("tar", &file).await;
     assert!(names.contains("restoreInfo.txt") && names.contains("orders.bson"), "{names}");
     assert_ne!(fetch().await, "200", "one download was allowed");
-    let spent = script.get(&job).await;
-    assert_eq!(spent["delivery"]["statusName"], "MAX_DOWNLOADS_EXCEEDED", "{spent}");
+    assert_eq!(done["delivery"]["statusName"], "MAX_DOWNLOADS_EXCEEDED", "{done}");
+    assert!(done["delivery"].get("url").is_none(), "{done}");
 }

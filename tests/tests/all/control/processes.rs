@@ -3,9 +3,12 @@
 use std::{fs, time::Duration};
 
 use bygone_access::Access;
-use bygone_base::Ts;
-use bygone_catalog::record::Agent;
-use bygone_control::{Action, By};
+use bygone_base::{Clock as _, SystemClock, Ts};
+use bygone_catalog::{
+    Id, Lease,
+    record::{Agent, Names, RestoreJob, RestoreStatus},
+};
+use bygone_control::{Action, By, JobEdit, NewDelivery, NewRestore};
 use bygone_tests::{
     ReplicaSet, Version, diff,
     ports::Port,
@@ -14,7 +17,7 @@ use bygone_tests::{
 };
 use serde_json::Value;
 
-use super::Site;
+use super::{Site, commands::served};
 use crate::{
     bad_input::{orders, says, told},
     spine::mark,
@@ -173,4 +176,144 @@ async fn a_wrong_key_and_a_wrong_configuration_are_refused() {
     fs::write(&config, "data = \"/proc/x\"\n").unwrap();
     let line = told(&Bygone::new(["server", "--config"]).arg(&config).run().await, 1);
     says(&line, &["/proc/x"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_is_stopped_hands_its_jobs_over_at_once() {
+    let version = Version::V8_2;
+    let set = ReplicaSet::single(version).await;
+    let client = set.client().await;
+    orders(&client, 0, 100).await;
+    let processes = Processes::new().await;
+    let server = processes.server().await;
+    let (first, second) = (processes.agent(), processes.agent());
+    let control = processes.site.control();
+    let job = processes.site.job("Shop", &set.uri()).await;
+    control.act(&processes.site.project, &job, Action::Start, &By::system()).await.unwrap();
+    processes.stored(mark(&client, version).await.at.unwrap()).await;
+    let serving = processes.serving().await;
+    let [active] = &serving[..] else { panic!("{serving:#?}") };
+    // Which process it is only its end tells.
+    first.terminate();
+    let _ = first.wait(wait::PATIENCE).await.expect_code(0);
+    if processes.serving().await.iter().any(|agent| agent.id == active.id) {
+        let third = processes.agent();
+        let alive = async || {
+            let agents = control.agents(&processes.site.project).await.unwrap();
+            (agents.iter().filter(|agent| !agent.left).count() == 2).then_some(())
+        };
+        wait::until("another agent", wait::PATIENCE, alive).await;
+        second.terminate();
+        let _ = second.wait(wait::PATIENCE).await.expect_code(0);
+        is_handed_over(&processes, &job, &active.id).await;
+        interrupted(third).await;
+    } else {
+        is_handed_over(&processes, &job, &active.id).await;
+        interrupted(second).await;
+    }
+    interrupted(server).await;
+}
+
+/// The lease of who stopped is over, and another one has it.
+async fn is_handed_over(processes: &Processes, job: &Id, before: &str) {
+    let name = format!("agent/{job}");
+    let control = processes.site.control();
+    let lease = control.catalog().get::<Lease>(&name).await.unwrap().value;
+    assert!(lease.owner != before || lease.until <= control.now(), "{lease:?}");
+    let look = async || {
+        let serving = processes.serving().await;
+        serving.iter().any(|agent| agent.id != before).then_some(())
+    };
+    wait::until("another agent to serve", wait::PATIENCE, look).await;
+}
+
+/// Writes until it is dropped, some thousand documents a second.
+fn load(client: &mongodb::Client) -> tokio::task::JoinSet<()> {
+    let orders = client.database("load").collection::<bson::Document>("orders");
+    let (mut writers, clock) = (tokio::task::JoinSet::new(), SystemClock::new());
+    writers.spawn(async move {
+        for round in 0_i64.. {
+            let id = |n: i64| round * 200 + n;
+            let some = (0..200).map(|n| bson::doc! {"_id": id(n), "pad": "y".repeat(40)});
+            orders.insert_many(some).await.unwrap();
+            clock.sleep(Duration::from_millis(100)).await;
+        }
+    });
+    writers
+}
+
+async fn until_restore(
+    site: &Site,
+    what: &str,
+    wanted: impl Fn(&RestoreJob) -> bool,
+) -> RestoreJob {
+    let look = async || {
+        let all = site.control.restores(&site.project, None).await.unwrap();
+        all.into_iter().find(|restore| wanted(restore))
+    };
+    wait::until(what, TAKE_OVER, look).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_killed_within_a_restore_a_drill_and_a_terminate_goes_on_with_them() {
+    let version = Version::V8_2;
+    let (set, target) = (ReplicaSet::single(version).await, ReplicaSet::single(version).await);
+    let (client, there) = (set.client().await, target.client().await);
+    for n in 0..30 {
+        orders(&client, n * 1000, 1000).await;
+    }
+    let (site, by) = (Site::new().await, By::system());
+    let (server, asked) = served(&site, &set).await;
+    let (control, project) = (&site.control, &site.project);
+    let job = control.jobs(project).await.unwrap()[0].job.id.clone();
+    let writing = load(&client);
+    // A restore without `drop`, beside what the target has of its own.
+    there.database("mine").collection("kept").insert_one(bson::doc! {"_id": 1}).await.unwrap();
+    let delivery = NewDelivery::Automated { to: target.uri(), drop: false, onto_source: false };
+    let new = NewRestore { when: "latest".into(), names: Names::default(), delivery, verify: true };
+    control.restore(project, &job, new, &by).await.unwrap();
+    let half = async || {
+        let loaded = there.database("shop").collection::<bson::Document>("orders");
+        (loaded.estimated_document_count().await.unwrap() > 0).then_some(())
+    };
+    wait::until("the first documents", TAKE_OVER, half).await;
+    let cut = until_restore(&site, "the restore", |r| r.begun.is_some()).await;
+    assert_eq!(cut.status, RestoreStatus::InProgress, "too fast to be killed within");
+    assert!(cut.made.contains(&"shop.orders".to_owned()), "{:?}", cut.made);
+    server.kill().await;
+    let server = asked.again(&site).await;
+    let done = site.restored(&cut.id).await;
+    assert_eq!(done.status, RestoreStatus::Finished, "{}", done.message);
+    assert!(done.begun > cut.begun && done.proof.is_some());
+    let kept = there.database("mine").collection::<bson::Document>("kept");
+    assert_eq!(kept.count_documents(bson::doc! {}).await.unwrap(), 1);
+    // A drill.
+    let drill = Some(Some((target.uri(), 3600)));
+    let edit = JobEdit { drill, ..JobEdit::default() };
+    control.edit_job(project, &job, edit, &by).await.unwrap();
+    until_restore(&site, "the drill to begin", |r| r.drill && r.begun.is_some()).await;
+    server.kill().await;
+    let server = asked.again(&site).await;
+    let ended = |r: &RestoreJob| r.drill && r.status != RestoreStatus::InProgress;
+    let drill = until_restore(&site, "the drill to end", ended).await;
+    assert_eq!(drill.status, RestoreStatus::Finished, "{}", drill.message);
+    drop(writing);
+    // The end of the job.
+    let _ = asked.command("job stop Shop").run().await.expect_code(0);
+    let _ = asked.command("job terminate Shop --confirm Shop").run().await.expect_code(0);
+    server.kill().await;
+    let server = asked.again(&site).await;
+    asked.until("INACTIVE").await;
+    assert_eq!(control.jobs(project).await.unwrap()[0].job.set, None);
+    let left = site.store().join("jobs/Shop");
+    let empty = !left.exists() || files(&left) == 0;
+    assert!(empty, "something of the job is left");
+    server.interrupt();
+    let _ = server.wait(wait::PATIENCE).await.expect_code(0);
+}
+
+/// Files below a folder.
+fn files(folder: &std::path::Path) -> usize {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| if path.is_dir() { files(&path) } else { 1 }).sum()
 }

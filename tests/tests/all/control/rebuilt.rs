@@ -1,6 +1,6 @@
 //! The catalog is lost: stores alone bring the jobs back.
 
-use bygone_catalog::record::{JobState, Names};
+use bygone_catalog::record::{JobState, Names, ScheduleSpec};
 use bygone_control::{Action, By, JobEdit, NewDelivery, NewRestore, NewSource, NewStore};
 use bygone_tests::{ReplicaSet, Version};
 
@@ -16,6 +16,9 @@ async fn from_the_stores() {
     let by = By::system();
     let lost = Site::new().await;
     let job = lost.job("Shop", &set.uri()).await;
+    let schedule = ScheduleSpec { window_secs: 604_800, ..ScheduleSpec::default() };
+    let edit = JobEdit { schedule: Some(schedule), ..JobEdit::default() };
+    lost.control.edit_job(&lost.project, &job, edit, &by).await.unwrap();
     lost.control.act(&lost.project, &job, Action::Start, &by).await.unwrap();
     let running = lost.run();
     lost.until(&job, "the first snapshot", |v| v.status_name == "STARTED").await;
@@ -32,6 +35,7 @@ async fn from_the_stores() {
     let job = rebuilt[0].id.clone();
     let view = site.view(&job).await;
     assert_eq!((view.job.state, view.job.stores.snapshot.as_str()), (JobState::Stopped, "old"));
+    assert_eq!(view.job.schedule.window_secs, 604_800, "as the store has it");
     let history = site.control.history(&site.project, &job).await.unwrap();
     assert_eq!(history, known);
     // It restores at once, ...

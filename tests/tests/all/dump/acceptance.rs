@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use bson::{Document, RawDocumentBuf, doc, rawdoc};
+use bson::{Document, doc, rawdoc};
 use bygone_tests::{Options, ReplicaSet, Version};
 use mongodb::Client;
 
@@ -225,31 +225,17 @@ async fn time_series() {
 mod replay {
     //! An oplog put together by hand.
 
-    use bson::{Bson, Timestamp};
+    use bson::Bson;
 
-    use super::*;
+    use super::{
+        super::replaying::{entry, insert, oplog},
+        *,
+    };
 
     on_both! {
         what_an_oplog_may_hold
         a_limit_and_another_file
         what_was_said_is_repeated
-    }
-
-    fn entry(second: u32, more: &Document) -> RawDocumentBuf {
-        let ts = Timestamp { time: second, increment: 1 };
-        let wall = bson::DateTime::from_millis(i64::from(second) * 1000);
-        let mut entry = doc! {"ts": ts, "t": 1_i64, "v": 2, "wall": wall};
-        entry.extend(more.clone());
-        RawDocumentBuf::try_from(&entry).unwrap()
-    }
-
-    fn insert(second: u32, document: Document) -> RawDocumentBuf {
-        entry(second, &doc! {"op": "i", "ns": "one.a", "o": document})
-    }
-
-    fn oplog(path: &str, entries: &[RawDocumentBuf]) {
-        let bytes: Vec<u8> = entries.iter().flat_map(|e| e.as_bytes().to_vec()).collect();
-        fs::write(path, bytes).unwrap();
     }
 
     async fn ids(client: &Client) -> Vec<Bson> {

@@ -26,16 +26,16 @@ async fn large(client: &Client) {
 }
 
 /// A dump to standard output that has begun and waits for its reader.
-struct Waiting {
+pub(super) struct Waiting {
     child: Child,
     stdout: ChildStdout,
     first: Vec<u8>,
 }
 
 impl Waiting {
-    async fn start(uri: &str) -> Waiting {
+    pub(super) async fn start(uri: &str) -> Waiting {
         let mut command = Command::new(process::binary());
-        command.args(["mongodump", "--uri", uri, "-d", "one", "-c", "a", "-o", "-"]);
+        command.args(["mongodump", "-v", "--uri", uri, "-d", "one", "-c", "a", "-o", "-"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.kill_on_drop(true).spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
@@ -45,7 +45,7 @@ impl Waiting {
     }
 
     /// Reads the rest: the whole output, the exit status and what was said.
-    async fn rest(mut self) -> (Vec<u8>, Option<i32>, String) {
+    pub(super) async fn rest(mut self) -> (Vec<u8>, Option<i32>, String) {
         let read = tokio::time::timeout(PATIENCE * 2, self.stdout.read_to_end(&mut self.first));
         read.await.expect("an end").unwrap();
         let output = self.child.wait_with_output().await.unwrap();
@@ -91,7 +91,7 @@ async fn behind_proxy(version: Version) -> (ReplicaSet, Client, Proxy, String) {
 }
 
 /// Cuts all connections; they are closed before a new one is.
-async fn cut(proxy: &Proxy) {
+pub(super) async fn cut(proxy: &Proxy) {
     proxy.cut();
     let mut fresh = TcpStream::connect(proxy.address()).await.unwrap();
     assert!(!matches!(fresh.read(&mut [0]).await, Ok(1..)));

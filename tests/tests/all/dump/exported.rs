@@ -1,6 +1,8 @@
 //! A moment of a store as a dump, which the stock mongorestore restores.
 
+use bson::{Document, doc};
 use bygone_tests::{ReplicaSet, Version, Workload, diff, process::Bygone, state_at};
+use mongodb::Client;
 
 use super::{Folder, Tools, empty, rounds::stock_loses};
 
@@ -10,6 +12,8 @@ async fn exported(version: Version) {
     let (from, to) = (source.client().await, target.client().await);
     let mut workload = Workload::new(31, version);
     workload.run(&from, 300).await;
+    let scripts = |of: &Client| of.database("admin").collection::<Document>("system.js");
+    scripts(&from).insert_one(doc! {"_id": "f", "value": "x"}).await.unwrap();
     let mark = workload.mark(&from).await;
     let folder = Folder::new();
     let store = format!("file://{}", folder.path("store"));
@@ -35,9 +39,12 @@ async fn exported(version: Version) {
         (Tools::Ours, vec!["--gzip", &archive]),
     ] {
         empty(&to).await;
+        scripts(&to).delete_many(doc! {}).await.unwrap();
         let mut all = vec!["--drop", "--bypassDocumentValidation"];
         all.extend(place);
         let _ = tools.restore(&target.uri(), &all).await.expect(0);
+        let there = scripts(&to).count_documents(doc! {}).await.unwrap();
+        assert_eq!(there, 1, "{tools:?} {all:?}");
         let found = state_at(&to, version, None).await;
         let mut differences = diff(&mark, &found);
         differences.retain(|d| !(tools == Tools::Stock && stock_loses(d)));

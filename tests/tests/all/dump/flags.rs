@@ -13,7 +13,7 @@ async fn refused(tool: &str, arguments: &[&str], text: &str) {
 
 #[tokio::test]
 async fn mongodump_refuses_contradictions() {
-    let cases: [(&[&str], &str); 19] = [
+    let cases: [(&[&str], &str); 24] = [
         (&["-c", "x"], "cannot dump a collection without a specified database"),
         (&["-d", "x", "-q", "{}"], "cannot dump using a query without a specified collection"),
         (&["-d", "x", "-c", "y", "-q", "{}", "--queryFile", "z"], "either query or queryFile"),
@@ -33,6 +33,14 @@ async fn mongodump_refuses_contradictions() {
         (&["-j", "0"], "numParallelCollections must be positive"),
         (&["--nonsense"], "unknown option \"nonsense\""),
         (&["-d", "x", "-c", "system.buckets.y"], "system.buckets"),
+        (&["x"], "try 'mongodump --help' for more information"),
+        (
+            &["--config", "/nowhere"],
+            "error parsing command line options: error opening file with --config",
+        ),
+        (&["-d"], "expected argument for flag `"),
+        (&["--readPreference", "{mode: 'primary', tagSets: [{a: 'b'}]}"], "with mode primary"),
+        (&["--readPreference", "{mode: 'nearest', tagSets: {a: 'b'}}"], "must be an array"),
     ];
     for (arguments, text) in cases {
         refused("mongodump", arguments, text).await;
@@ -41,7 +49,7 @@ async fn mongodump_refuses_contradictions() {
 
 #[tokio::test]
 async fn mongorestore_refuses_contradictions() {
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 13] = [
         (&["-c", "x"], "cannot restore a collection without a specified database"),
         (&["--nsFrom", "a.*"], "equal number of times"),
         (&["--oplogLimit", "5"], "cannot use --oplogLimit without --oplogReplay"),
@@ -53,19 +61,73 @@ async fn mongorestore_refuses_contradictions() {
         (&["--dir=-"], "cannot restore from stdin without a specified collection"),
         (&["--preserveUUID"], "cannot specify --preserveUUID without --drop"),
         (&["--noobjcheck"], "unknown option"),
-        (&["--writeConcern", "{w"], "error parsing --writeConcern"),
+        (&["--writeConcern", "{w"], "error parsing write concern"),
+        (&["--numInsertionWorkersPerCollection=-1"], "negative number of insertion workers"),
     ];
     for (arguments, text) in cases {
         refused("mongorestore", arguments, text).await;
     }
+    // With the stock tool it restores nothing and ends well.
+    let none = ["--numInsertionWorkersPerCollection=0"];
+    let _ = Tools::Ours.run("mongorestore", none, b"").await.expect(1).saying("must be positive");
+}
+
+/// What says nothing in itself is told before anything is counted; what contradicts itself ends as a restore does.
+#[tokio::test]
+async fn usage_is_told_as_scripts_know_it() {
+    let usage = "error parsing command line options: ";
+    let counted = "0 document(s) restored successfully.";
+    let cases: [(&str, &[&str], bool); 8] = [
+        ("mongorestore", &["--writeConcern", "{w: -1}"], true),
+        ("mongorestore", &["--uri", "mongodb://a", "--host", "b"], true),
+        ("mongorestore", &["--uri", "http://a"], true),
+        ("mongorestore", &["one", "two", "three"], true),
+        ("mongodump", &["--uri", "mongodb://a/x", "-d", "y"], true),
+        ("mongodump", &["x"], true),
+        ("mongorestore", &["--oplogLimit", "5"], false),
+        ("mongodump", &["-c", "x"], false),
+    ];
+    for (tool, arguments, misused) in cases {
+        for tools in [Tools::Ours, Tools::Stock] {
+            let soon = arguments.iter().chain(["--serverSelectionTimeout=1"].iter());
+            let ended = tools.run(tool, soon, b"").await.expect(1);
+            assert_eq!(ended.stderr.contains(usage), misused, "{tools:?} {}", ended.stderr);
+            assert_eq!(
+                ended.stderr.contains("--help' for more"),
+                misused,
+                "{tools:?} {arguments:?}"
+            );
+            // The stock tool connects before it looks for contradictions, and without a server does not count.
+            let counts = !misused && tool == "mongorestore" && tools == Tools::Ours;
+            assert_eq!(ended.stderr.contains(counted), counts, "{tools:?} {}", ended.stderr);
+        }
+    }
+    let lone = Tools::Ours.run("mongorestore", ["--at", "latest"], b"").await.expect(1);
+    let _ = lone.saying("required arguments were not provided: --store");
+    for tools in [Tools::Ours, Tools::Stock] {
+        let _ = tools.run("mongodump", ["--verbose=x"], b"").await.expect(255).saying("verbosity");
+    }
+    let away = ["--port", "1", "--serverSelectionTimeout=1", "."];
+    let away = Tools::Ours.run("mongorestore", away, b"").await.expect(1).saying("Failed: ");
+    assert!(!away.stderr.contains("source"), "{}", away.stderr);
 }
 
 #[tokio::test]
 async fn connection_strings_and_flags_must_agree() {
-    let cases: [(&[&str], &str); 4] = [
-        (&["--uri", "mongodb://a", "mongodb://b"], "only one URI"),
+    let cases: [(&[&str], &str); 6] = [
+        (&["--uri", "mongodb://a", "mongodb://b"], "in a positional argument and --uri"),
         (&["--uri", "mongodb://a/x", "-d", "y"], "different database"),
-        (&["--uri", "mongodb://a", "--host", "b"], "different hosts"),
+        (&["--uri", "mongodb://a", "--host", "b"], "different host in"),
+        (
+            &[
+                "--uri",
+                "mongodb://a/?authMechanism=PLAIN",
+                "--authenticationMechanism",
+                "SCRAM-SHA-1",
+            ],
+            "different authMechanism",
+        ),
+        (&["--uri", "mongodb://a/?replicaSet=x", "--host", "y/a"], "different replica set name"),
         (&["--uri", "http://a"], "error parsing uri"),
     ];
     for (arguments, text) in cases {

@@ -140,7 +140,7 @@ async fn a_key_that_cannot_be_opened_is_told() {
         "mongodb://h/?tls=true&tlsCertificateKeyFile={locked}&tlsCertificateKeyFilePassword=a"
     );
     let ended = Tools::Ours.dump(&uri, &["--sslPEMKeyPassword", "b"]).await.expect(1);
-    let _ = ended.saying("different passwords of the client certificate");
+    let _ = ended.saying("different password of the client certificate");
     let folder = Folder::new();
     let old = folder.path("old.pem");
     let text = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";

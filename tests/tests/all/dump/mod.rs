@@ -19,20 +19,29 @@ macro_rules! on_both {
 }
 
 mod acceptance;
+mod archives;
 mod behaviour;
 mod compressed;
 mod cut;
+mod damaged;
 mod documents;
 mod exported;
 mod faults;
 mod flags;
 mod halts;
 mod keys;
+mod lenient;
+mod lost;
+mod members;
 mod oplog;
+mod people;
 mod progress;
+mod replaying;
 mod restoring;
 mod rounds;
 mod same;
+mod scripts;
+mod several;
 
 use std::{ffi::OsStr, process::Stdio};
 

@@ -15,6 +15,8 @@ use super::{Folder, Tools, empty};
 
 on_both! {
     old_dumps_are_taken
+    indexes_keep_what_they_say
+    a_directory_is_chosen_whole
     what_is_no_dump_is_refused
     flags_of_a_restore
     objcheck_refuses_what_is_not_bson
@@ -100,6 +102,60 @@ async fn old_dumps_are_taken(version: Version) {
         .await
         .expect(1)
         .saying("createIndex error: ");
+}
+
+/// A direction that is a decimal; a version that old servers did not write; a filter that leaves out nothing.
+async fn indexes_keep_what_they_say(version: Version) {
+    let set = ReplicaSet::single(version).await;
+    let (client, uri) = (set.client().await, set.uri());
+    let folder = Folder::new();
+    let odd = r#"{"options":{},"indexes":[
+        {"v":{"$numberInt":"2"},"key":{"n":{"$numberDecimal":"-1"}},"name":"decimal"},
+        {"v":{"$numberInt":"1"},"key":{"p":"2dsphere"},"name":"sphere"},
+        {"v":{"$numberInt":"2"},"key":{"f":{"$numberInt":"1"}},"name":"whole","partialFilterExpression":{}}]}"#;
+    write(&folder, "old", "a", &some(3), odd);
+    let place = folder.path("");
+    for tools in [Tools::Ours, Tools::Stock] {
+        empty(&client).await;
+        let _ = tools.restore(&uri, &["--convertLegacyIndexes", &place]).await.expect(0);
+        let reply = client.database("old").run_command(doc! {"listIndexes": "a"}).await.unwrap();
+        let batch = reply.get_document("cursor").unwrap().get_array("firstBatch").unwrap().clone();
+        let by_name = |name: &str| {
+            let all = batch.iter().map(|i| i.as_document().unwrap());
+            all.clone().find(|i| i.get_str("name").is_ok_and(|n| n == name)).unwrap().clone()
+        };
+        let decimal = by_name("decimal").get_document("key").unwrap().get("n").unwrap().clone();
+        assert_eq!(decimal.to_string(), "-1", "{tools:?}");
+        let sphere = by_name("sphere");
+        assert_eq!(sphere.get("2dsphereIndexVersion").unwrap().to_string(), "1", "{tools:?}");
+        assert!(!by_name("whole").contains_key("partialFilterExpression"), "{tools:?}");
+    }
+}
+
+/// With a database that it goes to, --nsInclude chooses nothing, and --nsExclude does.
+async fn a_directory_is_chosen_whole(version: Version) {
+    let set = ReplicaSet::single(version).await;
+    let (client, uri) = (set.client().await, set.uri());
+    let folder = Folder::new();
+    for coll in ["a", "b"] {
+        write(&folder, "d", coll, &some(3), r#"{"options":{},"indexes":[]}"#);
+    }
+    let place = folder.path("d");
+    let cases: [(&[&str], &[&str]); 3] = [
+        (&["--nsInclude", "d.a", "-j", "0"], &["a", "b"]),
+        (&["--nsInclude", "y.*", "--nsExclude", "x.b", "-j=-1"], &["a"]),
+        (&["--writeConcern", "{w: 1, foo: 2}"], &["a", "b"]),
+    ];
+    for tools in [Tools::Ours, Tools::Stock] {
+        for (flags, want) in cases {
+            empty(&client).await;
+            let all = [flags, &["-d", "x", &place]].concat();
+            let _ = tools.restore(&uri, &all).await.expect(0);
+            let mut found = client.database("x").list_collection_names().await.unwrap();
+            found.sort();
+            assert_eq!(found, want, "{tools:?} {flags:?}");
+        }
+    }
 }
 
 async fn what_is_no_dump_is_refused(version: Version) {

@@ -84,6 +84,12 @@ async fn fill(client: &Client, version: Version) {
         db.collection(&long).insert_one(doc! {"_id": 1}).await.unwrap();
     }
     db.create_collection("empty").await.unwrap();
+    // In queries and in data these stay the documents that they are.
+    let validator = doc! {"s": {"$regex": "^a", "$options": "i"}};
+    let create = doc! {"create": "checked", "validator": validator, "validationAction": "warn"};
+    db.run_command(create).await.unwrap();
+    let pipeline = [doc! {"$addFields": {"l": {"$literal": {"$regex": "^x", "$options": "m"}}}}];
+    db.create_collection("literal").view_on("empty").pipeline(pipeline).await.unwrap();
 }
 
 /// The stock tool (until 100.14) leaves an empty partialFilterExpression out of an index, and leaves the index that

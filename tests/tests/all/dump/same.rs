@@ -30,6 +30,13 @@ async fn fill(client: &Client, version: Version) {
     db.collection("capped").insert_many(small).await.unwrap();
     let pipeline = [doc! {"$match": {"n": {"$lt": 3}}}, doc! {"$project": {"n": 1}}];
     db.create_collection("view").view_on("a").pipeline(pipeline).await.unwrap();
+    // Operators of the query language that look like a regular expression of old dumps.
+    let validator = doc! {"s": {"$regex": "^a", "$options": "i"}};
+    let create = doc! {"create": "checked", "validator": validator, "validationAction": "warn"};
+    db.run_command(create).await.unwrap();
+    let literal = doc! {"l": {"$literal": {"$regex": "^x", "$options": "m"}}};
+    let pipeline = [doc! {"$addFields": literal}];
+    db.create_collection("literal").view_on("a").pipeline(pipeline).await.unwrap();
     client.database("two").collection("b").insert_one(doc! {"_id": 1}).await.unwrap();
     if version >= Version::V5_0 {
         let series = doc! {"create": "series", "timeseries": {"timeField": "t", "metaField": "m"}};
@@ -48,6 +55,7 @@ async fn same_files(version: Version) {
     let mut cases: Vec<Vec<&str>> = vec![
         vec!["-d", "one", "--viewsAsCollections"],
         vec!["-d", "one", "-c", "view", "--viewsAsCollections"],
+        vec!["-d", "one", "-c", "checked", "--viewsAsCollections"],
         vec!["-d", "one", "-c", "view"],
         vec!["-d", "one", "-c", "a", "--forceTableScan"],
         vec!["-d", "one", "-j", "1"],
@@ -67,6 +75,7 @@ async fn same_files(version: Version) {
     ];
     if version >= Version::V5_0 {
         cases.push(vec!["-d", "one", "-c", "series"]);
+        cases.push(vec!["-d", "one", "-c", "series", "--viewsAsCollections"]);
         cases.push(vec!["-d", "one", "--excludeCollection", "series"]);
         cases.push(vec!["-d", "one", "-c", "series", "-q", r#"{"m.k": 1}"#]);
     }
@@ -108,6 +117,43 @@ async fn same_files(version: Version) {
             .expect(1)
             .saying("only processes queries on metadata");
     }
+}
+
+/// What both refuse: queries that mean nothing to a server, and metadata that Extended JSON would change.
+async fn same_refusals(version: Version) {
+    let set = ReplicaSet::single(version).await;
+    let (client, uri, folder) = (set.client().await, set.uri(), Folder::new());
+    let db = client.database("one");
+    db.collection("a").insert_one(doc! {"_id": 1, "r": "abc1"}).await.unwrap();
+    let pipeline = [doc! {"$addFields": {"l": {"$literal": {"$numberLong": "5"}}}}];
+    db.create_collection("v").view_on("a").pipeline(pipeline).await.unwrap();
+    let (out, archive) = (folder.path("d"), format!("--archive={}", folder.path("a")));
+    let nested = r#"{"r": {"$in": [{"$regex": "^abc1", "$options": ""}]}}"#;
+    let changed = "marshaling BSON to ExtJSON and back resulted in discrepancies";
+    for (arguments, text) in [
+        (&["-d", "one", "-c", "a", "-o", "-", "-q", nested][..], "cannot nest $ under $in"),
+        (&["-d", "one", "-o", &out], changed),
+        (&["-d", "one", &archive], changed),
+        (&["-d", "one", "-c", "v", "-o", &out], changed),
+    ] {
+        for tools in [Tools::Ours, Tools::Stock] {
+            let ended = tools.dump(&uri, arguments).await.expect(1).saying(text);
+            assert!(text != changed || ended.stderr.contains("`"), "{}", ended.stderr);
+        }
+    }
+    let plain = r#"{"r": {"$regex": "^abc1", "$options": ""}}"#;
+    let plain = ["-d", "one", "-c", "a", "-o", "-", "-q", plain];
+    let _ = Tools::Ours.dump(&uri, &plain).await.expect(0).saying("dumped 1 document");
+}
+
+#[tokio::test]
+async fn both_refuse_the_same_8_2() {
+    same_refusals(Version::V8_2).await;
+}
+
+#[tokio::test]
+async fn both_refuse_the_same_4_4() {
+    same_refusals(Version::V4_4).await;
 }
 
 #[tokio::test]

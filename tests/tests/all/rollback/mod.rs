@@ -2,7 +2,7 @@
 //! oplog that has rolled over. Real servers, the real binary.
 
 mod put_back;
-mod roll_over;
+pub mod roll_over;
 mod unreplicated;
 
 use bson::{Document, doc};

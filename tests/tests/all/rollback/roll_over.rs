@@ -11,7 +11,7 @@ use super::{snapshots, stored_entries, timeline, write};
 use crate::spine::{Backup, complete, interrupted};
 
 /// A set whose oplog holds a megabyte, and gives old entries up at each checkpoint, every second.
-async fn forgetful(version: Version) -> ReplicaSet {
+pub async fn forgetful(version: Version) -> ReplicaSet {
     let mut options = Options::new(version).oplog_mb(1);
     options.history = Duration::ZERO;
     options.arguments.push("--syncdelay=1".to_owned());
@@ -26,7 +26,7 @@ async fn oldest(client: &Client) -> Ts {
 }
 
 /// Writes until everything up to `at` is gone from the oplog.
-async fn roll_over(client: &Client, at: Ts) {
+pub async fn roll_over(client: &Client, at: Ts) {
     let coll = client.database("told").collection::<Document>("churn");
     for round in 0..2000 {
         let whole = doc! {"round": round, "pad": "y".repeat(100_000)};

@@ -1,6 +1,6 @@
 //! `up --listen`: its status, dashboard and agents' door over HTTP and HTTPS.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Arc};
 
 use bygone_agent::{
     Agent, AgentOptions, MongoSource, SourceUri,
@@ -71,6 +71,10 @@ async fn its_folder_is_kept() {
     let line = first.line(PATIENCE, |line| line.starts_with("nobody can log in yet")).await;
     let link = line.rsplit_once(' ').unwrap().1.to_owned();
     complete(&mut first).await;
+    // What it holds is nobody else's.
+    let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let data = PathBuf::from(&folder);
+    assert_eq!((mode(data.clone()), mode(data.join("catalog.db"))), (0o700, 0o600));
     let welcome = reqwest::get(&link).await.unwrap();
     assert_eq!(welcome.status().as_u16(), 200, "{link}");
     let line = told(&up().run().await, 1);
@@ -139,6 +143,8 @@ async fn scrapes(server: &str) {
     assert!(value("stored_timestamp_seconds") > 1_700_000_000 && value("lag_seconds") < 60);
     assert!(value("snapshot_timestamp_seconds") <= value("stored_timestamp_seconds"));
     assert_eq!((value("snapshots_total"), value("failed"), value("info")), (1, 0, 1));
+    assert_eq!((value("job_active"), value("job_following")), (1, 1));
+    assert!(metrics.contains("bygone_alerts_open{type=\"ALL\"} "), "{metrics}");
     for path in ["/healthz", "/readyz"] {
         let answer = get(path).await;
         assert_eq!(

@@ -1,8 +1,10 @@
 //! Arguments of the commands that ask a server.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
+
+use crate::units::duration;
 
 /// Which server, as whom, and in which project.
 #[derive(Debug, Args)]
@@ -46,6 +48,44 @@ pub enum JobCommand {
         /// File with the MongoDB URI of the replica set, password and all
         #[arg(long, value_name = "FILE")]
         source_file: PathBuf,
+        /// Store of everything; chosen by the server where not given
+        #[arg(long, value_name = "NAME")]
+        snapshot_store: Option<String>,
+        /// Store of the oplog, where it is another one
+        #[arg(long, value_name = "NAME", requires = "snapshot_store")]
+        oplog_store: Option<String>,
+        /// Store of records of initial syncs, where it is another one
+        #[arg(long, value_name = "NAME", requires = "snapshot_store")]
+        sync_store: Option<String>,
+    },
+    /// Show when snapshots are taken and how long they are kept, or change it; existing ones keep their expiry
+    Schedule {
+        #[arg(value_name = "CLUSTER")]
+        cluster: String,
+        #[command(flatten)]
+        change: ScheduleChange,
+    },
+    /// Give the job another URI of its source
+    Source {
+        #[arg(value_name = "CLUSTER")]
+        cluster: String,
+        /// File with the MongoDB URI of the replica set, password and all
+        #[arg(long, value_name = "FILE")]
+        source_file: PathBuf,
+    },
+    /// Restore the newest snapshot regularly into a scratch server, whose data is dropped, and prove it
+    Drill {
+        #[arg(value_name = "CLUSTER")]
+        cluster: String,
+        /// File with the MongoDB URI of the scratch server
+        #[arg(long, value_name = "FILE", required_unless_present = "off")]
+        to_file: Option<PathBuf>,
+        /// From one to the next
+        #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "7d")]
+        every: Duration,
+        /// No more drills
+        #[arg(long, conflicts_with = "to_file")]
+        off: bool,
     },
     /// Begin to back it up
     Start {
@@ -84,6 +124,117 @@ pub enum JobCommand {
     Remove {
         #[arg(value_name = "CLUSTER")]
         cluster: String,
+    },
+}
+
+/// What of a schedule changes; what is not given stays.
+#[derive(Debug, Args)]
+pub struct ScheduleChange {
+    /// From one snapshot to the next
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub interval: Option<Duration>,
+    /// Keep every snapshot so long
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub keep: Option<Duration>,
+    /// Keep the first of a day for so many days
+    #[arg(long, value_name = "DAYS")]
+    pub keep_daily: Option<u16>,
+    /// Keep the first of a week for so many weeks
+    #[arg(long, value_name = "WEEKS")]
+    pub keep_weekly: Option<u16>,
+    /// Keep the first of a month for so many months
+    #[arg(long, value_name = "MONTHS")]
+    pub keep_monthly: Option<u16>,
+    /// Keep the first of a year for so many years
+    #[arg(long, value_name = "YEARS")]
+    pub keep_yearly: Option<u16>,
+    /// Every second of this long can be restored
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub window: Option<Duration>,
+    /// When the day begins
+    #[arg(long, value_name = "HH:MM")]
+    pub day_at: Option<String>,
+    /// Time zone of that
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct RestoreJobArgs {
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+    #[command(subcommand)]
+    pub command: RestoreJobCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RestoreJobCommand {
+    /// The project's restores, newest first
+    List {
+        /// Only those of this cluster
+        #[arg(value_name = "CLUSTER")]
+        cluster: Option<String>,
+    },
+    /// One restore in full, with its proof
+    Show {
+        #[arg(value_name = "RESTORE")]
+        restore: String,
+    },
+    /// Restore into a server, or into a file to be fetched by a link
+    Start {
+        #[arg(value_name = "CLUSTER")]
+        cluster: String,
+        /// latest, a snapshot's id, SECS:INC or an instant
+        #[arg(long, value_name = "WHEN", default_value = "latest")]
+        at: String,
+        /// File with the MongoDB URI of the target
+        #[arg(long, value_name = "FILE", required_unless_present = "link")]
+        to_file: Option<PathBuf>,
+        /// A file by link instead: archive, tar, or the namespace of one collection
+        #[arg(long, value_name = "FORM", conflicts_with = "to_file")]
+        link: Option<String>,
+        /// Existing collections of the target give way
+        #[arg(long, requires = "to_file")]
+        drop: bool,
+        /// Only these namespaces
+        #[arg(long, value_name = "PATTERN")]
+        ns_include: Vec<String>,
+        /// Not these namespaces
+        #[arg(long, value_name = "PATTERN")]
+        ns_exclude: Vec<String>,
+    },
+    /// End a restore that waits or is being done, or a link that is still good
+    Cancel {
+        #[arg(value_name = "RESTORE")]
+        restore: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct AlertArgs {
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+    #[command(subcommand)]
+    pub command: AlertCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AlertCommand {
+    /// What is wrong in the project
+    List {
+        /// Also what is right again
+        #[arg(long)]
+        all: bool,
+    },
+    /// Say that somebody knows: nobody is told again until then
+    Ack {
+        #[arg(value_name = "ALERT")]
+        alert: String,
+        /// For so long
+        #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1d")]
+        r#for: Duration,
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        comment: String,
     },
 }
 
@@ -165,6 +316,13 @@ pub enum UserCommand {
     RemoveKey {
         #[arg(value_name = "PUBLIC")]
         public: String,
+    },
+    /// Agent keys of the project
+    AgentKeys,
+    /// Remove an agent key: agents that use it are refused
+    RemoveAgentKey {
+        #[arg(value_name = "KEY")]
+        key: String,
     },
     /// Make an agent key of the project; prints it, once
     NewAgentKey {

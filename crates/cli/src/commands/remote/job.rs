@@ -2,7 +2,9 @@
 
 use std::{
     io::{IsTerminal as _, Write as _},
+    path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 
 use bygone_base::{Error, Result};
@@ -10,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     Remote,
-    args::{JobArgs, JobCommand},
+    args::{JobArgs, JobCommand, ScheduleChange},
     list,
     table::table,
     text,
@@ -30,13 +32,30 @@ pub async fn run(args: JobArgs, output: &Output) -> Result<ExitCode> {
             let job = remote.client.get(&path).await?;
             output.result(serde_json::to_string_pretty(&job).unwrap_or_default(), &job);
         }
-        JobCommand::Add { cluster, source_file } => {
+        JobCommand::Add { cluster, source_file, snapshot_store, oplog_store, sync_store } => {
             let uri = access::first_line(&source_file)?;
-            let body = json!({"cluster": cluster, "source": {"uri": uri}});
+            let stores = snapshot_store.map(|snapshot| {
+                let oplog = oplog_store.unwrap_or_else(|| snapshot.clone());
+                let sync = sync_store.unwrap_or_else(|| snapshot.clone());
+                json!({"snapshot": snapshot, "oplog": oplog, "sync": sync})
+            });
+            let body = json!({"cluster": cluster, "source": {"uri": uri}, "stores": stores});
             let jobs = format!("{}/jobs", remote.project().await?);
             let job = remote.client.post(&jobs, Some(&body)).await?;
             let line = format!("job {cluster} made; `bygone job start {cluster}` starts it");
             output.result(line, &job);
+        }
+        JobCommand::Schedule { cluster, change } => {
+            schedule(&remote, &cluster, change, output).await?;
+        }
+        JobCommand::Source { cluster, source_file } => {
+            let (path, _) = remote.job(&cluster).await?;
+            let body = json!({"source": {"uri": access::first_line(&source_file)?}});
+            let job = remote.client.patch(&path, &body).await?;
+            output.result(format!("{cluster} has another source URI"), &job);
+        }
+        JobCommand::Drill { cluster, to_file, every, off } => {
+            drill(&remote, &cluster, to_file.filter(|_| !off), every, output).await?;
         }
         JobCommand::Start { cluster } => act(&remote, &cluster, "start", output).await?,
         JobCommand::Stop { cluster } => act(&remote, &cluster, "stop", output).await?,
@@ -62,6 +81,68 @@ pub async fn run(args: JobArgs, output: &Output) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Shows a job's schedule after what is given of it was changed.
+async fn schedule(
+    remote: &Remote,
+    cluster: &str,
+    change: ScheduleChange,
+    output: &Output,
+) -> Result<()> {
+    let (path, job) = remote.job(cluster).await?;
+    let mut wanted = job["schedule"].clone();
+    let mut changed = false;
+    let mut set = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            wanted[name] = value;
+            changed = true;
+        }
+    };
+    let secs = |time: Option<Duration>| time.map(|time| json!(time.as_secs()));
+    set("interval_secs", secs(change.interval));
+    set("base_secs", secs(change.keep));
+    set("window_secs", secs(change.window));
+    set("days", change.keep_daily.map(|n| json!(n)));
+    set("weeks", change.keep_weekly.map(|n| json!(n)));
+    set("months", change.keep_monthly.map(|n| json!(n)));
+    set("years", change.keep_yearly.map(|n| json!(n)));
+    set("zone", change.zone.map(|zone| json!(zone)));
+    if let Some(text) = change.day_at {
+        let wrong = || Error::usage(format!("{text:?} is not a time of the day such as 03:30"));
+        let (hour, minute) = text.split_once(':').ok_or_else(wrong)?;
+        let number = |text: &str| text.parse::<i8>().map_err(|_| wrong());
+        set("hour", Some(json!(number(hour)?)));
+        set("minute", Some(json!(number(minute)?)));
+    }
+    let job = match changed {
+        true => remote.client.patch(&path, &json!({"schedule": wanted})).await?,
+        false => job,
+    };
+    let schedule = &job["schedule"];
+    output.result(serde_json::to_string_pretty(schedule).unwrap_or_default(), schedule);
+    Ok(())
+}
+
+/// Sets drills up, or ends them where no target is given.
+async fn drill(
+    remote: &Remote,
+    cluster: &str,
+    to: Option<PathBuf>,
+    every: Duration,
+    output: &Output,
+) -> Result<()> {
+    let (path, _) = remote.job(cluster).await?;
+    let (drill, line) = match to {
+        Some(file) => {
+            let drill = json!({"to": access::first_line(&file)?, "every_secs": every.as_secs()});
+            (drill, format!("drills of {cluster} are set up; the first begins at once"))
+        }
+        None => (Value::Null, format!("{cluster} has no more drills")),
+    };
+    let job = remote.client.patch(&path, &json!({"drill": drill})).await?;
+    output.result(line, &job);
+    Ok(())
 }
 
 async fn act(remote: &Remote, cluster: &str, action: &str, output: &Output) -> Result<()> {
@@ -101,11 +182,12 @@ fn confirmed(cluster: &str, confirm: Option<String>) -> Result<()> {
 fn shown(jobs: &[Value]) -> String {
     let row = |job: &Value| {
         let live = &job["live"];
-        let lag = live["agent"]["lag_secs"].as_u64();
+        let lag = job["lag_secs"].as_u64();
         vec![
             text(job, "cluster").to_owned(),
             text(job, "set").to_owned(),
             text(job, "status_name").to_owned(),
+            text(job, "standing").to_owned(),
             text(live, "phase").to_owned(),
             lag.map(|secs| format!("{secs} s")).unwrap_or_default(),
             text(&job["newest"], "time").to_owned(),
@@ -114,7 +196,16 @@ fn shown(jobs: &[Value]) -> String {
         ]
     };
     let rows: Vec<Vec<String>> = jobs.iter().map(row).collect();
-    let headings =
-        ["cluster", "set", "status", "phase", "lag", "newest snapshot", "next", "message"];
+    let headings = [
+        "cluster",
+        "set",
+        "status",
+        "standing",
+        "phase",
+        "lag",
+        "newest snapshot",
+        "next",
+        "message",
+    ];
     table(&headings, &rows)
 }

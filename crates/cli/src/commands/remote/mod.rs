@@ -1,13 +1,17 @@
-//! Commands that ask a server: jobs, snapshots, users and keys, stores.
+//! Commands that ask a server: jobs, snapshots, restores, alerts, users and keys, stores.
 
+mod alert;
 pub mod args;
 mod job;
+mod restore;
 mod snapshot;
 mod store;
 mod table;
 mod user;
 
+pub use alert::run as alert;
 pub use job::run as job;
+pub use restore::run as restore;
 pub use snapshot::run as snapshot;
 pub use store::run as store;
 pub use user::run as user;

@@ -62,6 +62,19 @@ pub async fn run(args: UserArgs, output: &Output) -> Result<ExitCode> {
             let answer = client.delete(&format!("/api/v2/keys/{public}")).await?;
             output.result(format!("key {public} is removed"), &answer);
         }
+        UserCommand::AgentKeys => {
+            let path = format!("{}/agent-keys", remote.project().await?);
+            let keys = list(client.get(&path).await?);
+            let row = |key: &Value| {
+                ["id", "created", "description"].map(|name| text(key, name).to_owned()).to_vec()
+            };
+            let rows: Vec<_> = keys.iter().map(row).collect();
+            output.result(table(&["key", "made", "description"], &rows), &Value::Array(keys));
+        }
+        UserCommand::RemoveAgentKey { key } => {
+            let path = format!("{}/agent-keys/{key}", remote.project().await?);
+            output.result(format!("agent key {key} is removed"), &client.delete(&path).await?);
+        }
         UserCommand::NewAgentKey { description } => {
             let path = format!("{}/agent-keys", remote.project().await?);
             let body = json!({"description": description});

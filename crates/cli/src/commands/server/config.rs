@@ -8,7 +8,8 @@ use std::{
 use bygone_base::{Error, Result};
 use bygone_catalog::record::Purpose;
 use bygone_control::NewStore;
-use serde::Deserialize;
+use bygone_ingest::http::Network;
+use serde::{Deserialize, Deserializer, de};
 
 /// What the file may hold. What is not known is refused with its name.
 #[derive(Debug, Deserialize)]
@@ -21,7 +22,12 @@ pub struct Config {
     pub data: PathBuf,
     /// Certificate, for other addresses than loopback.
     pub tls: Option<Tls>,
-    /// Whether agents run in this process too.
+    /// Addresses (also `ADDRESS/BITS`) of reverse proxies: their `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+    #[serde(default, deserialize_with = "networks")]
+    pub trusted_proxies: Vec<Network>,
+    /// File with the token that shows all metrics, as `Authorization: Bearer TOKEN`.
+    pub metrics_token_file: Option<PathBuf>,
+    /// Whether agents run in this process too, for all projects.
     #[serde(default)]
     pub agent: bool,
     /// Stores.
@@ -52,8 +58,14 @@ pub struct StoreConfig {
     pub purposes: Vec<Purpose>,
     /// File with the key of an encrypted store.
     pub key_file: Option<PathBuf>,
-    /// Above so many GB it counts as full.
-    pub max_gb: Option<u64>,
+    /// Above so many GiB (2^30 bytes) it counts as full.
+    #[serde(alias = "max_gb")]
+    pub max_gib: Option<u64>,
+}
+
+fn networks<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Vec<Network>, D::Error> {
+    let all: Vec<String> = Vec::deserialize(from)?;
+    all.iter().map(|text| text.parse().map_err(de::Error::custom)).collect()
 }
 
 fn loopback() -> String {
@@ -97,7 +109,7 @@ impl StoreConfig {
         NewStore {
             purposes: self.purposes.clone(),
             key_file: self.key_file.clone(),
-            max_bytes: self.max_gb.map(|gb| gb.saturating_mul(1_000_000_000)),
+            max_bytes: self.max_gib.map(|gib| gib.saturating_mul(1 << 30)),
             ..NewStore::new(self.id.clone(), self.url.clone())
         }
     }
@@ -115,6 +127,13 @@ mod tests {
         assert_eq!(config.store[0].wanted().purposes.len(), 3);
         let error = Config::parse("data = \"/d\"\nlisten_at = \"x\"").unwrap_err().to_string();
         assert!(error.contains("line 2") && error.contains("listen_at"), "{error}");
+        let more = "data = \"/d\"\ntrusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]\n\
+                    [[store]]\nid = \"a\"\nurl = \"file:///s\"\nmax_gib = 2";
+        let config = Config::parse(more).unwrap();
+        assert!(config.trusted_proxies[1].contains("10.2.3.4".parse().unwrap()));
+        assert_eq!(config.store[0].wanted().max_bytes, Some(2 << 30));
+        let error = Config::parse("data = \"/d\"\ntrusted_proxies = [\"proxy\"]").unwrap_err();
+        assert!(error.to_string().contains("\"proxy\" is no address"), "{error}");
         assert!(Config::parse("listen = \"x\"").unwrap_err().to_string().contains("data"));
     }
 }

@@ -1,28 +1,39 @@
 //! A control plane in this process: its folder, its agents, and the order in which they stop.
 
-use std::{collections::HashSet, fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use bygone_access::Access;
 use bygone_agent::fleet::{Fleet, Own, Sources};
-use bygone_base::{Error, ErrorKind, Result, SystemRng};
+use bygone_api::{Answers, Watching};
+use bygone_base::{Error, ErrorKind, Result, SystemRng, disk};
 use bygone_catalog::{Catalog, Id, Seal, Sqlite};
 use bygone_control::{AgentGate, Control, Local, Supervisor};
-use bygone_ingest::http::{ServeOptions, Server, TlsFiles};
+use bygone_ingest::http::{Network, ServeOptions, Server, TlsFiles};
 use rustix::fs::{FlockOperation, flock};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{agent::host, shown::Board};
+use super::super::agent::host;
 use crate::access;
 
+/// Shorter tokens can be guessed.
+pub const MIN_TOKEN: usize = 16;
 /// New projects get their agents within this time.
 const PROJECTS: Duration = Duration::from_secs(5);
 
 /// The control plane over a folder.
 pub fn in_folder(data: &Path) -> Result<Control> {
-    let io = |e| Error::io(format!("make {}", data.display()), e);
-    fs::create_dir_all(data).map_err(io)?;
-    let catalog = Catalog::new(Arc::new(Sqlite::open(&data.join("catalog.db"))?));
+    // Hashes of passwords, sources, and data to be fetched are nobody else's.
+    disk::private_dir(data)?;
+    let file = data.join("catalog.db");
+    disk::private_file(&file)?;
+    let catalog = Catalog::new(Arc::new(Sqlite::open(&file)?));
     let seal = Seal::in_file(&data.join("catalog.key"), &SystemRng)?;
     let control = Control::new(catalog, seal, access::clock(), Arc::new(SystemRng));
     Ok(control.with_downloads(data.join("downloads")))
@@ -46,6 +57,8 @@ impl Alone {
     /// # Errors
     /// Conflict: another process has it.
     pub fn in_folder(data: &Path) -> Result<Alone> {
+        let made = |e| Error::io(format!("make {}", data.display()), e);
+        fs::create_dir_all(data).map_err(made)?;
         let path = data.join("lock");
         let io = |e| Error::io(format!("open {}", path.display()), e);
         let file = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(io)?;
@@ -57,22 +70,56 @@ impl Alone {
     }
 }
 
+/// How a control plane is served.
+#[derive(Default)]
+pub struct Service {
+    /// `ADDRESS:PORT`.
+    pub address: String,
+    /// Certificate, for other addresses than loopback.
+    pub tls: Option<TlsFiles>,
+    /// Proxies that say for whom they ask.
+    pub trusted_proxies: Vec<Network>,
+    /// File with the token that shows all metrics.
+    pub metrics_token: Option<PathBuf>,
+    /// Ready while every job follows its source, not as soon as it answers.
+    pub strict: bool,
+}
+
 /// Binds the service of a control plane: agents, API, dashboard, and what is shown of it.
-pub async fn listen(
-    address: &str,
-    tls: Option<TlsFiles>,
-    control: &Arc<Control>,
-    who: &Arc<Access>,
-    shown: Board,
-) -> Result<Server> {
-    let address = address
-        .parse()
-        .map_err(|_| Error::usage(format!("{address:?} is not ADDRESS:PORT to listen on")))?;
+pub async fn listen(service: Service, control: &Arc<Control>, who: &Arc<Access>) -> Result<Server> {
+    let address = service.address.parse().map_err(|_| {
+        Error::usage(format!("{:?} is not ADDRESS:PORT to listen on", service.address))
+    })?;
+    let answers = Arc::new(Answers::default());
+    let watching = Watching {
+        control: control.clone(),
+        access: who.clone(),
+        token: service.metrics_token.as_deref().map(token).transpose()?.map(Into::into),
+        strict: service.strict,
+        answers: answers.clone(),
+    };
     let api = bygone_api::router(control.clone(), who.clone());
-    let also = bygone_web::router(control.clone(), who.clone()).merge(api);
-    let shown = Some(Arc::new(shown) as _);
-    let options = ServeOptions { tls, shown, also, ..ServeOptions::default() };
+    let also = bygone_web::router(control.clone(), who.clone())
+        .merge(bygone_api::counted(api, answers))
+        .merge(bygone_api::watching(watching));
+    let options = ServeOptions {
+        tls: service.tls,
+        trusted_proxies: service.trusted_proxies,
+        also,
+        ..ServeOptions::default()
+    };
     Server::bind(address, AgentGate::new(control.clone()), control.clock().clone(), options).await
+}
+
+/// A token in a file; a short one can be guessed.
+fn token(file: &Path) -> Result<String> {
+    let token = access::first_line(file)?;
+    if token.trim().len() < MIN_TOKEN {
+        let short =
+            format!("the token in {} is shorter than {MIN_TOKEN} characters", file.display());
+        return Err(Error::usage(short).hint("use a random one, for example 32 hex digits"));
+    }
+    Ok(token)
 }
 
 /// Agents in this process.

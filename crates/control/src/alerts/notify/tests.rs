@@ -32,9 +32,16 @@ fn alert(control: &Control) -> Alert {
         updated: UnixMillis(1_800_000_000_000),
         resolved: None,
         notified: None,
+        told: Vec::new(),
         acknowledged: None,
         message: "store main is 90 % full".into(),
     }
+}
+
+async fn told(control: &Control, settings: &Settings, alert: &Alert) -> Result<()> {
+    let channels = Channel::all(settings);
+    let [channel] = &channels[..] else { panic!("{channels:?}") };
+    channel.tell(control, alert).await
 }
 
 /// Takes one HTTP request, answers it, gives its body.
@@ -58,8 +65,8 @@ async fn http(listener: TcpListener, answer: &str) -> String {
     }
 }
 
-/// Takes one mail as a server without TLS and logins does.
-async fn smtp(listener: TcpListener) -> Vec<String> {
+/// Takes one mail as a server without logins does; it may offer STARTTLS, and ends there.
+async fn smtp(listener: TcpListener, offers_tls: bool) -> Vec<String> {
     let (stream, _) = listener.accept().await.unwrap();
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read).lines();
@@ -77,6 +84,11 @@ async fn smtp(listener: TcpListener) -> Vec<String> {
                 data = true;
                 "354 go on\r\n"
             }
+            "STARTTLS" => {
+                heard.push(line);
+                break;
+            }
+            _ if line.starts_with("EHLO") && offers_tls => "250-test\r\n250 STARTTLS\r\n",
             "QUIT" => {
                 write.write_all(b"221 bye\r\n").await.unwrap();
                 break;
@@ -107,7 +119,8 @@ async fn a_webhook_gets_json_and_a_refusal_is_an_error_without_the_url() {
         let (listener, address) = listener().await;
         let webhooks = vec![format!("http://{address}/hook?token=secret")];
         let settings = Settings { webhooks, ..Settings::default() };
-        let (told, body) = tokio::join!(tell(&control, &settings, &alert), http(listener, answer));
+        let (told, body) =
+            tokio::join!(self::told(&control, &settings, &alert), http(listener, answer));
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!(body["type"], "STORE_NEARLY_FULL");
         assert_eq!((&body["status"], &body["target"]), (&"OPEN".into(), &"main".into()));
@@ -118,25 +131,69 @@ async fn a_webhook_gets_json_and_a_refusal_is_an_error_without_the_url() {
     }
 }
 
-#[tokio::test]
-async fn a_mail_says_what_is_wrong() {
-    let control = control();
-    let alert = alert(&control);
-    let (listener, address) = listener().await;
-    let smtp_settings = Smtp {
-        url: format!("smtp://{address}"),
+fn by_mail(address: &str, query: &str) -> Settings {
+    let smtp = Smtp {
+        url: format!("smtp://{address}{query}"),
         user: None,
         password: None,
         from: "bygone <backup@example.net>".into(),
         to: vec!["ops@example.net".into()],
     };
-    let settings = Settings { smtp: Some(smtp_settings), ..Settings::default() };
-    let (told, heard) = tokio::join!(tell(&control, &settings, &alert), smtp(listener));
+    Settings { smtp: Some(smtp), ..Settings::default() }
+}
+
+#[tokio::test]
+async fn a_mail_says_what_is_wrong() {
+    let control = control();
+    let alert = alert(&control);
+    for query in ["?tls=none", "?tls=opportunistic"] {
+        let (listener, address) = listener().await;
+        let settings = by_mail(&address, query);
+        let (told, heard) =
+            tokio::join!(self::told(&control, &settings, &alert), smtp(listener, false));
+        told.unwrap();
+        let all = heard.join("\n");
+        assert!(all.contains("RCPT TO:<ops@example.net>"), "{all}");
+        assert!(all.contains("Subject: bygone alert open: STORE_NEARLY_FULL"), "{all}");
+        assert!(all.contains("store main is 90"), "{all}");
+    }
+}
+
+#[tokio::test]
+async fn a_mail_goes_in_the_clear_only_where_the_url_says_so() {
+    let control = control();
+    let alert = alert(&control);
+    for (offered, query) in [(false, ""), (true, ""), (false, "?tls=required")] {
+        let (listener, address) = listener().await;
+        let settings = by_mail(&address, query);
+        let (told, heard) =
+            tokio::join!(self::told(&control, &settings, &alert), smtp(listener, offered));
+        assert!(told.is_err(), "{offered} {query}");
+        let all = heard.join("\n");
+        assert!(!all.contains("MAIL FROM") && all.contains("STARTTLS") == offered, "{all}");
+    }
+    let error = smtp_url("smtp://h?tls=maybe").unwrap_err();
+    assert!(error.to_string().contains("tls=maybe"), "{error}");
+    assert_eq!(smtp_url("smtp://h:25").unwrap(), "smtp://h:25?tls=required");
+    assert_eq!(smtp_url("smtps://h").unwrap(), "smtps://h");
+}
+
+#[tokio::test]
+async fn a_test_is_told_by_the_way_that_is_tested() {
+    let control = control();
+    let (hook, hook_address) = listener().await;
+    let (mail_at, mail_address) = listener().await;
+    let mut settings = by_mail(&mail_address, "?tls=none");
+    let (told, heard) = tokio::join!(test(&control, &settings, Way::Mail), smtp(mail_at, false));
     told.unwrap();
-    let all = heard.join("\n");
-    assert!(all.contains("RCPT TO:<ops@example.net>"), "{all}");
-    assert!(all.contains("Subject: bygone alert open: STORE_NEARLY_FULL"), "{all}");
-    assert!(all.contains("store main is 90"), "{all}");
+    assert!(heard.iter().any(|line| line == "Subject: bygone alert: test"), "{heard:?}");
+    for way in [Way::Webhooks, Way::Command] {
+        assert_eq!(test(&control, &settings, way).await.unwrap_err().kind(), ErrorKind::Usage);
+    }
+    settings.webhooks = vec![format!("http://{hook_address}/hook")];
+    let (told, body) = tokio::join!(test(&control, &settings, Way::Webhooks), http(hook, "200 OK"));
+    told.unwrap();
+    assert!(body.contains("\"type\":\"TEST\""), "{body}");
 }
 
 #[tokio::test]
@@ -149,9 +206,9 @@ async fn a_command_that_fails_is_an_error() {
         std::fs::write(&program, script).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let settings = Settings { command: Some(program.clone()), ..Settings::default() };
-        assert_eq!(tell(&control, &settings, &alert).await.is_ok(), fine, "{script}");
+        assert_eq!(told(&control, &settings, &alert).await.is_ok(), fine, "{script}");
     }
     let settings = Settings { command: Some(dir.path().join("none")), ..Settings::default() };
-    let error = tell(&control, &settings, &alert).await.unwrap_err();
+    let error = told(&control, &settings, &alert).await.unwrap_err();
     assert!(error.to_string().contains("none"), "{error}");
 }

@@ -1,0 +1,47 @@
+//! `bygone alert`.
+
+use std::{process::ExitCode, time::Duration};
+
+use bygone_base::{Result, UnixMillis};
+use serde_json::{Value, json};
+
+use super::{
+    Remote,
+    args::{AlertArgs, AlertCommand},
+    list,
+    table::table,
+    text,
+};
+use crate::{access, output::Output};
+
+/// Does what is asked.
+pub async fn run(args: AlertArgs, output: &Output) -> Result<ExitCode> {
+    let remote = Remote::new(&args.remote)?;
+    let alerts = format!("{}/alerts", remote.project().await?);
+    match args.command {
+        AlertCommand::List { all } => {
+            let mut found = list(remote.client.get(&alerts).await?);
+            found.retain(|alert| all || text(alert, "status") != "CLOSED");
+            let row = |alert: &Value| {
+                let names = ["id", "kind", "status", "created", "message"];
+                names.map(|name| text(alert, name).to_owned()).to_vec()
+            };
+            let rows: Vec<_> = found.iter().map(row).collect();
+            let headings = ["alert", "kind", "status", "since", "message"];
+            output.result(table(&headings, &rows), &Value::Array(found));
+        }
+        AlertCommand::Ack { alert, r#for, comment } => {
+            let until = until(r#for).to_rfc3339_seconds();
+            let body = json!({"until": until, "comment": comment});
+            let path = format!("{alerts}/{alert}/acknowledgement");
+            let answer = remote.client.put(&path, &body).await?;
+            output.result(format!("alert {alert} is acknowledged until {until}"), &answer);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn until(time: Duration) -> UnixMillis {
+    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    UnixMillis(access::clock().now().0.saturating_add(millis))
+}
