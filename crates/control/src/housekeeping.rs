@@ -18,17 +18,16 @@ use crate::{
 
 /// Restores are looked for so often, and as soon as one is asked for in this process.
 const RESTORES: Duration = Duration::from_secs(5);
+/// Alerts are looked for so often, and told at once.
+const ALERTS: Duration = Duration::from_secs(5);
 
 /// What it does, with all jobs as they were.
 type Work = fn(Arc<Control>, Vec<Job>) -> LocalBoxFuture<'static, Result<()>>;
 
 /// All of them: name, how often, whether also as soon as something is asked for in this process, and what.
-const CHORES: [(&str, u64, bool, Work); 7] = [
+const CHORES: [(&str, u64, bool, Work); 6] = [
     ("expiry", 1, true, |control, jobs| {
         Box::pin(async move { expiry::expire(&control, &jobs).await })
-    }),
-    ("looking for alerts", 5, false, |control, jobs| {
-        Box::pin(async move { alerts::look(&control, &jobs).await })
     }),
     ("grooming", 5, true, |control, jobs| {
         Box::pin(async move { grooms::groom(&control, &jobs).await })
@@ -57,6 +56,7 @@ pub(crate) struct Housekeeping {
     restores: Queue,
     telling: Telling,
     next_restores: Duration,
+    next_alerts: Duration,
     chores: Vec<Chore>,
     stop: CancellationToken,
 }
@@ -82,6 +82,7 @@ impl Housekeeping {
             control,
             telling: Telling::default(),
             next_restores: Duration::ZERO,
+            next_alerts: Duration::ZERO,
             chores: CHORES.into_iter().map(chore).collect(),
             stop: CancellationToken::new(),
         }
@@ -104,6 +105,10 @@ impl Housekeeping {
             self.next_restores = now + RESTORES;
             restoring::drills(&self.control, jobs).await?;
             self.restores.step(jobs).await?;
+        }
+        if now >= self.next_alerts {
+            self.next_alerts = now + ALERTS;
+            alerts::look(&self.control, jobs).await?;
             self.telling.step(&self.control, &self.stop).await?;
         }
         Ok(())

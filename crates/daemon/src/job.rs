@@ -462,8 +462,9 @@ impl Job {
         Ok(())
     }
 
-    /// Whether it was this job's turn.
+    /// Whether it was this job's turn, and no slices were being expired.
     async fn compact(&self) -> Result<bool> {
+        let Ok(_slices) = self.slices.try_lock() else { return Ok(false) };
         let turns = self.options.compacting.as_ref();
         let Ok(_turn) = turns.map(|turns| turns.try_acquire()).transpose() else {
             return Ok(false);
@@ -558,12 +559,6 @@ impl Job {
         tracing::warn!(%error, "nothing was freed");
         let hint = error.hint_text().map(|h| format!("; {h}")).unwrap_or_default();
         self.change(|s| s.message = format!("what is old was not freed: {error}{hint}"));
-    }
-
-    /// While slices are being expired they are merged the next time.
-    async fn compact(&self) -> Result<()> {
-        let Ok(_slices) = self.slices.try_lock() else { return Ok(()) };
-        self.ingest.compact(&self.key, self.clock.now(), &self.options.compact).await.map(|_| ())
     }
 }
 
