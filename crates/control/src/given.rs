@@ -73,11 +73,12 @@ impl Control {
         let job = match known.into_iter().find(|job| job.name == name) {
             Some(job) => job,
             None => {
+                // Its schedule, which may be finer than people may ask for, is set below.
                 let new = NewJob {
                     cluster: name.clone(),
                     source: source.clone(),
                     stores: Some(stores.clone()),
-                    schedule: schedule.clone(),
+                    schedule: ScheduleSpec::default(),
                     name: Some(name),
                 };
                 self.create_job(project, new, &by).await?
