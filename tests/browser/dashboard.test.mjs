@@ -188,7 +188,7 @@ step("settings that are wrong come back as they were typed", async () => {
   const full = page.getByLabel("when a store is full to so many percent");
   await full.fill("0");
   await page.getByRole("button", { name: "Save the settings" }).click();
-  await page.getByText("1 to 100 percent").waitFor();
+  await page.getByText("store_full_percent is 1 to 100").waitFor();
   assert.equal(await full.inputValue(), "0");
   await page.getByRole("link", { name: "Stores", exact: true }).waitFor();
   await shot(page, "settings-wrong");

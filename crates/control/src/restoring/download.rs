@@ -96,7 +96,11 @@ pub(super) async fn prepare(
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let options =
         export::Options { rules: rules(&names)?, place, compression, parallel: 2, threads };
-    let (count, bytes) = export::export(documents, &options, &Log::new(None, |_| {})).await?;
+    let exported = export::export(documents, &options, &Log::new(None, |_| {})).await;
+    let (count, bytes) = exported.map_err(|error| match form {
+        Form::Collection { namespace } if error.kind() == ErrorKind::NotFound => missing(namespace),
+        _ => error,
+    })?;
     say("packing");
     let info = restore_info(job, restore, &set, &version);
     let (form, file) = (form.clone(), target.clone());
@@ -201,14 +205,15 @@ fn pack(form: &Form, dump: &Path, file: &Path, info: &str) -> Result<()> {
             match &found[..] {
                 [one] => fs::rename(one, file)
                     .map_err(|e| Error::io(format!("move {}", one.display()), e)),
-                [] => Err(Error::new(
-                    ErrorKind::NotFound,
-                    format!("there was no collection {namespace} then"),
-                )),
+                [] => Err(missing(namespace)),
                 _ => Err(Error::internal(format!("{namespace} gave several files"))),
             }
         }
     }
+}
+
+fn missing(namespace: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there was no collection {namespace} then"))
 }
 
 /// Files of documents of a dump's databases.
