@@ -2,6 +2,7 @@
 
 use bygone_base::{Error, ErrorKind, Result, UnixMillis};
 use bygone_catalog::record::{Actor, Session, User};
+use bygone_control::By;
 
 use crate::{Access, Principal, access::hash};
 
@@ -91,9 +92,14 @@ impl Access {
         Ok(user.map(|user| (principal(&user.value, address), session)))
     }
 
-    /// Ends a session.
-    pub async fn logout(&self, secret: &str) -> Result<()> {
-        self.control.catalog().delete::<Session>(&hash(secret)).await
+    /// Ends a session of somebody.
+    pub async fn logout(&self, secret: &str, by: &By) -> Result<()> {
+        self.control.catalog().delete::<Session>(&hash(secret)).await?;
+        let message = match &by.actor {
+            Actor::User(name) => format!("{name} logged out"),
+            _ => "logged out".to_owned(),
+        };
+        self.control.event(by, None, None, "USER_LOGGED_OUT", message).await
     }
 
     /// Ends all sessions of a user.

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bygone_base::{Clock, ErrorKind, SystemRng, UnixMillis};
 use bygone_catalog::{
     Catalog, Id, Page, Seal, Sqlite,
-    record::{ApiKey, Event, Grant, Role, Session, User},
+    record::{Actor, ApiKey, Event, Grant, Role, Session, User},
 };
 use bygone_control::{By, Control};
 
@@ -132,7 +132,11 @@ async fn a_session_ends_by_time_logout_password_and_with_its_user() {
     let login = async || s.access.login("anna", GOOD, None).await.unwrap().secret;
 
     let (first, second) = (login().await, login().await);
-    s.access.logout(&first).await.unwrap();
+    let by = By { actor: Actor::User("anna".into()), address: Some("10.0.0.7".into()) };
+    s.access.logout(&first, &by).await.unwrap();
+    let events = s.control.events(None, None).await.unwrap();
+    let out = events.iter().find(|event| event.kind == "USER_LOGGED_OUT").unwrap();
+    assert_eq!((&out.actor, out.address.as_deref()), (&by.actor, Some("10.0.0.7")));
     assert!(!lives(&first).await && lives(&second).await);
     assert!(!lives("").await);
 

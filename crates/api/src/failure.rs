@@ -163,6 +163,9 @@ impl From<Error> for Failure {
         }
         let mut failure = Failure::new(status, code, error.to_string());
         failure.hint = error.hint_text().map(str::to_owned);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            failure.headers.push((header::RETRY_AFTER, HeaderValue::from_static("10")));
+        }
         failure
     }
 }

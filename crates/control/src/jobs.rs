@@ -193,6 +193,12 @@ impl Control {
         })
     }
 
+    /// Whether a change to this source needs everything to be read again.
+    #[must_use]
+    pub fn needs_resync(&self, job: &Job, new: &NewSource) -> bool {
+        has_data(job) && widens(filter(&job.source), (&new.include, &new.exclude))
+    }
+
     /// Changes a job. What is as it was changes nothing, and is not told.
     ///
     /// # Errors
@@ -219,7 +225,9 @@ impl Control {
         let changed = self.catalog().change::<Job>(job.as_str(), |job| {
             before = job.clone();
             let refilters = source.as_ref().is_some_and(|new| filter(new) != filter(&job.source));
-            syncs = source.as_ref().is_some_and(|new| has_data(job) && widens(&job.source, new));
+            syncs = source
+                .as_ref()
+                .is_some_and(|new| has_data(job) && widens(filter(&job.source), filter(new)));
             if syncs && !edit.resync {
                 return Err(Error::usage("what was left out until now needs a new initial sync")
                     .hint("agree to a resync (syncSource in the API)"));
@@ -422,8 +430,11 @@ fn shown(job: &Job) -> Value {
     })
 }
 
+/// The patterns of what is included and of what is excluded; one of the two is empty.
+type Patterns<'a> = (&'a [String], &'a [String]);
+
 /// What is covered, as it was given.
-fn filter(source: &Source) -> (&[String], &[String]) {
+fn filter(source: &Source) -> Patterns<'_> {
     (&source.include, &source.exclude)
 }
 
@@ -434,10 +445,10 @@ pub(crate) fn serving<'a>(agents: &'a [Agent], job: &Job) -> Option<&'a Agent> {
 }
 
 /// Whether `new` may cover what `old` left out. Careful: yes where it cannot be told.
-fn widens(old: &Source, new: &Source) -> bool {
-    match (&old.include[..], &new.include[..]) {
-        ([], []) => !old.exclude.iter().all(|pattern| new.exclude.contains(pattern)),
-        ([], _) => !old.exclude.is_empty(),
+fn widens(old: Patterns<'_>, new: Patterns<'_>) -> bool {
+    match (old.0, new.0) {
+        ([], []) => !old.1.iter().all(|pattern| new.1.contains(pattern)),
+        ([], _) => !old.1.is_empty(),
         (_, []) => true,
         (before, after) => !after.iter().all(|pattern| before.contains(pattern)),
     }
@@ -449,25 +460,17 @@ mod tests {
 
     #[test]
     fn wider_coverage_is_noticed() {
-        let source = |include: &[&str], exclude: &[&str]| {
-            let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
-            Source {
-                uri: serde_json::from_str("\"\"").unwrap(),
-                shown: String::new(),
-                include: own(include),
-                exclude: own(exclude),
-                member: None,
-                member_tag: None,
-                throttle: None,
-                workers: 2,
-            }
+        let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        let widens = |old: [&[&str]; 2], new: [&[&str]; 2]| {
+            let ([a, b], [c, d]) = (old.map(own), new.map(own));
+            widens((&a, &b), (&c, &d))
         };
-        let all = source(&[], &[]);
-        assert!(!widens(&all, &all));
-        assert!(!widens(&all, &source(&[], &["a.*"])));
-        assert!(widens(&source(&[], &["a.*"]), &all));
-        assert!(widens(&source(&["a.*"], &[]), &all));
-        assert!(!widens(&all, &source(&["a.*"], &[])));
-        assert!(widens(&source(&["a.*"], &[]), &source(&["b.*"], &[])));
+        let all: [&[&str]; 2] = [&[], &[]];
+        assert!(!widens(all, all));
+        assert!(!widens(all, [&[], &["a.*"]]));
+        assert!(widens([&[], &["a.*"]], all));
+        assert!(widens([&["a.*"], &[]], all));
+        assert!(!widens(all, [&["a.*"], &[]]));
+        assert!(widens([&["a.*"], &[]], [&["b.*"], &[]]));
     }
 }

@@ -1,7 +1,7 @@
 //! The settings of the server, changed by people and programs: checked, and told.
 
 use bygone_base::{Error, Result};
-use bygone_catalog::record::{Settings, Smtp, Thresholds};
+use bygone_catalog::record::{Settings, Smtp, Thresholds, Upkeep};
 use reqwest::Url;
 use serde_json::{Value, json};
 
@@ -13,6 +13,8 @@ const WEBHOOKS: usize = 20;
 const RECEIVERS: usize = 100;
 /// A snapshot may be so late at most: a hundred intervals.
 const LATEST: u64 = 10_000;
+/// Checks of stores are so many seconds apart, at least and at most.
+const CHECKS_SECS: std::ops::RangeInclusive<u64> = 60..=366 * 86_400;
 
 impl Control {
     /// Changes the settings in somebody's name. The password of a mail server that is only carried over is kept for the
@@ -66,6 +68,7 @@ fn shown(settings: &Settings) -> Value {
     });
     json!({
         "thresholds": serde_json::to_value(&settings.thresholds).unwrap_or_default(),
+        "upkeep": serde_json::to_value(&settings.upkeep).unwrap_or_default(),
         "webhooks": settings.webhooks.iter().filter_map(host).collect::<Vec<_>>(),
         "smtp": smtp,
         "command": settings.command.as_ref().map(|path| path.display().to_string()),
@@ -76,6 +79,9 @@ fn shown(settings: &Settings) -> Value {
 fn check(old: &Settings, new: &Settings) -> Result<()> {
     if new.thresholds != old.thresholds {
         thresholds(&new.thresholds)?;
+    }
+    if new.upkeep != old.upkeep {
+        upkeep(&new.upkeep)?;
     }
     if new.webhooks != old.webhooks {
         webhooks(&new.webhooks)?;
@@ -106,6 +112,18 @@ fn thresholds(limits: &Thresholds) -> Result<()> {
         if !(1..=most).contains(&value) {
             return Err(Error::usage(format!("threshold {name} is 1 to {most}")));
         }
+    }
+    Ok(())
+}
+
+fn upkeep(limits: &Upkeep) -> Result<()> {
+    if !CHECKS_SECS.contains(&limits.check_every_secs) {
+        return Err(Error::usage("upkeep check_every_secs: checks are a minute to a year apart"));
+    }
+    if !(limits.check_every_secs..=*CHECKS_SECS.end()).contains(&limits.check_within_secs) {
+        return Err(Error::usage(
+            "upkeep check_within_secs: everything is read within the time between two checks, or more, up to a year",
+        ));
     }
     Ok(())
 }

@@ -107,15 +107,23 @@ async fn what_takes_something_away_is_asked_about_first() {
         setup.get(&mut owner, &list).await;
         assert!(!setup.get(&mut owner, &list).await.text.contains(word), "{list}");
     }
-    // A resync by a change of the source, too.
-    setup.control.act(&project, &job, bygone_control::Action::Start, &by).await.unwrap();
+    a_wider_source_is_asked_about(&setup, &mut owner, &project, &job).await;
+}
+
+/// A resync by a change of the source is asked about; a narrower source needs none.
+async fn a_wider_source_is_asked_about(setup: &Setup, owner: &mut Browser, project: &Id, job: &Id) {
+    setup.control.act(project, job, bygone_control::Action::Start, &By::system()).await.unwrap();
     let source = format!("/p/{project}/j/{job}/source");
-    let fields = [("exclude", ""), ("include", "a.*"), ("uri", ""), ("resync", "yes")];
-    let asked = setup.submit(&mut owner, &source, &source, &fields).await;
-    assert!(asked.text.contains("Save and resync"), "{}", asked.text);
-    let requests = async || setup.control.job(&project, &job).await.unwrap().job.requests.resync;
+    let requests = async || setup.control.job(project, job).await.unwrap().job.requests.resync;
+    let narrow = [("exclude", ""), ("include", "a.*"), ("uri", ""), ("resync", "yes")];
+    let done = setup.submit(owner, &source, &source, &narrow).await;
+    assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
     assert_eq!(requests().await, 0);
-    let sure = [&fields[..], &[("sure", "yes")]].concat();
-    setup.submit(&mut owner, &source, &source, &sure).await;
+    let wide = [("exclude", ""), ("include", ""), ("uri", ""), ("resync", "yes")];
+    let asked = setup.submit(owner, &source, &source, &wide).await;
+    assert!(asked.text.contains("Save and resync"), "{}", asked.text);
+    assert_eq!(requests().await, 0);
+    let sure = [&wide[..], &[("sure", "yes")]].concat();
+    setup.submit(owner, &source, &source, &sure).await;
     assert_eq!(requests().await, 1);
 }

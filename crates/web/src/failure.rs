@@ -1,7 +1,7 @@
 //! Errors as pages: one clear line, and what to do about it.
 
 use axum::{
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bygone_base::{Error, ErrorKind};
@@ -9,6 +9,9 @@ use maud::{Markup, html};
 use url::form_urlencoded;
 
 use crate::part::shell;
+
+/// Seconds after which what is not available now may be.
+const SOON: HeaderValue = HeaderValue::from_static("10");
 
 /// Why there is no page.
 #[derive(Debug)]
@@ -97,6 +100,9 @@ fn page(error: &Error) -> Response {
     let said = Said { title, message: error.to_string(), hint };
     let page = shell::bare(title, html! { (said.draw()) p { a href="/" { "To the overview" } } });
     let mut response = (status, page).into_response();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, SOON);
+    }
     response.extensions_mut().insert(said);
     response
 }
@@ -118,4 +124,18 @@ pub(crate) fn refused(page: Answer, error: Option<&Error>) -> Answer {
         *response.status_mut() = status(error.kind());
     }
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_come_later_says_when_to_ask_again() {
+        let asked = |kind| {
+            page(&Error::new(kind, "the file is not ready")).headers().get("retry-after").cloned()
+        };
+        assert_eq!(asked(ErrorKind::Unavailable), Some(SOON));
+        assert_eq!(asked(ErrorKind::NotFound), None);
+    }
 }

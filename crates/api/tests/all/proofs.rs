@@ -6,6 +6,7 @@ use axum::http::{Method, header};
 use bygone_api::digest;
 use bygone_base::ErrorKind;
 use bygone_catalog::record::Role;
+use bygone_control::By;
 use serde_json::{Value, json};
 
 use crate::world::{World, request};
@@ -137,7 +138,7 @@ async fn a_session_opens_v2_and_changes_need_its_token() {
     post(Some("wrong")).await.fails(403, "CSRF_TOKEN_REQUIRED");
     post(Some(&login.csrf)).await.is(201);
     ask(GET, ROOT, Value::Null, None).await.fails(401, "USER_UNAUTHORIZED");
-    world.access.logout(&login.secret).await.unwrap();
+    world.access.logout(&login.secret, &By::system()).await.unwrap();
     let ended = ask(GET, "/api/v2/me", Value::Null, None).await;
     // A challenge would make the browser ask for a password that nobody has.
     assert!(ended.status == 401 && ended.challenges().is_empty());

@@ -31,7 +31,7 @@ use tokio::sync::watch;
 use super::{Outcome, moment, transfer::is_used_up};
 use bygone_snapshot::Parts;
 
-use crate::{Control, disk, restores::rules};
+use crate::{By, Control, disk, restores::rules};
 
 /// Bytes that stay free: the catalog lies on the same disk.
 const SPARE: u64 = 256 << 20;
@@ -314,6 +314,19 @@ impl Control {
                 found => return found,
             }
         }
+    }
+
+    /// Keeps that the file of a download is being fetched, from its beginning, and from where: data leaves the server.
+    ///
+    /// # Errors
+    /// The catalog's.
+    pub async fn fetched(&self, restore: &Id, address: Option<&str>) -> Result<()> {
+        let restore = self.catalog().get::<RestoreJob>(restore.as_str()).await?.value;
+        let job = self.catalog().find::<Job>(restore.job.as_str()).await?.map(|row| row.value);
+        let by = By { address: address.map(str::to_owned), ..By::system() };
+        let message = format!("the file of restore {} is fetched by its link", restore.id);
+        let kind = "RESTORE_FETCHED_AUDIT";
+        self.event(&by, Some(&restore.project), job.as_ref(), kind, message).await
     }
 
     async fn ready_download(&self, restore: &Id, secret: &str) -> Result<Download> {

@@ -277,4 +277,14 @@ mod tests {
         }
         assert!(!is_used_up(&kept(&control, &id).await));
     }
+
+    #[tokio::test]
+    async fn who_fetches_is_kept() {
+        let (control, id) = site(None).await;
+        control.fetched(&id, Some("10.0.0.7")).await.unwrap();
+        let events = control.events(None, None).await.unwrap();
+        let event = events.iter().find(|event| event.kind == "RESTORE_FETCHED_AUDIT").unwrap();
+        assert_eq!(event.address.as_deref(), Some("10.0.0.7"));
+        assert!(event.project.is_some() && event.message.contains(id.as_str()));
+    }
 }

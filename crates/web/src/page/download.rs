@@ -75,6 +75,9 @@ async fn send(
     let mut file = File::open(&download.path).await.map_err(open)?;
     file.seek(SeekFrom::Start(from)).await.map_err(open)?;
     let transfer = site.control.transfer(&restore, to - from).await?;
+    if from == 0 {
+        site.control.fetched(&restore, caller.address.as_deref()).await?;
+    }
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         (header::CONTENT_LENGTH, (to - from).to_string()),

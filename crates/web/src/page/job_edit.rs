@@ -115,7 +115,8 @@ async fn save_source(
         Ok(new) => new,
         Err(error) => return source_again(&site, &scope, &view.job, &form, Some(&error)).await,
     };
-    if form.ticked("resync") && !form.ticked("sure") {
+    let resyncs = form.ticked("resync") && site.control.needs_resync(&view.job, &new);
+    if resyncs && !form.ticked("sure") {
         let draft = Draft::of(&site, &scope, &form)?;
         let main = sure_page(&view.job, &form, &draft, &scope.job(&job), visitor.csrf());
         return scope.page(&site, "Resync", "Overview", main).await;

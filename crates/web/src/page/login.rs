@@ -93,7 +93,7 @@ fn enter(caller: &Caller, login: &Login, next: &str) -> Response {
 
 async fn logout(State(site): State<Site>, Posted { visitor, .. }: Posted) -> Answer {
     if let Some(secret) = cookie::session(&visitor.caller) {
-        site.access.logout(secret).await?;
+        site.access.logout(secret, &visitor.by()).await?;
     }
     let mut response = see("/login");
     set_cookie(&mut response, &cookie::set_session(&visitor.caller, "", 0));

@@ -7,7 +7,7 @@ use axum::{
 };
 use bygone_access::Right;
 use bygone_base::{Error, ErrorKind, Result};
-use bygone_catalog::record::{Settings, Smtp, Thresholds};
+use bygone_catalog::record::{Settings, Smtp, Thresholds, Upkeep};
 use bygone_control::alerts::notify::{self, Way};
 use maud::{Markup, html};
 
@@ -48,7 +48,7 @@ async fn again(
 
 /// The settings as the form that says them, without the password.
 fn form_of(settings: &Settings) -> Form {
-    let limits = &settings.thresholds;
+    let (limits, upkeep) = (&settings.thresholds, &settings.upkeep);
     let command = settings.command.as_ref().map(|path| path.display().to_string());
     let form = Form::default()
         .seconds_of("oplog_behind", limits.oplog_behind_secs)
@@ -58,6 +58,10 @@ fn form_of(settings: &Settings) -> Form {
         .with("store_full", &limits.store_full_percent.to_string())
         .seconds_of("groom_overdue", limits.groom_overdue_secs)
         .seconds_of("clock_skew", limits.clock_skew_secs)
+        .seconds_of("check_every", upkeep.check_every_secs)
+        .seconds_of("check_within", upkeep.check_within_secs)
+        .with("check_rate", &upkeep.check_mb_per_second.to_string())
+        .with("groom_rate", &upkeep.groom_mb_per_second.to_string())
         .with("webhooks", &settings.webhooks.join("\n"))
         .with("command", command.as_deref().unwrap_or_default());
     match &settings.smtp {
@@ -86,6 +90,13 @@ fn draw(form: &Form, csrf: &str) -> Markup {
                 (number("store_full", "when a store is full to so many percent"))
                 (secs("groom_overdue", "when a store was not groomed for"))
                 (secs("clock_skew", "when clocks differ by"))
+            }
+            fieldset {
+                legend { "Stores" }
+                (secs("check_every", "A store is checked every"))
+                (control::duration(form, "check_within", "and all of it was read after", "Each check reads its share; the oplog of every job is read within that time too."))
+                (control::number("check_rate", "Checks read at most so many MB/s", form.text("check_rate"), "Of each store. 0: as fast as it goes."))
+                (control::number("groom_rate", "Grooms read and write at most so many MB/s", form.text("groom_rate"), "Of each store. 0: as fast as it goes."))
             }
             fieldset {
                 legend { "Who is told" }
@@ -159,6 +170,15 @@ fn thresholds(form: &Form) -> Result<Thresholds> {
     })
 }
 
+fn upkeep(form: &Form) -> Result<Upkeep> {
+    Ok(Upkeep {
+        check_every_secs: form.seconds("check_every", "time between checks")?,
+        check_within_secs: form.seconds("check_within", "time to read everything")?,
+        check_mb_per_second: form.number("check_rate", "rate of checks")?,
+        groom_mb_per_second: form.number("groom_rate", "rate of grooms")?,
+    })
+}
+
 /// The mail server as sent, its password sealed or as it was. (Whether that may stay, the control plane knows.)
 fn smtp(site: &Site, form: &Form, old: Option<&Smtp>) -> Result<Option<Smtp>> {
     let Some(url) = form.some("smtp_url") else { return Ok(None) };
@@ -182,7 +202,7 @@ async fn save(State(site): State<Site>, Posted { visitor, form }: Posted) -> Ans
 }
 
 async fn change(site: &Site, visitor: &Visitor, form: &Form, old: &Settings) -> Result<()> {
-    let (limits, hooks) = (thresholds(form)?, form.lines("webhooks"));
+    let (limits, upkeep, hooks) = (thresholds(form)?, upkeep(form)?, form.lines("webhooks"));
     let mail = smtp(site, form, old.smtp.as_ref())?;
     let command = form.some("command").map(std::path::PathBuf::from);
     // A program that is run by the server is as much as a login on it.
@@ -191,7 +211,8 @@ async fn change(site: &Site, visitor: &Visitor, form: &Form, old: &Settings) -> 
     }
     let by = visitor.by();
     let changed = site.control.edit_settings(&by, |settings| {
-        settings.thresholds = limits.clone();
+        settings.thresholds.clone_from(&limits);
+        settings.upkeep.clone_from(&upkeep);
         settings.webhooks.clone_from(&hooks);
         settings.smtp.clone_from(&mail);
         settings.command.clone_from(&command);
@@ -232,6 +253,7 @@ mod tests {
     fn what_is_shown_is_what_is_read() {
         let form = form_of(&Settings::default());
         assert_eq!(thresholds(&form).unwrap(), Thresholds::default());
+        assert_eq!(upkeep(&form).unwrap(), Upkeep::default());
         assert!(thresholds(&form.set("clock_skew", "x")).is_err());
     }
 }

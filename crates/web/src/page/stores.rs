@@ -7,7 +7,7 @@ use axum::{
 };
 use bygone_access::Right;
 use bygone_base::{Error, ErrorKind, Result, UnixMillis};
-use bygone_catalog::record::{GroomRun, Purpose, Store, StoreShares, UsageSample};
+use bygone_catalog::record::{GroomRun, Purpose, Store, StoreCheck, StoreShares, UsageSample};
 use bygone_control::{NewStore, views::StoreView};
 use maud::{Markup, html};
 
@@ -18,7 +18,7 @@ use crate::{
     notice::Notice,
     page::confirm::Question,
     part::{
-        chart, control, grooms,
+        chart, checks, control, grooms,
         state::{Mood, badge},
     },
     site::Site,
@@ -124,6 +124,7 @@ async fn held(site: &Site, view: &StoreView) -> Result<Held> {
     let held = Held {
         samples,
         runs: site.control.grooms(&view.store.id).await?,
+        checks: site.control.store_checks(&view.store.id).await?,
         shares: site.control.shares(&view.store.id).await?,
     };
     Ok(held)
@@ -134,12 +135,13 @@ async fn held(site: &Site, view: &StoreView) -> Result<Held> {
 struct Held {
     samples: Vec<UsageSample>,
     runs: Vec<GroomRun>,
+    checks: Vec<StoreCheck>,
     shares: Option<StoreShares>,
 }
 
 /// A store; with the form of who may change it.
 fn one(view: &StoreView, held: &Held, csrf: &str, form: Option<&Form>, now: UnixMillis) -> Markup {
-    let Held { samples, runs, shares } = held;
+    let Held { samples, runs, checks, shares } = held;
     let store = &view.store;
     let path = format!("/stores/s/{}", store.id);
     html! {
@@ -154,6 +156,7 @@ fn one(view: &StoreView, held: &Held, csrf: &str, form: Option<&Form>, now: Unix
             ", used by " (crate::format::count(view.jobs.len() as u64, "job")) "."
         }
         (grooms::grooms(runs, &path, form.map(|_| csrf), now))
+        (checks::checks(checks, now))
         @if let Some(form) = form {
             section {
                 h2 { "Change it" }

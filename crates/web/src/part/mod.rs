@@ -3,6 +3,7 @@
 pub(crate) mod axis;
 pub(crate) mod bar;
 pub(crate) mod chart;
+pub(crate) mod checks;
 pub(crate) mod control;
 pub(crate) mod grooms;
 pub(crate) mod preview;

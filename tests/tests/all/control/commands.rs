@@ -217,6 +217,40 @@ async fn changed(asked: &Asked, site: &Site) {
     let _ = asked.command(&remove).run().await.expect_code(0);
 }
 
+/// What a check of the store found, how checks and grooms go about it, and retention for what is there.
+async fn upkeep(asked: &Asked) {
+    let look = async || {
+        let checks = asked.json("store checks main").await;
+        checks.as_array()?.iter().find(|check| !check["finished"].is_null()).cloned()
+    };
+    let check = wait::until("a check of the store", wait::PATIENCE * 2, look).await;
+    assert_eq!((&check["failure"], &check["damage"]), (&Value::Null, &Value::Array(vec![])));
+    let shown = asked.command("store checks main").run().await.expect_code(0).stdout;
+    assert!(shown.contains("nothing is damaged"), "{shown}");
+    let before = asked.json("store upkeep").await;
+    let after = asked.json("store upkeep --check-rate 20 --check-every 12h").await;
+    assert_eq!(
+        (&after["check_mb_per_second"], &after["check_every_secs"]),
+        (&20.into(), &43_200.into())
+    );
+    assert_eq!(after["check_within_secs"], before["check_within_secs"]);
+    assert_eq!(asked.json("store upkeep").await, after);
+    let line = told(&asked.command("store upkeep --check-within 1h").run().await, 1);
+    says(&line, &["check_within_secs"]);
+    // The snapshots were taken under another schedule than the one that `changed` gave.
+    let dry = asked.json("job apply-schedule Shop --dry-run").await;
+    let ids: Vec<&Value> = dry.as_array().unwrap().iter().map(|one| &one["id"]).collect();
+    assert!(!ids.is_empty(), "{dry}");
+    let done = asked.json("job apply-schedule Shop").await;
+    assert!(
+        ids.iter().all(|id| done.as_array().unwrap().iter().any(|one| one["id"] == **id)),
+        "{done}"
+    );
+    let again =
+        asked.command("job apply-schedule Shop --dry-run").run().await.expect_code(0).stdout;
+    assert!(again.contains("already"), "{again}");
+}
+
 /// Checks, grooms, stores, resyncs, and a copy of the catalog of a server that runs.
 async fn asked_for(asked: &Asked, site: &Site) {
     let _ = asked.command("job check Shop").run().await.expect_code(0);
@@ -236,6 +270,7 @@ async fn asked_for(asked: &Asked, site: &Site) {
     };
     let dry = wait::until("the dry run", wait::PATIENCE * 2, look).await;
     assert!(dry["failure"].is_null() && dry["done"]["packs"].as_u64() > Some(0), "{dry}");
+    upkeep(asked).await;
     let second = site.folder.path().join("second");
     let add = asked.command("store add second").arg(format!("file://{}", second.display()));
     let _ = add.run().await.expect_code(0);

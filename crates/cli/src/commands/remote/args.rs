@@ -65,6 +65,14 @@ pub enum JobCommand {
         #[command(flatten)]
         change: ScheduleChange,
     },
+    /// Give the snapshots that are there the expiry that the schedule says; those kept for ever stay so
+    ApplySchedule {
+        #[arg(value_name = "CLUSTER")]
+        cluster: String,
+        /// Only say which would change
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Give the job another URI of its source
     Source {
         #[arg(value_name = "CLUSTER")]
@@ -366,9 +374,33 @@ pub enum StoreCommand {
         #[arg(value_name = "NAME")]
         name: String,
     },
+    /// What the last checks of a store read, and what they found
+    Checks {
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// Show how checks and grooms of all stores go about it, or change it
+    Upkeep(UpkeepChange),
     /// Forget a store that no job uses; what it holds stays
     Remove {
         #[arg(value_name = "NAME")]
         name: String,
     },
+}
+
+/// What of the upkeep changes; what is not given stays.
+#[derive(Debug, Args)]
+pub struct UpkeepChange {
+    /// From one check of a store to the next
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub check_every: Option<Duration>,
+    /// Everything stored is read within so long
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub check_within: Option<Duration>,
+    /// Megabytes that checks of a store read per second at most; 0: as fast as it goes
+    #[arg(long, value_name = "MB")]
+    pub check_rate: Option<u32>,
+    /// Megabytes that grooms of a store read and write per second at most; 0: as fast as it goes
+    #[arg(long, value_name = "MB")]
+    pub groom_rate: Option<u32>,
 }

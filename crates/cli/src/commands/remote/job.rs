@@ -48,6 +48,9 @@ pub async fn run(args: JobArgs, output: &Output) -> Result<ExitCode> {
         JobCommand::Schedule { cluster, change } => {
             schedule(&remote, &cluster, change, output).await?;
         }
+        JobCommand::ApplySchedule { cluster, dry_run } => {
+            apply_schedule(&remote, &cluster, dry_run, output).await?;
+        }
         JobCommand::Source { cluster, source_file } => {
             let (path, _) = remote.job(&cluster).await?;
             let body = json!({"source": {"uri": access::first_line(&source_file)?}});
@@ -121,6 +124,27 @@ async fn schedule(
     };
     let schedule = &job["schedule"];
     output.result(serde_json::to_string_pretty(schedule).unwrap_or_default(), schedule);
+    Ok(())
+}
+
+/// Applies the schedule's retention to the snapshots that are there.
+async fn apply_schedule(
+    remote: &Remote,
+    cluster: &str,
+    dry_run: bool,
+    output: &Output,
+) -> Result<()> {
+    let (path, _) = remote.job(cluster).await?;
+    let body = json!({"dry_run": dry_run});
+    let changed = list(remote.client.post(&format!("{path}/schedule/apply"), Some(&body)).await?);
+    let row = |one: &Value| vec![text(one, "id").to_owned(), text(one, "expires").to_owned()];
+    let rows: Vec<_> = changed.iter().map(row).collect();
+    let shown = match (rows.is_empty(), dry_run) {
+        (true, _) => "every snapshot is kept as the schedule says already".to_owned(),
+        (false, true) => table(&["snapshot", "would expire"], &rows),
+        (false, false) => table(&["snapshot", "expires"], &rows),
+    };
+    output.result(shown, &Value::Array(changed));
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Remote,
-    args::{StoreArgs, StoreCommand},
+    args::{StoreArgs, StoreCommand, UpkeepChange},
     list,
     table::table,
     text,
@@ -44,12 +44,62 @@ pub async fn run(args: StoreArgs, output: &Output) -> Result<ExitCode> {
                 ["begun", "kind", "packs", "bytes", "living", "freed", "waits", "result"];
             output.result(table(&headings, &rows), &Value::Array(runs));
         }
+        StoreCommand::Checks { name } => {
+            let checks = list(client.get(&format!("/api/v2/stores/{name}/checks")).await?);
+            let rows: Vec<_> = checks.iter().map(check).collect();
+            let headings = ["begun", "read", "of", "in time", "jobs", "result"];
+            output.result(table(&headings, &rows), &Value::Array(checks));
+        }
+        StoreCommand::Upkeep(change) => upkeep(&remote, change, output).await?,
         StoreCommand::Remove { name } => {
             let answer = client.delete(&format!("/api/v2/stores/{name}")).await?;
             output.result(format!("store {name} is forgotten; what it holds stays"), &answer);
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Shows the upkeep after what is given of it was changed.
+async fn upkeep(remote: &Remote, change: UpkeepChange, output: &Output) -> Result<()> {
+    let mut upkeep = remote.client.get("/api/v2/upkeep").await?;
+    let given = [
+        ("check_every_secs", change.check_every.map(|time| time.as_secs())),
+        ("check_within_secs", change.check_within.map(|time| time.as_secs())),
+        ("check_mb_per_second", change.check_rate.map(u64::from)),
+        ("groom_mb_per_second", change.groom_rate.map(u64::from)),
+    ];
+    if given.iter().any(|(_, value)| value.is_some()) {
+        for (name, value) in given.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+            upkeep[name] = json!(value);
+        }
+        upkeep = remote.client.put("/api/v2/upkeep", &upkeep).await?;
+    }
+    output.result(serde_json::to_string_pretty(&upkeep).unwrap_or_default(), &upkeep);
+    Ok(())
+}
+
+fn check(check: &Value) -> Vec<String> {
+    let bytes =
+        |name: &str| check[name].as_u64().map(|n| ByteSize(n).to_string()).unwrap_or_default();
+    let each = |name: &str| check[name].as_array().into_iter().flatten();
+    let texts = |name: &str| each(name).filter_map(Value::as_str).map(str::to_owned);
+    let lost = each("concerned")
+        .map(|one| format!("{} of {} cannot be restored", text(one, "snapshot"), text(one, "job")));
+    let failure = Some(text(check, "failure").to_owned()).filter(|text| !text.is_empty());
+    let found: Vec<_> = failure.into_iter().chain(texts("damage")).chain(lost).collect();
+    let result = match (found.is_empty(), check["finished"].is_null()) {
+        (true, true) => "going on".to_owned(),
+        (true, false) => "nothing is damaged".to_owned(),
+        (false, _) => found.join("; "),
+    };
+    vec![
+        text(check, "started").to_owned(),
+        bytes("bytes"),
+        bytes("total"),
+        check["covered_percent"].as_u64().map(|n| format!("{n} %")).unwrap_or_default(),
+        texts("jobs").collect::<Vec<_>>().join(", "),
+        result,
+    ]
 }
 
 fn row(store: &Value) -> Vec<String> {
