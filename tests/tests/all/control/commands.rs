@@ -235,7 +235,7 @@ async fn upkeep(asked: &Asked) {
     );
     assert_eq!(after["check_within_secs"], before["check_within_secs"]);
     assert_eq!(asked.json("store upkeep").await, after);
-    let line = told(&asked.command("store upkeep --check-within 1h").run().await, 1);
+    let line = told(&asked.command("store upkeep --check-within 1h").run().await, 2);
     says(&line, &["check_within_secs"]);
     // The snapshots were taken under another schedule than the one that `changed` gave.
     let dry = asked.json("job apply-schedule Shop --dry-run").await;
