@@ -7,6 +7,7 @@ use crate::{
     batch::Head,
     insert::{self, Into, Refusals},
     names::Namespace,
+    raw::{Build, kind},
     target::Target,
     version::ServerVersion,
 };
@@ -48,9 +49,11 @@ impl Bulk {
     ) -> Bulk {
         let keeps = version.keeps_zero_timestamps();
         let (ordered, bypass) = (options.ordered, options.bypass_validation);
+        let head = |concern: &[u8]| Head::with(name, ordered, keeps, bypass, concern);
         let into = Into {
             shown: name.without_buckets(),
-            head: Head::with(name, ordered, keeps, bypass, &options.write_concern),
+            head: head(&options.write_concern),
+            waiting: head(&Build::new().element(kind::INT32, b"w", &1_i32.to_le_bytes()).finish()),
             name: name.clone(),
             ordered,
             fix_zero_timestamps: !keeps,

@@ -26,12 +26,24 @@ pub(crate) struct Into {
     /// The name for collMod: the time-series' name for buckets.
     pub(crate) shown: Namespace,
     pub(crate) head: Head,
+    /// The same, but the server says what it did.
+    pub(crate) waiting: Head,
     pub(crate) ordered: bool,
     /// Documents with a top-level Timestamp(0,0) must be put right after they were inserted.
     pub(crate) fix_zero_timestamps: bool,
     pub(crate) refusals: Refusals,
     /// The collection may hold documents from before this restore.
     pub(crate) existed: bool,
+}
+
+impl Into {
+    /// How a batch is sent. A document is put right by its `_id`: where nobody says whether it went in, that could replace
+    /// another one that was there before.
+    fn head(&self, batch: &Batch) -> &Head {
+        let blind = self.head.is_unacknowledged() && self.fix_zero_timestamps;
+        let zero = |document: Result<&[u8]>| document.is_ok_and(has_zero_timestamp);
+        if blind && batch.iter().any(zero) { &self.waiting } else { &self.head }
+    }
 }
 
 /// What becomes of documents that the target refuses: a key is taken, or the validator does not like them.
@@ -65,6 +77,8 @@ struct Before {
     repeated: bool,
     /// Measurements that differ in type are allowed.
     mixed: bool,
+    /// Nobody waits for the insert.
+    unknown: bool,
     attempts: u32,
 }
 
@@ -128,9 +142,10 @@ async fn send(
     out: &mut Vec<usize>,
 ) -> Result<()> {
     let what = format!("insert into {}", into.name);
-    let mut before = Before::default();
+    let head = into.head(batch);
+    let mut before = Before { unknown: head.is_unacknowledged(), ..Before::default() };
     while before.skip < batch.documents {
-        let reply = target.insert(&what, &into.name.db, &into.head, batch, before.skip).await;
+        let reply = target.insert(&what, &into.name.db, head, batch, before.skip).await;
         let reply = reply.map_err(|e| denied_hint(e, "restore"))?;
         before.repeated |= reply.repeated;
         match outcome(&what, &reply.document, batch.documents - before.skip, into, before) {
@@ -204,7 +219,7 @@ fn outcome(what: &str, reply: &Document, sent: usize, into: &Into, before: Befor
         taken.failed = target::unacknowledged(what, reply);
     }
     // Nobody is told what became of an insert that nobody waits for: `n` is 0 or missing.
-    if into.head.is_unacknowledged() {
+    if before.unknown {
         taken.documents = 0;
     } else if errors.is_empty() && taken.documents != sent as u64 {
         let text = format!("{what}: not all of {sent} documents were taken");
@@ -334,6 +349,7 @@ mod tests {
     use bson::doc;
 
     use super::*;
+    use crate::batch::Cutter;
 
     fn judged(reply: Document, ordered: bool, repeated: bool) -> Outcome {
         let before = Before { repeated, ..Before::default() };
@@ -343,9 +359,9 @@ mod tests {
     fn into(ordered: bool, refusals: Refusals) -> Into {
         let name = Namespace::new("a", "b");
         let head = Head::new(&name, ordered, true);
-        let shown = name.clone();
+        let (shown, waiting) = (name.clone(), head.clone());
         let (fix_zero_timestamps, existed) = (false, false);
-        Into { name, shown, head, ordered, fix_zero_timestamps, refusals, existed }
+        Into { name, shown, head, waiting, ordered, fix_zero_timestamps, refusals, existed }
     }
 
     /// What was taken, how many were refused, how many ended it, whether it failed.
@@ -394,13 +410,30 @@ mod tests {
 
     #[test]
     fn nothing_is_known_of_what_nobody_waits_for() {
-        let mut careless = into(false, Refusals::Count);
-        let concern = Build::new().element(raw::kind::INT32, b"w", &[0; 4]).finish();
-        careless.head = Head::with(&careless.name, false, true, false, &concern);
+        let unknown = Before { unknown: true, ..Before::default() };
         for reply in [doc! {"n": 0}, doc! {}] {
-            let found = outcome("insert", &reply, 3, &careless, Before::default());
+            let found = outcome("insert", &reply, 3, &into(false, Refusals::Count), unknown);
             assert_eq!(taken(found), (0, 0, 0, false));
         }
+    }
+
+    #[test]
+    fn what_is_put_right_is_waited_for() {
+        let mut careless = into(false, Refusals::Count);
+        let concern = Build::new().element(raw::kind::INT32, b"w", &[0; 4]).finish();
+        careless.head = Head::with(&careless.name, false, false, false, &concern);
+        let batch = |document: RawDocumentBuf| {
+            let mut cutter = Cutter::default();
+            let full = cutter.push(&document.into_bytes().into()).unwrap();
+            assert!(full.is_empty());
+            cutter.flush().unwrap()
+        };
+        let zero = bson::Timestamp { time: 0, increment: 0 };
+        let (plain, zero) = (batch(bson::rawdoc! {"_id": 1}), batch(bson::rawdoc! {"t": zero}));
+        assert!(careless.head(&zero).is_unacknowledged());
+        careless.fix_zero_timestamps = true;
+        assert!(!careless.head(&zero).is_unacknowledged());
+        assert!(careless.head(&plain).is_unacknowledged());
     }
 
     #[test]

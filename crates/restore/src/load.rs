@@ -72,10 +72,12 @@ impl Loading {
     fn new(shared: &Shared, index: usize, plan: &CollectionPlan) -> Loading {
         let ordered = plan.capped.is_some();
         let keeps = shared.version.keeps_zero_timestamps();
+        let head = Head::new(&plan.target, ordered, keeps);
         let into = Into {
             name: plan.target.clone(),
             shown: plan.create.name.clone(),
-            head: Head::new(&plan.target, ordered, keeps),
+            waiting: head.clone(),
+            head,
             ordered,
             fix_zero_timestamps: !keeps,
             refusals: Refusals::Fail,

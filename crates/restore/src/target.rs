@@ -181,15 +181,23 @@ impl Target {
     /// Unavailable when patience ends.
     pub async fn answer(&self, what: &str, command: &Command) -> Result<Document> {
         let body = self.body(what, command)?;
-        match self.once(&command.db, body).await {
-            Ok(reply) if unacknowledged(what, &reply).is_none() => return Ok(reply),
-            Err(failed) if !error::driver(what, &failed).kind().is_transient() => {
-                let said = failed.server_response().and_then(|r| Document::try_from(r).ok());
-                return said.ok_or_else(|| error::driver(what, &failed));
-            }
-            _ => {}
+        let mut tries = Tries::new(self);
+        loop {
+            let failed = match self.once(&command.db, body.clone()).await {
+                Ok(reply) => match self.late(what, &reply) {
+                    None => return unacknowledged(what, &reply).map_or(Ok(reply), Err),
+                    Some(failed) => failed,
+                },
+                Err(failed) => match error::driver(what, &failed) {
+                    lost if lost.kind().is_transient() => lost,
+                    refused => {
+                        let said = failed.server_response();
+                        return said.and_then(|r| Document::try_from(r).ok()).ok_or(refused);
+                    }
+                },
+            };
+            tries.after(failed).await?;
         }
-        self.run(what, command).await.map(|reply| reply.document)
     }
 
     /// What an answer of [`Target::answer`] that is a refusal says; long texts of servers, which may hold whole
@@ -222,8 +230,7 @@ impl Target {
         db: &str,
         body: impl Fn() -> Result<RawDocumentBuf>,
     ) -> Result<Reply> {
-        let start = self.clock.monotonic();
-        let mut pause = Duration::from_millis(20);
+        let mut tries = Tries::new(self);
         let mut repeated = false;
         loop {
             let failed = match self.once(db, body()?).await {
@@ -233,14 +240,8 @@ impl Target {
                 },
                 Err(failed) => error::driver(what, &failed),
             };
-            let waited = self.clock.monotonic().saturating_sub(start);
-            if !failed.kind().is_transient() || waited > self.patience {
-                return Err(failed);
-            }
-            tracing::warn!("{failed}; trying again");
+            tries.after(failed).await?;
             repeated = true;
-            self.clock.sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -373,11 +374,26 @@ impl Target {
         self.cursor(&what, db, rawdoc! {"listCollections": 1}).await
     }
 
-    /// All documents of a short cursor.
+    /// All documents of a short cursor, read again from its start while the target is not there.
     ///
     /// # Errors
-    /// As the server refuses it.
+    /// As the server refuses it; Unavailable when patience ends.
     pub async fn cursor(
+        &self,
+        what: &str,
+        db: &str,
+        command: RawDocumentBuf,
+    ) -> Result<Vec<RawDocumentBuf>> {
+        let mut tries = Tries::new(self);
+        loop {
+            match self.documents(what, db, command.clone()).await {
+                Err(failed) => tries.after(failed).await?,
+                found => return found,
+            }
+        }
+    }
+
+    async fn documents(
         &self,
         what: &str,
         db: &str,
@@ -391,6 +407,32 @@ impl Target {
             found.push(cursor.current().to_owned());
         }
         Ok(found)
+    }
+}
+
+/// How long something is tried again while the target is not there.
+struct Tries<'t> {
+    target: &'t Target,
+    start: Duration,
+    pause: Duration,
+}
+
+impl<'t> Tries<'t> {
+    fn new(target: &'t Target) -> Tries<'t> {
+        let (start, pause) = (target.clock.monotonic(), Duration::from_millis(20));
+        Tries { target, start, pause }
+    }
+
+    /// Waits a little before the next try; what another try does not mend, and what comes too late, is given back.
+    async fn after(&mut self, failed: Error) -> Result<()> {
+        let waited = self.target.clock.monotonic().saturating_sub(self.start);
+        if !failed.kind().is_transient() || waited > self.target.patience {
+            return Err(failed);
+        }
+        tracing::warn!("{failed}; trying again");
+        self.target.clock.sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(())
     }
 }
 

@@ -111,6 +111,15 @@ impl Batch {
         self
     }
 
+    /// Without its first document.
+    pub(super) fn behind_first(mut self) -> Batch {
+        let mut docs = self.docs();
+        let before = docs.rest.len();
+        let gone = usize::from(docs.next().is_some());
+        (self.array.0, self.count) = (self.array.0 + before - docs.rest.len(), self.count - gone);
+        self
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.count
@@ -185,6 +194,9 @@ mod tests {
             let first = batch.clone().first(count);
             assert_eq!(first.docs().collect::<Vec<_>>(), ids[..left]);
             assert_eq!(first.len(), left);
+            let behind = first.behind_first();
+            assert_eq!(behind.docs().collect::<Vec<_>>(), ids[left.min(1)..left]);
+            assert_eq!(behind.len(), left.saturating_sub(1));
         }
     }
 

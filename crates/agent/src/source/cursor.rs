@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bson::RawDocumentBuf;
-use bygone_base::Clock;
+use bygone_base::{Clock, Error};
 use futures::StreamExt as _;
 use mongodb::{options::CursorType, raw_batch_cursor::RawBatchCursor};
 use tokio::{sync::mpsc, task::JoinSet};
@@ -39,13 +39,24 @@ impl Reading {
 /// one in the task.
 pub(super) struct Pumped {
     replies: mpsc::Receiver<SourceResult<Batch>>,
-    _task: JoinSet<()>,
+    what: &'static str,
+    task: JoinSet<()>,
 }
 
 #[async_trait]
 impl Batches for Pumped {
     async fn next(&mut self) -> SourceResult<Option<Batch>> {
-        self.replies.recv().await.transpose()
+        match self.replies.recv().await {
+            Some(reply) => reply.map(Some),
+            // A task that died has not come to the cursor's end.
+            None => match self.task.join_next().await {
+                Some(Err(died)) => {
+                    let message = format!("{}: what reads the cursor died", self.what);
+                    Err(Error::internal(message).source(died).into())
+                }
+                Some(Ok(())) | None => Ok(None),
+            },
+        }
     }
 }
 
@@ -73,9 +84,9 @@ impl MongoMember {
         };
         let cursor = opened.map_err(|e| from_driver(reading.what, &self.host, &e))?;
         let (tx, replies) = mpsc::channel(1);
-        let mut task = JoinSet::new();
+        let (mut task, what) = (JoinSet::new(), reading.what);
         task.spawn(pump(self.clone(), cursor, reading, tx));
-        Ok(Pumped { replies, _task: task })
+        Ok(Pumped { replies, what, task })
     }
 
     /// All documents of a small cursor.
@@ -121,6 +132,25 @@ async fn pump(
         }
         if small && !reading.pause.is_zero() {
             clock.sleep(reading.pause).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_dies_is_not_an_end() {
+        for dies in [false, true] {
+            let (sender, replies) = mpsc::channel(1);
+            let mut task = JoinSet::new();
+            task.spawn(async move {
+                let _open = sender;
+                assert!(!dies, "as a bug would");
+            });
+            let mut pumped = Pumped { replies, what: "dump", task };
+            assert_eq!(pumped.next().await.is_err(), dies);
         }
     }
 }

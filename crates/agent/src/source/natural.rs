@@ -4,6 +4,7 @@
 //! Resume tokens are record ids, which mean nothing on another member: 5.0 and 4.4 accept foreign ones and lose
 //! documents. So a scan stays with the member that answered first. What that member rolled back meanwhile, or lost by
 //! ending without a shutdown, shows in its rollback id; a new collection of the same name shows in its UUID. Either ends the scan.
+//! An oplog, whose tokens no server takes back, goes on at the time of its last entry, which must come once more.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +13,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bson::{RawDocumentBuf, cstr, doc, rawdoc};
+use bson::{RawDocument, RawDocumentBuf, Timestamp, cstr, doc, rawdoc};
 use bygone_base::{Error, ErrorKind, Result};
 use mongodb::options::SelectionCriteria;
 
@@ -41,6 +42,11 @@ pub struct NaturalScan {
     pub uuid: Option<[u8; 16]>,
     /// Which documents.
     pub filter: Option<RawDocumentBuf>,
+    /// Of an oplog: the entries from one time to another, with both, in the place of a filter. They go on by their time,
+    /// for servers take no token there.
+    pub entries: Option<(Timestamp, Timestamp)>,
+    /// Level of the read concern, where it is not the server's own.
+    pub read_concern: Option<String>,
     /// Documents per reply.
     pub batch: u32,
     /// What is done, for errors.
@@ -55,23 +61,31 @@ pub(super) enum Begin<'a> {
     Behind(&'a RawDocumentBuf),
     /// At the first record not before this token's.
     At(&'a RawDocumentBuf),
+    /// At the first entry of an oplog not before this time.
+    Entry(Timestamp),
 }
 
 impl NaturalScan {
     /// The `find`; `tokens` says where to begin and asks where each reply ends.
     pub(super) fn find(&self, tokens: Option<Begin<'_>>) -> RawDocumentBuf {
         let mut command = rawdoc! { "find": self.coll.as_str(), "hint": { "$natural": 1 } };
-        if let Some(filter) = &self.filter {
+        if let Some((first, last)) = self.entries {
+            let first = if let Some(Begin::Entry(at)) = tokens { at } else { first };
+            command.append(cstr!("filter"), rawdoc! { "ts": { "$gte": first, "$lte": last } });
+        } else if let Some(filter) = &self.filter {
             command.append(cstr!("filter"), filter.clone());
         }
+        if let Some(level) = &self.read_concern {
+            command.append(cstr!("readConcern"), rawdoc! { "level": level.as_str() });
+        }
         command.append(cstr!("batchSize"), i32::try_from(self.batch).unwrap_or(1000));
-        if tokens.is_some() {
+        if tokens.is_some() && self.entries.is_none() {
             command.append(cstr!("$_requestResumeToken"), true);
         }
         match tokens {
             Some(Begin::Behind(token)) => command.append(cstr!("$_resumeAfter"), token.clone()),
             Some(Begin::At(token)) => command.append(cstr!("$_startAt"), token.clone()),
-            Some(Begin::Start) | None => {}
+            Some(Begin::Start | Begin::Entry(_)) | None => {}
         }
         command
     }
@@ -119,6 +133,18 @@ impl Places {
         };
         let place = Place { member, me: me.clone(), rbid };
         Ok(self.known().entry(me).or_insert(place).clone())
+    }
+
+    /// Fails unless what was read is still what those members have that it was read from.
+    pub(super) async fn unchanged(&self, lasting: &Lasting) -> SourceResult<()> {
+        let places: Vec<Place> = self.known().values().cloned().collect();
+        for place in places {
+            let mut patience = Patience::new(&*place.member.clock, lasting.patience);
+            while let Err(failed) = place.unchanged().await {
+                patience.after(failed).await?;
+            }
+        }
+        Ok(())
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Place>> {
@@ -194,6 +220,10 @@ pub(super) struct Natural {
     cursor: Option<Pumped>,
     /// Behind the last reply that was given out.
     token: Option<RawDocumentBuf>,
+    /// The last entry of an oplog that was given out.
+    last: Option<Vec<u8>>,
+    /// The cursor begins with that entry once more.
+    repeats: bool,
     /// Whether a reply was given out.
     begun: bool,
     /// Since the last reply.
@@ -216,6 +246,8 @@ impl Natural {
             part: None,
             cursor: None,
             token: None,
+            last: None,
+            repeats: false,
             begun: false,
             cuts: 0,
         };
@@ -243,6 +275,8 @@ impl Natural {
             part: Some(part),
             cursor: None,
             token: part.after.map(part::token),
+            last: None,
+            repeats: false,
             begun: part.after.is_some(),
             cuts: 0,
         };
@@ -288,7 +322,9 @@ impl Natural {
             Some(Err(why)) => {
                 Some(format!("it cannot go on: whether the server rolls back is not known, {why}"))
             }
-            _ if self.token.is_none() => Some("the server does not say where it was".to_owned()),
+            _ if self.token.is_none() && self.scan.entries.is_none() => {
+                Some("the server does not say where it was".to_owned())
+            }
             _ => None,
         }
     }
@@ -341,6 +377,33 @@ impl Natural {
         }
     }
 
+    /// Entries of an oplog, behind a cut from the last one on that was given out: where that comes once more, and nothing
+    /// but that, no entry was lost between.
+    async fn entries(&mut self, place: &Place) -> SourceResult<Pumped> {
+        let Some(last) = &self.last else { return place.open(&self.scan, Begin::Start).await };
+        let at = RawDocument::from_bytes(last).ok().and_then(|last| last.get_timestamp("ts").ok());
+        let at = at.ok_or_else(|| Error::damaged("an oplog entry without a time"))?;
+        self.repeats = true;
+        place.open(&self.scan, Begin::Entry(at)).await
+    }
+
+    /// What of a reply was not given out before.
+    fn fresh(&mut self, batch: Batch) -> SourceResult<Batch> {
+        if self.scan.entries.is_none() {
+            return Ok(batch);
+        }
+        let repeated = self.repeats && !batch.is_empty();
+        if repeated && batch.docs().next() != self.last.as_deref() {
+            return Err(overwritten());
+        }
+        let batch = if repeated { batch.behind_first() } else { batch };
+        self.repeats &= !repeated;
+        if let Some(last) = batch.docs().last() {
+            self.last = Some(last.to_vec());
+        }
+        Ok(batch)
+    }
+
     /// Another cursor, behind what was given out, on the same collection of the same member.
     async fn again(&mut self) -> SourceResult<Pumped> {
         let place = match &self.place {
@@ -354,6 +417,7 @@ impl Natural {
             self.scan.uuid = place.uuid(&self.scan).await?;
         }
         let cursor = match &self.token {
+            _ if self.scan.entries.is_some() => self.entries(&place).await?,
             None => self.start(&place).await?,
             Some(token) => behind(&place, &self.scan, token).await?,
         };
@@ -365,6 +429,11 @@ impl Natural {
         self.place = Some(place);
         Ok(cursor)
     }
+}
+
+fn overwritten() -> SourceError {
+    let message = "the last oplog entry that was read is not in the oplog any more";
+    Error::new(ErrorKind::NotFound, message).hint("make the oplog larger, and begin again").into()
 }
 
 /// Where the last document was deleted, a scan begins where it was, which only newer servers can (8.0.14, 8.2).
@@ -390,10 +459,12 @@ impl Batches for Natural {
             let Some(cursor) = &mut self.cursor else { return Ok(None) };
             match cursor.next().await {
                 Ok(Some(batch)) => {
+                    let batch = self.fresh(batch)?;
                     (self.begun, self.cuts) = (true, 0);
                     self.token = batch.resume_token();
                     return self.within(batch).await.map(Some);
                 }
+                Ok(None) if self.repeats => return Err(overwritten()),
                 Ok(None) => return Ok(None),
                 Err(cut) => self.go_on(cut).await?,
             }
@@ -405,21 +476,43 @@ impl Batches for Natural {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_scan_says_where_it_begins() {
-        let scan = NaturalScan {
+    fn scan() -> NaturalScan {
+        NaturalScan {
             db: "d".into(),
             coll: "c".into(),
             uuid: None,
             filter: Some(rawdoc! { "x": 1 }),
+            entries: None,
+            read_concern: None,
             batch: 7,
             what: "dump",
-        };
+        }
+    }
+
+    #[test]
+    fn entries_of_an_oplog_begin_at_a_time() {
+        let at = |increment| Timestamp { time: 5, increment };
+        let scan = NaturalScan { entries: Some((at(1), at(9))), filter: None, ..scan() };
+        for (from, first) in [(Begin::Start, 1), (Begin::Entry(at(4)), 4)] {
+            let command = scan.find(Some(from));
+            let want = rawdoc! { "ts": { "$gte": at(first), "$lte": at(9) } };
+            assert_eq!(command.get_document("filter").unwrap(), want.as_ref());
+            assert!(command.get("$_requestResumeToken").unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn a_scan_says_where_it_begins() {
+        let scan = scan();
         let token = rawdoc! { "$recordId": 5_i64 };
         let has = |from, name: &str| scan.find(from).get(name).unwrap().is_some();
         assert!(!has(None, "$_requestResumeToken") && has(None, "filter"));
         assert!(has(Some(Begin::Start), "$_requestResumeToken"));
         assert!(has(Some(Begin::Behind(&token)), "$_resumeAfter"));
         assert!(has(Some(Begin::At(&token)), "$_startAt"));
+        assert!(!has(None, "readConcern"));
+        let majority = NaturalScan { read_concern: Some("majority".into()), ..scan };
+        let concern = majority.find(None).get_document("readConcern").unwrap().to_owned();
+        assert_eq!(concern, rawdoc! { "level": "majority" });
     }
 }

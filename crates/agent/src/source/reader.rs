@@ -20,6 +20,9 @@ use super::{
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// How long a server may take to tell how large a collection is: a dump goes well without.
+const SIZE: Duration = Duration::from_secs(30);
+
 /// A reply to a query without an index may take as long as it takes.
 const PATIENT: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -243,9 +246,35 @@ impl Reader {
         Ok(all)
     }
 
+    /// Knows from now on that the member that answers has not rolled back, where [`Reader::lasting`] was given.
+    pub async fn remember(&self) -> SourceResult<()> {
+        let Some(lasting) = &self.lasting else { return Ok(()) };
+        let mut patience = self.patience();
+        while let Err(lost) = self.places.choose(&self.reads, lasting).await {
+            patience.after(lost).await?;
+        }
+        Ok(())
+    }
+
+    /// Fails where a member that was read has rolled back since, or ended without a shutdown: then what was read of it may
+    /// be of no moment. Without [`Reader::lasting`] nobody knows.
+    pub async fn unchanged(&self) -> SourceResult<()> {
+        match &self.lasting {
+            Some(lasting) => self.places.unchanged(lasting).await,
+            None => Ok(()),
+        }
+    }
+
     /// Size by the collection's metadata: an estimate. Without bytes where the user may only read the collection;
-    /// nothing where the server does not say.
+    /// nothing where the server does not say, or takes long to.
     pub async fn size(&self, db: &str, coll: &str) -> SourceResult<CollectionSize> {
+        tokio::select! {
+            size = self.told_size(db, coll) => size,
+            () = self.reads.clock.sleep(SIZE) => Ok(CollectionSize::default()),
+        }
+    }
+
+    async fn told_size(&self, db: &str, coll: &str) -> SourceResult<CollectionSize> {
         match self.command(db, doc! { "collStats": coll }, "collStats").await {
             Ok(stats) => {
                 let (docs, bytes) = (number(&stats, "count"), number(&stats, "size"));

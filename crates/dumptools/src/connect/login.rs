@@ -8,10 +8,12 @@ use super::{ConnectOptions, Uri};
 /// Where users of other directories than a database's are.
 const EXTERNAL: &str = "$external";
 
-/// Flags come before what the connection string says; an empty word is none.
+/// Flags come before what the connection string says, and that before what the record of its name does (`looked_up`, the
+/// database of users); an empty word is none.
 pub(super) fn credential(
     options: &ConnectOptions,
     uri: Option<&Uri>,
+    looked_up: Option<String>,
 ) -> Result<Option<Credential>> {
     if options.aws_session_token.is_some() {
         return Err(Error::unsupported("--awsSessionToken: IAM is not possible with this tool"));
@@ -33,7 +35,7 @@ pub(super) fn credential(
         };
     }
     let outside = by_certificate || matches!(mechanism, Some(AuthMechanism::Plain));
-    let given = options.auth_database.clone().or_else(|| in_uri("authsource"));
+    let given = options.auth_database.clone().or_else(|| in_uri("authsource")).or(looked_up);
     let source = match given {
         _ if by_certificate => Some(EXTERNAL.to_owned()),
         Some(given) => Some(given),
@@ -71,7 +73,7 @@ mod tests {
         let options =
             ConnectOptions { username, password, auth_database, db, ..ConnectOptions::default() };
         let uri = Uri::parse(uri).ok();
-        let found = credential(&options, uri.as_ref())?;
+        let found = credential(&options, uri.as_ref(), None)?;
         Ok(found.map(|c| [c.username, c.password, c.source].map(Option::unwrap_or_default)))
     }
 
@@ -93,6 +95,22 @@ mod tests {
     }
 
     #[test]
+    fn a_record_tells_where_users_are_unless_somebody_says_it() {
+        let source = |auth_database: Option<&str>, uri: &str| {
+            let (auth_database, db) = (auth_database.map(str::to_owned), Some("app".to_owned()));
+            let options = ConnectOptions { auth_database, db, ..ConnectOptions::default() };
+            let uri = Uri::parse(uri).ok();
+            let found = credential(&options, uri.as_ref(), Some("admin".to_owned())).unwrap();
+            found.and_then(|credential| credential.source)
+        };
+        let srv = "mongodb+srv://u:p@a.b.c/";
+        assert_eq!(source(None, srv).as_deref(), Some("admin"));
+        assert_eq!(source(Some("flag"), srv).as_deref(), Some("flag"));
+        assert_eq!(source(None, &format!("{srv}?authSource=said")).as_deref(), Some("said"));
+        assert_eq!(source(None, "mongodb+srv://a.b.c/"), None);
+    }
+
+    #[test]
     fn nobody_logs_in_without_a_user() {
         assert_eq!(found(["", "", "", "app"], "mongodb://h/?authSource=x").unwrap(), None);
         assert!(found(["", "p", "", ""], "").is_err());
@@ -102,6 +120,6 @@ mod tests {
         assert_eq!(x509.unwrap(), ["", "", "$external"].map(str::to_owned));
         let token = Some("t".to_owned());
         let options = ConnectOptions { aws_session_token: token, ..ConnectOptions::default() };
-        assert!(credential(&options, None).is_err());
+        assert!(credential(&options, None, None).is_err());
     }
 }

@@ -80,6 +80,8 @@ pub struct Connection {
     pub client: Client,
     /// What it was made with.
     pub options: ClientOptions,
+    /// What the connection string says of documents that are read.
+    pub read_concern: Option<ReadConcern>,
     /// Reads it.
     pub reader: Reader,
     /// The server's name for people.
@@ -140,7 +142,9 @@ impl Connection {
 /// # Errors
 /// Usage: flags and URI disagree or make no sense. Unavailable or Denied as the server is.
 pub async fn connect(options: &ConnectOptions, clock: Arc<dyn Clock>) -> Result<Connection> {
-    let (client_options, shown) = client_options(options).await?;
+    let (mut client_options, shown) = client_options(options).await?;
+    // Cursors of dumps say it themselves; inherited ones surprise.
+    let read_concern = client_options.read_concern.take();
     let select = client_options.selection_criteria.clone();
     let direct = client_options.direct_connection == Some(true);
     let patience = client_options.server_selection_timeout.unwrap_or(PATIENCE);
@@ -166,6 +170,7 @@ pub async fn connect(options: &ConnectOptions, clock: Arc<dyn Clock>) -> Result<
         member: hello.get_str("me").ok().map(str::to_owned),
         client,
         options: client_options,
+        read_concern,
         reader,
         shown,
         clock,
@@ -202,7 +207,9 @@ async fn client_options(options: &ConnectOptions) -> Result<(ClientOptions, Stri
             if let Some(port) = &options.port {
                 uri.set_port(port);
             }
-            ClientOptions::parse(uri.text()).await.map_err(|e| bad_uri(&e))?
+            let mut found = ClientOptions::parse(uri.question()).await.map_err(|e| bad_uri(&e))?;
+            found.default_database = uri.database()?;
+            found
         }
         None => {
             let hosts = flags.list.iter().map(ServerAddress::parse);
@@ -214,7 +221,8 @@ async fn client_options(options: &ConnectOptions) -> Result<(ClientOptions, Stri
         client.repl_set_name = flags.set;
     }
     let hosts: Vec<String> = client.hosts.iter().map(ToString::to_string).collect();
-    client.credential = login::credential(options, options.uri.as_ref())?;
+    let looked_up = uri::looked_up(client.credential.take().as_ref());
+    client.credential = login::credential(options, options.uri.as_ref(), looked_up)?;
     tls::apply(options, &mut client)?;
     if let Some(names) = &options.compressors {
         client.compressors = compressors(names)?;
@@ -233,8 +241,6 @@ async fn client_options(options: &ConnectOptions) -> Result<(ClientOptions, Stri
         client.server_selection_timeout = Some(timeout);
     }
     client.max_pool_size.get_or_insert(64);
-    // A cursor's read concern is its own business; inherited ones surprise.
-    client.read_concern = client.read_concern.filter(|c| *c != ReadConcern::snapshot());
     Ok((client, hosts.join(",")))
 }
 

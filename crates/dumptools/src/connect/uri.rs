@@ -5,6 +5,7 @@ use std::fmt;
 
 use bygone_agent::source::{UriParts, uri_parts};
 use bygone_base::{Error, Result};
+use mongodb::options::Credential;
 
 /// Options that go to the driver as they are.
 const KNOWN: [&str; 31] = [
@@ -63,6 +64,11 @@ const APART: [&str; 6] = [
 
 /// With TLS, certificates are not checked; without, they mean nothing.
 const INSECURE: [&str; 3] = ["tlsinsecure", "sslinsecure", "tlsallowinvalidcertificates"];
+
+/// Who logs in, and the database, in what the driver is asked to look up: only with a user does it keep what the name's
+/// record says of the users' database, and only in the place of the string's own.
+const NOBODY: &str = "bygone";
+const NO_DATABASE: &str = "bygone-looks-it-up";
 
 /// Less than this the driver refuses.
 const HEARTBEAT: u64 = 500;
@@ -213,11 +219,30 @@ impl Uri {
 
     /// For the driver: without user and password.
     pub(super) fn text(&self) -> String {
+        self.written("", &self.database)
+    }
+
+    /// The same, for a name that is looked up: so that [`looked_up`] finds what its record says of users.
+    pub(super) fn question(&self) -> String {
+        if !self.is_srv() {
+            return self.text();
+        }
+        self.written(&format!("{NOBODY}@"), NO_DATABASE)
+    }
+
+    fn written(&self, user: &str, database: &str) -> String {
         let options: Vec<String> =
             self.kept.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let (scheme, hosts, database) = (&self.scheme, self.hosts.join(","), &self.database);
-        format!("{scheme}{hosts}/{database}?{}", options.join("&")).trim_end_matches('?').to_owned()
+        let (scheme, hosts) = (&self.scheme, self.hosts.join(","));
+        let text = format!("{scheme}{user}{hosts}/{database}?{}", options.join("&"));
+        text.trim_end_matches('?').to_owned()
     }
+}
+
+/// The database of users that a name's record tells, in what the driver made of a [`Uri::question`].
+pub(super) fn looked_up(credential: Option<&Credential>) -> Option<String> {
+    let source = credential?.source.clone()?;
+    (source != NO_DATABASE).then_some(source)
 }
 
 /// `:27017` is that port of this machine.
@@ -296,6 +321,28 @@ mod tests {
         assert_eq!(text(tags).matches("tags").count(), 2);
         assert!(Uri::parse("mongodb://a/?connect=nope").is_err());
         assert!(Uri::parse("mongodb://a/?tlsInsecure=nope").is_err());
+    }
+
+    /// As the driver reads it: it puts what a record says in the place of the source, where the string says none.
+    #[test]
+    fn a_name_that_is_looked_up_may_tell_where_users_are() {
+        let read = |uri: &str| {
+            let question = Uri::parse(uri).unwrap().question();
+            mongodb::options::ConnectionString::parse(question).unwrap()
+        };
+        let asked = read("mongodb+srv://u:p@a.b.c/shop?authSource=x&replicaSet=s");
+        let mut credential = asked.credential.unwrap();
+        assert_eq!((credential.username.as_deref(), &credential.source), (Some(NOBODY), &None));
+        assert_eq!(asked.default_database.as_deref(), Some(NO_DATABASE));
+        assert_eq!(asked.replica_set.as_deref(), Some("s"));
+        // Where there is no record, the driver takes the database.
+        credential.source = asked.default_database;
+        assert_eq!(looked_up(Some(&credential)), None);
+        credential.source = Some("admin".to_owned());
+        assert_eq!(looked_up(Some(&credential)).as_deref(), Some("admin"));
+        let plain = read("mongodb://u:p@a/shop");
+        assert!(plain.credential.is_none() && plain.default_database.as_deref() == Some("shop"));
+        assert_eq!(looked_up(None), None);
     }
 
     #[test]

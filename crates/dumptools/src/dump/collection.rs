@@ -120,8 +120,15 @@ async fn open(
         command.append(cstr!("filter"), query);
     } else if found.stored_in.is_some() {
         let (db, coll) = (found.db.clone(), stored.to_owned());
-        let scan = NaturalScan { db, coll, uuid: found.stored_in, filter: None, batch, what };
+        let read_concern = run.level.map(str::to_owned);
+        let (uuid, filter, entries) = (found.stored_in, None, None);
+        let scan = NaturalScan { db, coll, uuid, filter, entries, read_concern, batch, what };
+        // What divides it is looked for without a read concern.
+        let cursors = if run.level.is_some() { 1 } else { cursors };
         return reader.divided(scan, found.documents, cursors).await;
+    }
+    if let Some(level) = run.level {
+        command.append(cstr!("readConcern"), rawdoc! {"level": level});
     }
     command.append(cstr!("batchSize"), i32::try_from(batch).unwrap_or(1000));
     Ok(vec![reader.open(&found.db, command, batch, what).await?])

@@ -18,6 +18,8 @@ pub(super) fn count(options: &Options, found: &Found, total: u64) -> usize {
     }
     let most = options.parallel.max(1) as u64;
     let share = (total / most).max(LEAST);
+    // More than one for each processor read no faster, and each costs memory and turns.
+    let most = most.min(options.threads.max(1) as u64);
     usize::try_from(found.bytes.div_ceil(share).min(found.bytes / LEAST).clamp(1, most))
         .unwrap_or(1)
 }
@@ -53,7 +55,7 @@ mod tests {
             oplog: false,
             users_and_roles: false,
             parallel: 4,
-            threads: 1,
+            threads: 3,
             views_as_collections: false,
         }
     }
@@ -75,7 +77,7 @@ mod tests {
     #[test]
     fn a_large_collection_gets_its_share_of_cursors() {
         let count = |mb, total: u64| count(&options(), &found(mb, rawdoc! {}), total << 20);
-        assert_eq!([1, 100, 130, 200, 5000].map(|mb| count(mb, mb)), [1, 1, 2, 3, 4]);
+        assert_eq!([1, 100, 130, 200, 5000].map(|mb| count(mb, mb)), [1, 1, 2, 3, 3]);
         assert_eq!([388, 554, 218].map(|mb| count(mb, 1160)), [2, 2, 1]);
         assert_eq!(count(300, 100_000), 1);
     }
@@ -90,7 +92,7 @@ mod tests {
         one(&Found { stored_in: None, ..found(999, rawdoc! {}) });
         one(&Found { db: "config".to_owned(), ..found(999, rawdoc! {}) });
         let large = found(999, rawdoc! { "capped": false, "autoIndexId": true });
-        assert_eq!(count(&options(), &large, large.bytes), 4);
+        assert_eq!(count(&options(), &large, large.bytes), 3);
         assert_eq!(count(&Options { parallel: 1, ..options() }, &large, large.bytes), 1);
         let asked = Options { query: Some(Vec::new()), ..options() };
         assert_eq!(count(&asked, &large, large.bytes), 1);

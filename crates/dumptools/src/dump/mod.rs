@@ -18,6 +18,7 @@ use bygone_agent::source::{Lasting, Reader};
 use bygone_base::{Error, Result};
 use bygone_restore::ServerVersion;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use mongodb::options::ReadConcernLevel;
 use tokio::sync::Semaphore;
 
 pub use list::{Found, Selection};
@@ -64,6 +65,8 @@ pub(crate) struct Run<'a> {
     connection: &'a Connection,
     /// Reads collections.
     reader: Reader,
+    /// At this level of read concern, where it is not the server's own.
+    level: Option<&'static str>,
     options: &'a Options,
     sink: Sink,
     log: &'a Log,
@@ -76,10 +79,15 @@ pub(crate) struct Run<'a> {
 /// Anything that could not be read or written whole.
 pub async fn run(connection: &Connection, options: &Options, log: &Log) -> Result<u64> {
     check(connection, options)?;
+    let level = level(connection)?;
     let connection = &connection.of_one_member();
+    let reader = lasting(connection, log);
     // What is made or dropped while collections are listed must be in the oplog's part.
     let oplog = match options.oplog {
-        true => Some(oplog::start(connection, log).await?),
+        true => {
+            reader.remember().await.map_err(Error::from)?;
+            Some(oplog::start(connection, level, log).await?)
+        }
         false => None,
     };
     if options.oplog && options.selection.all() {
@@ -91,8 +99,7 @@ pub async fn run(connection: &Connection, options: &Options, log: &Log) -> Resul
     }
     let sink = Sink::open(&options.place, options.compression, options.threads)?;
     let bars = Bars::new(log.clone(), Unit::Documents);
-    let reader = lasting(connection, log);
-    let run = Run { connection, reader, options, sink, log, bars };
+    let run = Run { connection, reader, level, options, sink, log, bars };
     let done = tokio::select! {
         done = run.all(found, oplog) => done?,
         never = run.bars.show(&*connection.clock) => match never {},
@@ -123,6 +130,18 @@ fn check(connection: &Connection, options: &Options) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// What the connection string says of reads, as far as a cursor of a dump can keep it.
+fn level(connection: &Connection) -> Result<Option<&'static str>> {
+    let Some(concern) = &connection.read_concern else { return Ok(None) };
+    match &concern.level {
+        ReadConcernLevel::Local => Ok(Some("local")),
+        ReadConcernLevel::Available => Ok(Some("available")),
+        ReadConcernLevel::Majority => Ok(Some("majority")),
+        other => Err(Error::usage(format!("readConcernLevel {other:?} is not possible in a dump"))
+            .hint("give local, available or majority, or leave it out")),
+    }
 }
 
 impl Run<'_> {

@@ -1,6 +1,6 @@
 //! What changes while a dump runs: with it a restore reaches the moment of the dump's end.
 
-use bson::{RawDocument, Timestamp, rawdoc};
+use bson::{RawDocument, Timestamp, cstr, rawdoc};
 use bygone_agent::source::NaturalScan;
 use bygone_base::{Error, ErrorKind, Result};
 use bygone_restore::raw::{self, kind};
@@ -14,29 +14,42 @@ use crate::{
 /// Entries within entries.
 const DEPTH: u32 = 10;
 const RESHARDING: &str = "a collection that is resharded";
+/// Where a server keeps its own version and that of its users.
+pub(super) const VERSION: &str = "admin.system.version";
+pub(super) const VERSION_CHANGE: &str =
+    "a change of the version of users and roles, or of the server";
 
-/// The oldest entry that a restore needs: of the oldest transaction that is not decided, else the newest of all.
-pub(super) async fn start(connection: &Connection, log: &Log) -> Result<Timestamp> {
+/// The oldest entry that a restore needs: of the oldest transaction that is not decided, or the newest of all.
+pub(super) async fn start(
+    connection: &Connection,
+    level: Option<&str>,
+    log: &Log,
+) -> Result<Timestamp> {
     log.info("getting most recent oplog timestamp");
+    // In this order: what is prepared behind the newest entry is in the oplog's part anyway, and what was decided when
+    // transactions were looked for is in the collections, which are read later.
+    let newest = edge(connection, -1, level).await?;
+    let open = undecided(connection, level).await?;
+    let start = open.map_or(newest, |open| open.min(newest));
+    covered(connection, start).await?;
+    Ok(start)
+}
+
+/// Where the oldest transaction begins that is not decided, if it has written anything.
+async fn undecided(connection: &Connection, level: Option<&str>) -> Result<Option<Timestamp>> {
     let undecided = rawdoc! {
         "find": "transactions",
-        "filter": {"state": {"$in": ["prepared", "inProgress"]}},
+        "filter": {"state": {"$in": ["prepared", "inProgress"]}, "startOpTime": {"$exists": true}},
         "sort": {"startOpTime": 1},
         "limit": 1,
-        "readConcern": {"level": "local"},
+        "readConcern": {"level": level.unwrap_or("local")},
     };
     let found = connection.reader.documents("config", undecided, "look for transactions").await;
     let found = found.map_err(Error::from)?;
-    let open = found.first().and_then(|doc| {
+    Ok(found.first().and_then(|doc| {
         let doc = RawDocument::from_bytes(doc).ok()?;
         doc.get_document("startOpTime").ok()?.get_timestamp("ts").ok()
-    });
-    let start = match open {
-        Some(start) => start,
-        None => edge(connection, -1).await?,
-    };
-    covered(connection, start).await?;
-    Ok(start)
+    }))
 }
 
 /// A collection that gets another shard key is filled under a name that no dump holds, and takes its own at the end: an
@@ -61,11 +74,15 @@ pub(super) async fn refuse_resharding(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
-/// The newest (-1) or oldest (1) timestamp of the oplog.
-async fn edge(connection: &Connection, direction: i32) -> Result<Timestamp> {
-    let command = rawdoc! {
+/// The newest (-1) or oldest (1) timestamp of the oplog. Of the newest nothing may be missing in collections: they are
+/// read at the same level.
+async fn edge(connection: &Connection, direction: i32, level: Option<&str>) -> Result<Timestamp> {
+    let mut command = rawdoc! {
         "find": "oplog.rs", "sort": {"$natural": direction}, "limit": 1, "projection": {"ts": 1},
     };
+    if let Some(level) = level {
+        command.append(cstr!("readConcern"), rawdoc! {"level": level});
+    }
     let found = connection.reader.documents("local", command, "read the oplog").await;
     let found = found.map_err(Error::from)?;
     let ts = found.first().and_then(|d| RawDocument::from_bytes(d).ok()?.get_timestamp("ts").ok());
@@ -76,7 +93,7 @@ async fn edge(connection: &Connection, direction: i32) -> Result<Timestamp> {
 
 /// The oplog must reach back to the start, or what it lost is lost to the dump.
 async fn covered(connection: &Connection, start: Timestamp) -> Result<()> {
-    let oldest = edge(connection, 1).await?;
+    let oldest = edge(connection, 1, None).await?;
     if (oldest.time, oldest.increment) <= (start.time, start.increment) {
         return Ok(());
     }
@@ -90,13 +107,16 @@ async fn covered(connection: &Connection, start: Timestamp) -> Result<()> {
 /// Dumps everything from `start` to what is newest now, as far as it is about what was dumped.
 pub(super) async fn finish(run: &Run<'_>, start: Timestamp, found: &[Found]) -> Result<()> {
     covered(run.connection, start).await?;
-    let end = edge(run.connection, -1).await?;
+    run.reader.unchanged().await.map_err(Error::from)?;
+    let end = edge(run.connection, -1, run.level).await?;
     run.log.always("writing captured oplog to ");
     let scan = NaturalScan {
         db: "local".to_owned(),
         coll: "oplog.rs".to_owned(),
         uuid: None,
-        filter: Some(rawdoc! {"ts": {"$gte": start, "$lte": end}}),
+        filter: None,
+        entries: Some((start, end)),
+        read_concern: run.level.map(str::to_owned),
         batch: 1000,
         what: "dump the oplog",
     };
@@ -130,7 +150,8 @@ pub(super) async fn finish(run: &Run<'_>, start: Timestamp, found: &[Found]) -> 
     let word = if entries == 1 { "entry" } else { "entries" };
     run.log.always(format_args!("\tdumped {entries} oplog {word}"));
     run.log.debug(plural(entries, "oplog document"));
-    covered(run.connection, start).await
+    covered(run.connection, start).await?;
+    run.reader.unchanged().await.map_err(Error::from)
 }
 
 /// Refuses what no replay can repeat, also inside of applyOps.
@@ -140,9 +161,7 @@ fn check(entry: &[u8], depth: u32) -> Result<()> {
     let ns = raw::text(entry, "ns").unwrap_or_default();
     let (db, coll) = ns.split_once('.').unwrap_or((ns, ""));
     match op {
-        "u" if ns == "admin.system.version" => {
-            Err(refused("a change of the version of users and roles, or of the server"))
-        }
+        "i" | "u" | "d" if ns == VERSION => Err(refused(VERSION_CHANGE)),
         "i" | "u" | "d" if is_resharding(db, coll) => Err(refused(RESHARDING)),
         "c" => command(entry, db, depth),
         _ => Ok(()),
@@ -198,12 +217,13 @@ mod tests {
         let rename =
             doc! {"op": "c", "ns": "a.$cmd", "o": {"renameCollection": "a.b", "to": "a.c"}};
         let inside = doc! {"op": "c", "ns": "admin.$cmd", "o": {"applyOps": [rename.clone()]}};
-        let version = doc! {"op": "u", "ns": "admin.system.version", "o": {}};
+        let of_version = |op: &str| doc! {"op": op, "ns": "admin.system.version", "o": {}};
+        let versions = ["i", "u", "d"].map(of_version);
         let plain = doc! {"op": "i", "ns": "a.b", "o": {"renameCollection": 1}};
         let import = doc! {"op": "c", "ns": "a.$cmd", "o": {"importCollection": "a.b"}};
         let within = doc! {"op": "c", "ns": "admin.$cmd", "o": {"applyOps": [import.clone()]}};
         let deeper = doc! {"op": "c", "ns": "admin.$cmd", "o": {"applyOps": [within.clone()]}};
-        for bad in [rename, inside, version, import, within, deeper] {
+        for bad in [rename, inside, import, within, deeper].into_iter().chain(versions) {
             assert!(check(&bson::serialize_to_vec(&bad).unwrap(), 0).is_err(), "{bad}");
         }
         assert!(check(&bson::serialize_to_vec(&plain).unwrap(), 0).is_ok());

@@ -10,7 +10,11 @@ use bygone_restore::{
     raw::{self, Build, kind},
 };
 
-use super::{Found, list::Selection, oplog::refused};
+use super::{
+    Found,
+    list::Selection,
+    oplog::{VERSION, VERSION_CHANGE, refused},
+};
 use crate::metadata::Kind;
 
 /// Entries within entries.
@@ -55,6 +59,9 @@ impl<'a> Part<'a> {
         match op {
             "n" | "km" | "ci" | "cu" | "cd" => Ok(None),
             "i" | "u" | "d" if coll == "system.views" => whole(self.view(entry, op, db)?),
+            "i" | "u" | "d" if ns == VERSION && self.holds(db, coll) => {
+                Err(refused(VERSION_CHANGE))
+            }
             "i" | "u" | "d" => whole(self.holds(db, coll)),
             "c" => self.command(entry, db, depth),
             other => Err(refused(&format!("an entry of kind {other:?}"))),
@@ -206,6 +213,16 @@ mod tests {
             assert!(left(&coll, &entry).is_err(), "{entry}");
         }
         assert!(kept(&db, doc! {"op": "i", "ns": "a.system.views", "o": {"_id": "a.v"}}));
+    }
+
+    #[test]
+    fn a_change_of_the_version_cannot_be_cut() {
+        let admin = Selection { db: Some("admin".to_owned()), ..Selection::default() };
+        for op in ["i", "u", "d"] {
+            let entry = doc! {"op": op, "ns": VERSION, "o": {"_id": "authSchema"}};
+            assert!(left(&admin, &entry).is_err(), "{op}");
+            assert_eq!(left(&selection(None), &entry).unwrap(), None, "{op}");
+        }
     }
 
     #[test]

@@ -25,11 +25,13 @@ use bygone_restore::{
     raw,
 };
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use tokio::task::JoinHandle;
 
 use super::{
     Count, Intent, Run,
+    gather::VERSION,
     ids::Ids,
-    indexes, prepare,
+    indexes, people, prepare,
     reader::{self, From, Item, Items},
 };
 use crate::{frames::Piece, metadata::Kind, report::plural};
@@ -46,10 +48,19 @@ const MAX_READY: usize = 8;
 pub(super) struct Beside {
     /// Users, roles and their version: documents by the collection's name in `admin`.
     pub(super) people: BTreeMap<String, Vec<u8>>,
-    /// Where the oplog goes on, and its first piece.
-    pub(super) oplog: Option<(Piece, Arc<tokio::sync::Mutex<Items>>)>,
+    /// What an archive ends with.
+    pub(super) oplog: Option<Rest>,
     /// The first failure to build an index, for which nothing else waits.
     pub(super) indexes: Result<()>,
+}
+
+/// An oplog that goes on behind its first piece.
+#[derive(Debug)]
+pub(super) struct Rest {
+    pub(super) first: Piece,
+    pub(super) items: Items,
+    /// Who reads it: whether it came to its end.
+    pub(super) reader: Option<JoinHandle<()>>,
 }
 
 /// Restores the documents of all intents.
@@ -67,8 +78,9 @@ pub(super) async fn load(
     let (items, reader) = reader::start(run, intents, from);
     let mut load = Load::new(run, intents, named);
     load.all(items, count).await?;
-    if load.beside.oplog.is_none() {
-        reader.await.map_err(|e| Error::internal("the reader died").source(e))?;
+    match &mut load.beside.oplog {
+        Some(rest) => rest.reader = Some(reader),
+        None => reader::ended(reader).await?,
     }
     Ok(load.beside)
 }
@@ -261,7 +273,10 @@ impl<'r> Load<'r> {
                     return Err(Error::unsupported("users and roles take more than 64 MiB"));
                 }
                 documents.extend_from_slice(&piece.bytes);
-                Ok(())
+                let people = &self.beside.people;
+                // Users come before it, and it comes before what is dropped for the collections.
+                let any = people.keys().any(|name| name != VERSION);
+                if any { people::check_version(people.get(VERSION)) } else { Ok(()) }
             }
             Item::Oplog(_) => Ok(()),
         }
@@ -352,7 +367,7 @@ impl<'r> Load<'r> {
         for index in 0..self.states.len() {
             self.end(index);
         }
-        self.beside.oplog = rest.map(|rest| (piece, Arc::new(tokio::sync::Mutex::new(rest))));
+        self.beside.oplog = rest.map(|items| Rest { first: piece, items, reader: None });
     }
 
     fn inserted(

@@ -7,8 +7,10 @@ use std::{
 };
 
 use bygone_base::{Error, Result};
+use bygone_restore::raw;
 
 use crate::{
+    extjson,
     metadata::Metadata,
     progress::{Bars, Reading},
     sink::Compression,
@@ -107,6 +109,13 @@ pub(super) fn metadata(path: &Path, compression: Compression) -> Result<Metadata
         .map_err(|e| e.within(format!("error parsing metadata from {}", path.display())))
 }
 
+/// The server's version, by a dump's `prelude.json`; nothing where that tells none.
+pub(super) fn server_version(path: &Path, compression: Compression) -> Option<String> {
+    let text = text(path, compression).ok()?;
+    let prelude = extjson::parse_first(&text).ok()?;
+    raw::text(&prelude, "ServerVersion").map(str::to_owned)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +130,20 @@ mod tests {
         assert_eq!(kind("a.bson.gz", Compression::None), FileKind::Other);
         let metadata = FileKind::Metadata("a".to_owned());
         assert_eq!(kind("a.metadata.json", Compression::None), metadata);
+    }
+
+    #[test]
+    fn a_prelude_tells_the_version_of_the_server() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("prelude.json");
+        for (text, want) in [
+            ("{\"ServerVersion\":\"8.2.0\",\"ToolVersion\":\"x\"}\n", Some("8.2.0")),
+            ("{}", None),
+            ("no JSON", None),
+        ] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(server_version(&path, Compression::None).as_deref(), want, "{text}");
+        }
     }
 
     #[cfg(target_os = "linux")]

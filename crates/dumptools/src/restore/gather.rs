@@ -1,7 +1,7 @@
 //! What a dump holds and what of it is wanted.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     path::{Path, PathBuf},
 };
@@ -24,7 +24,8 @@ use crate::{
     sink::Compression,
 };
 
-const VERSION: &str = "system.version";
+/// Which version the documents of users have.
+pub(super) const VERSION: &str = "system.version";
 
 /// A namespace to restore.
 #[derive(Debug, Clone)]
@@ -74,6 +75,8 @@ pub(super) struct Gathered {
     pub(super) archive: Option<Archive>,
     /// The same in a store.
     pub(super) stored_people: Vec<(String, Stored)>,
+    /// The version of the server that was dumped, as it said it.
+    pub(super) server: Option<String>,
     /// What an archive holds beside collections.
     special: Vec<Role>,
 }
@@ -95,7 +98,8 @@ pub(super) fn gather(
     moment: Option<&dyn Documents>,
     log: &Log,
 ) -> Result<Gathered> {
-    let mut gather = Gather { options, log, found: Gathered::default(), intents: BTreeMap::new() };
+    let (intents, passed_over) = (BTreeMap::new(), BTreeSet::new());
+    let mut gather = Gather { options, log, found: Gathered::default(), intents, passed_over };
     match &options.place {
         _ if moment.is_some() => moment.map_or(Ok(()), |moment| gather.moment(moment))?,
         Place::Archive(path) => {
@@ -139,6 +143,8 @@ struct Gather<'a> {
     found: Gathered,
     /// By name in the dump.
     intents: BTreeMap<Namespace, Intent>,
+    /// Databases of the servers' own that were left out and told.
+    passed_over: BTreeSet<String>,
 }
 
 impl Gather<'_> {
@@ -219,6 +225,9 @@ impl Gather<'_> {
             self.log.always(format_args!("reading metadata for {source} from {}", meta.display()));
             known_of(&mut intent, metadata, self.log);
         }
+        for name in [Some(stem.as_str()), collection.as_deref()].into_iter().flatten() {
+            refuse_bare_buckets(name, &intent, path)?;
+        }
         (intent.data, intent.bytes) = (Some(path.to_owned()), files::size(path));
         self.intents.insert(source, intent);
         Ok(())
@@ -250,7 +259,7 @@ impl Gather<'_> {
                 // Its name does not tell that it is compressed.
                 self.found.oplog = Some(path);
             } else if name.starts_with("prelude.json") {
-                self.log.debug(format_args!("prelude metadata in {}", path.display()));
+                self.prelude(&path);
             } else {
                 self.unknown(&path);
             }
@@ -261,6 +270,14 @@ impl Gather<'_> {
             self.found.oplog = Some(local);
         }
         Ok(())
+    }
+
+    /// What a dump says of the server. One that says nothing, or nothing that can be read, is a dump all the same.
+    fn prelude(&mut self, path: &Path) {
+        self.log.debug(format_args!("prelude metadata in {}", path.display()));
+        if let Some(version) = files::server_version(path, self.options.compression) {
+            self.found.server = Some(version);
+        }
     }
 
     fn unknown(&self, path: &Path) {
@@ -284,7 +301,7 @@ impl Gather<'_> {
                     metadata.insert(stem, path);
                 }
                 FileKind::Data(stem) => data.push((stem, path)),
-                FileKind::Other if name.starts_with("prelude.json") => {}
+                FileKind::Other if name.starts_with("prelude.json") => self.prelude(&path),
                 FileKind::Other => self.unknown(&path),
             }
         }
@@ -305,14 +322,37 @@ impl Gather<'_> {
     /// The intent of a collection of the dump, unless it is not wanted.
     fn wanted(&mut self, source: Namespace) -> Result<Option<&mut Intent>> {
         let special = Role::of(&source.db, &source.coll) != Role::Collection;
+        if special || !self.options.rules.covers(&source) {
+            return Ok(None);
+        }
         let bookkeeping = matches!(source.db.as_str(), "local" | "config")
             && self.options.db.as_deref() != Some(&source.db)
             && !self.options.rules.names_database(&source.db);
-        if special || bookkeeping || !self.options.rules.covers(&source) {
+        if bookkeeping {
+            self.pass_over(&source.db);
             return Ok(None);
         }
         let to = self.options.rules.target(&source)?;
         Ok(Some(self.intents.entry(source.clone()).or_insert_with(|| Intent::new(source, to))))
+    }
+
+    /// What servers keep of themselves is another server's business, unless it is named.
+    fn pass_over(&mut self, db: &str) {
+        if self.passed_over.insert(db.to_owned()) {
+            self.log.always(format_args!(
+                "not restoring collections of {db}: servers keep them of themselves; --nsInclude=\"{db}.*\" restores them"
+            ));
+        }
+    }
+
+    /// Whether users, roles or their version are wanted: each by its own name, the version with either.
+    fn wants_people(&self, name: &str, of_one: bool) -> bool {
+        let covers = |name: &str| self.options.rules.covers(&Namespace::new("admin", name));
+        let covered = match name {
+            VERSION => covers("system.users") || covers("system.roles"),
+            name => covers(name),
+        };
+        of_one == self.options.users_and_roles && (of_one || covered)
     }
 
     fn metadata_file(&mut self, db: &str, stem: &str, path: &Path) -> Result<()> {
@@ -353,7 +393,7 @@ impl Gather<'_> {
         metadata: &BTreeMap<String, PathBuf>,
     ) -> Result<()> {
         if let Role::People { name, of_one } = Role::of(db, stem) {
-            if of_one == self.options.users_and_roles {
+            if self.wants_people(&name, of_one) {
                 self.found.people.insert(name, path);
             }
             return Ok(());
@@ -375,6 +415,7 @@ impl Gather<'_> {
             self.left_out(db, &name);
         }
         if let Some(intent) = self.wanted(Namespace::new(db, name))? {
+            refuse_bare_buckets(stem, intent, &path)?;
             log.info(format_args!("found collection {} bson to restore", intent.to));
             (intent.data, intent.bytes) = (Some(path), bytes);
         }
@@ -410,7 +451,9 @@ impl Gather<'_> {
         for one in export::everything(moment, &NameRules::default())? {
             match Role::of(&one.name.db, &one.name.coll) {
                 Role::People { name, .. } => {
-                    let people = one.data.map(|stored| (name, stored));
+                    // A moment has those of all databases: the server picks those of one.
+                    let wanted = self.options.users_and_roles || self.wants_people(&name, false);
+                    let people = one.data.filter(|_| wanted).map(|stored| (name, stored));
                     self.found.stored_people.extend(people);
                 }
                 Role::System => self.left_out(&one.name.db, &one.name.coll),
@@ -429,6 +472,7 @@ impl Gather<'_> {
         let prelude = reader.prelude()?;
         self.log
             .info(format_args!("archive of server {} by tool {}", prelude.server, prelude.tool));
+        self.found.server = Some(prelude.server);
         self.log.always("preparing collections to restore from");
         for (number, entry) in prelude.entries.into_iter().enumerate() {
             let at = reader.place(number);
@@ -448,11 +492,7 @@ impl Gather<'_> {
         let wanted = match &role {
             Role::Collection => return self.entry_of_collection(db, collection, &metadata, at),
             Role::Oplog => self.options.oplog_replay,
-            Role::People { of_one, .. } => {
-                let users = Namespace::new("admin", "system.users");
-                *of_one == self.options.users_and_roles
-                    && (*of_one || self.options.rules.covers(&users))
-            }
+            Role::People { name, of_one } => self.wants_people(name, *of_one),
             Role::System => {
                 self.left_out(&db, &collection);
                 false
@@ -481,6 +521,18 @@ impl Gather<'_> {
         known_of(intent, metadata, log);
         Ok(true)
     }
+}
+
+/// Buckets in a collection of their own name would be no time-series any more.
+fn refuse_bare_buckets(stem: &str, intent: &Intent, file: &Path) -> Result<()> {
+    if !stem.starts_with(BUCKETS) || intent.metadata.kind == Kind::TimeSeries {
+        return Ok(());
+    }
+    Err(Error::damaged(format!(
+        "could not find the timeseries collection metadata file of {}",
+        file.display()
+    ))
+    .hint("put the file NAME.metadata.json of the dump beside it"))
 }
 
 /// What a dump says of a collection.

@@ -11,7 +11,7 @@ use futures::{StreamExt as _, future::BoxFuture, stream};
 
 use super::{Intent, Run, catalogue::Catalogue};
 
-/// Index builds at once: two commands are twice as fast as one after the other.
+/// Index builds at once, where each has a command of its own: that is twice as fast as one after the other.
 const BUILDS: usize = 2;
 
 const SPHERE_VERSION: &str = "2dsphereIndexVersion";
@@ -88,7 +88,7 @@ async fn build(run: &Run<'_>, name: &Namespace, indexes: &[Vec<u8>], collated: b
     if run.options.no_indexes {
         return Ok(());
     }
-    let (mut commands, mut keys) = (Vec::new(), Vec::new());
+    let (mut specs, mut keys) = (Vec::new(), Vec::new());
     for index in indexes {
         let Some(spec) = spec(run, index, collated)? else { continue };
         let shown = raw::text(index, "name").unwrap_or_default();
@@ -98,30 +98,53 @@ async fn build(run: &Run<'_>, name: &Namespace, indexes: &[Vec<u8>], collated: b
             ));
             continue;
         }
-        commands.push((shown, command(run, name, &spec)));
+        specs.push((shown, spec));
     }
-    if commands.is_empty() {
+    if specs.is_empty() {
         run.log.always(format_args!("no indexes to restore for collection {name}"));
         return Ok(());
     }
     run.log.always(format_args!("restoring indexes for collection {name} from metadata"));
+    for (index, _) in &specs {
+        run.log.always(format_args!("index: {index}"));
+    }
+    let together: Vec<&[u8]> = specs.iter().map(|(_, spec)| spec.as_slice()).collect();
+    if together.len() > 1 && at_once(run, name, &together).await? {
+        return Ok(());
+    }
     let mut builds: Vec<BoxFuture<'_, Result<()>>> = Vec::new();
-    for (index, command) in &commands {
-        builds.push(Box::pin(one(run, name, index, command)));
+    for (index, spec) in &specs {
+        builds.push(Box::pin(one(run, name, index, spec)));
     }
     all(builds, BUILDS).await
 }
 
-async fn one(run: &Run<'_>, name: &Namespace, index: &str, command: &Command) -> Result<()> {
-    run.log.always(format_args!("index: {index}"));
+/// All indexes of a collection, which is read once for them; whether they are built. Where one cannot be, a server builds
+/// none of them.
+async fn at_once(run: &Run<'_>, name: &Namespace, specs: &[&[u8]]) -> Result<bool> {
+    let what = format!("{name}: error creating indexes for {name}: createIndex error");
+    match run.target.run(&what, &command(run, name, specs)).await {
+        Ok(_) => Ok(true),
+        Err(gone) if gone.kind().is_transient() => {
+            run.log.always(&gone);
+            Err(gone)
+        }
+        Err(failed) => {
+            run.log.info(format_args!("{failed}; building each index by itself"));
+            Ok(false)
+        }
+    }
+}
+
+async fn one(run: &Run<'_>, name: &Namespace, index: &str, spec: &[u8]) -> Result<()> {
     let what = format!("{name}: error creating indexes for {name}: createIndex error: {index}");
-    let built = run.target.run(&what, command).await;
+    let built = run.target.run(&what, &command(run, name, &[spec])).await;
     // The restore goes on, and fails in the end with the first of them.
     built.map(|_| ()).inspect_err(|failed| run.log.always(failed))
 }
 
-fn command(run: &Run<'_>, name: &Namespace, spec: &[u8]) -> Command {
-    let mut body = Build::new().str("createIndexes", &name.coll).docs("indexes", &[spec]);
+fn command(run: &Run<'_>, name: &Namespace, specs: &[&[u8]]) -> Command {
+    let mut body = Build::new().str("createIndexes", &name.coll).docs("indexes", specs);
     if run.connection.version >= ServerVersion::new(4, 2) {
         body = body.bool("ignoreUnknownIndexOptions", true);
     }

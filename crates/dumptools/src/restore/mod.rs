@@ -23,12 +23,12 @@ use std::{fmt, io::Read, path::PathBuf, sync::Arc};
 
 use bygone_base::{Error, Result};
 use bygone_restore::{
-    Documents, NameRules, Namespace, Refusals, Target, bulk::BulkOptions, names, raw,
+    Documents, NameRules, Namespace, Refusals, ServerVersion, Target, bulk::BulkOptions, names, raw,
 };
 
 pub use gather::Intent;
 
-use self::catalogue::Catalogue;
+use self::{catalogue::Catalogue, gather::Gathered};
 use crate::{
     archive,
     connect::Connection,
@@ -161,6 +161,10 @@ pub async fn run(
     count.unacknowledged = number(options, "w") == Some(0.0);
     let mut found = gather::gather(options, moment.as_deref(), log)?;
     check_names(&found.intents)?;
+    let dumped = found.server.as_deref();
+    if let Some(text) = dumped.and_then(|dumped| other_version(dumped, connection.version)) {
+        log.always(text);
+    }
     if options.dry_run {
         log.always("dry run completed");
         return Ok(());
@@ -173,26 +177,56 @@ pub async fn run(
     let bars = Bars::new(log.clone(), Unit::Bytes);
     let run = Run { connection, target, options, log, bars };
     run.check(&found)?;
+    people::check(&run, &found, moment.as_deref()).await?;
     prepare::prepare(&run, &mut found.intents).await?;
+    let mut catalogue = Catalogue::new(&found.intents, options.no_options);
+    match fill(&run, &mut found, moment, &mut catalogue, count).await {
+        // An index that cannot be built fails the restore when everything else is done.
+        Ok(indexes) => prepare::finish(&run, &catalogue).await.and(indexes),
+        Err(failed) => {
+            prepare::tell_expiry(&run, &catalogue)?;
+            Err(failed)
+        }
+    }
+}
+
+/// Documents, users, roles and what the oplog says; gives the first failure to build an index.
+async fn fill(
+    run: &Run<'_>,
+    found: &mut Gathered,
+    moment: Option<Arc<dyn Documents>>,
+    catalogue: &mut Catalogue,
+    count: &mut Count,
+) -> Result<Result<()>> {
     let from = match (moment, found.archive.take()) {
         (Some(moment), _) => reader::From::Moment(moment, std::mem::take(&mut found.stored_people)),
         (None, Some(archive)) => reader::From::Archive(Box::new(archive)),
         (None, None) => reader::From::Files,
     };
     let mut beside = tokio::select! {
-        loaded = data::load(&run, &found.intents, from, count) => loaded?,
-        never = run.bars.show(&*connection.clock) => match never {},
+        loaded = data::load(run, &found.intents, from, count) => loaded?,
+        never = run.bars.show(&*run.connection.clock) => match never {},
     };
-    people::restore(&run, &found, &beside).await?;
-    // An index that cannot be built fails the restore when everything else is done.
+    people::restore(run, found, &beside).await?;
     let mut indexes = std::mem::replace(&mut beside.indexes, Ok(()));
-    let mut catalogue = Catalogue::new(&found.intents, options.no_options);
-    if options.oplog_replay {
-        oplog::replay(&run, &found, &beside, &mut catalogue).await?;
-        indexes = indexes.and(indexes::build_all(&run, &catalogue).await);
+    if run.options.oplog_replay {
+        oplog::replay(run, found, &mut beside, catalogue).await?;
+        indexes = indexes.and(indexes::build_all(run, catalogue).await);
     }
-    prepare::finish(&run, &catalogue).await?;
-    indexes
+    Ok(indexes)
+}
+
+/// What to say where the dump is of another series of servers than the target: what only one of them knows may be refused.
+fn other_version(dumped: &str, target: ServerVersion) -> Option<String> {
+    // Before 5.0 a series has two numbers.
+    let series = |v: ServerVersion| (v.major, if v.major < 5 { v.minor } else { 0 });
+    let of: ServerVersion = dumped.parse().ok()?;
+    (series(of) != series(target)).then(|| {
+        format!(
+            "warning: the dump is of a server of version {dumped}, and the target is of version {target}: \
+             some of it may be refused, or mean something else there"
+        )
+    })
 }
 
 /// A number of the write concern.
@@ -247,5 +281,20 @@ impl Run<'_> {
             },
             existed: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dump_of_another_series_of_servers_is_told() {
+        let told = |dumped: &str, target: (u32, u32)| {
+            other_version(dumped, ServerVersion::new(target.0, target.1)).is_some()
+        };
+        assert!(told("4.2.3", (4, 4)) && told("4.4.10", (8, 2)) && told("8.2.0", (7, 0)));
+        assert!(!told("8.0.4", (8, 2)) && !told("4.4.1", (4, 4)) && !told("5.0.3", (5, 3)));
+        assert!(!told("", (8, 2)) && !told("unknown", (8, 2)));
     }
 }

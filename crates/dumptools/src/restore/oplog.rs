@@ -9,11 +9,11 @@ use tokio::{sync::mpsc, task::spawn_blocking};
 use super::{
     Run,
     catalogue::Catalogue,
-    data::Beside,
+    data::{Beside, Rest},
     entry::{self, Follower},
     files,
     gather::Gathered,
-    reader::Item,
+    reader::{self, Item},
     replay::Replay,
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
 pub(super) async fn replay(
     run: &Run<'_>,
     found: &Gathered,
-    beside: &Beside,
+    beside: &mut Beside,
     catalogue: &mut Catalogue,
 ) -> Result<()> {
     run.log.always("replaying oplog");
@@ -36,54 +36,61 @@ pub(super) async fn replay(
         applied: 0,
         ended: false,
     };
-    match (&beside.oplog, &found.oplog) {
-        (Some((first, rest)), _) => {
-            player.play(first, catalogue).await?;
-            let mut rest = rest.lock().await;
-            // To the archive's end, beyond the limit too: its hash is the proof of what was replayed.
-            while let Some(item) = rest.recv().await.transpose()? {
-                match item {
-                    Item::Oplog(piece) => player.play(&piece, catalogue).await?,
-                    Item::Documents(..) => {
-                        return Err(Error::unsupported(
-                            "the archive has documents behind its oplog",
-                        ));
-                    }
-                    // Whose end comes only now had all its documents before: they are in.
-                    Item::End(_) | Item::Person(..) => {}
-                }
-            }
-        }
-        (None, Some(path)) => {
-            // A file that was named need not be compressed as the dump is.
-            let compression = match &run.options.oplog_file {
-                Some(_) => compression_of(path, run.options.compression)?,
-                None => run.options.compression,
-            };
-            let input = files::open(path, compression)?;
-            let (send, mut pieces) = mpsc::channel::<Result<Piece>>(2);
-            let reader = spawn_blocking(move || {
-                for piece in Frames::new(input, MAX_DOCUMENT, true) {
-                    if send.blocking_send(piece).is_err() {
-                        return;
-                    }
-                }
-            });
-            while let Some(piece) = pieces.recv().await.transpose()? {
-                player.play(&piece, catalogue).await?;
-                if player.ended {
-                    break;
-                }
-            }
-            drop(pieces);
-            reader.await.map_err(|e| Error::internal("the reader died").source(e))?;
-        }
+    match (beside.oplog.take(), &found.oplog) {
+        (Some(rest), _) => of_archive(&mut player, rest, catalogue).await?,
+        (None, Some(path)) => of_file(&mut player, path, catalogue).await?,
         (None, None) => {}
     }
     player.replay.finish(run).await?;
     catalogue.check()?;
     run.log.always(format_args!("applied {} oplog entries", player.applied));
     Ok(())
+}
+
+/// To the archive's end, beyond the limit too: its hash is the proof of what was replayed.
+async fn of_archive(player: &mut Player<'_>, rest: Rest, catalogue: &mut Catalogue) -> Result<()> {
+    let Rest { first, mut items, reader } = rest;
+    player.play(&first, catalogue).await?;
+    while let Some(item) = items.recv().await.transpose()? {
+        match item {
+            Item::Oplog(piece) => player.play(&piece, catalogue).await?,
+            Item::Documents(..) => {
+                return Err(Error::unsupported("the archive has documents behind its oplog"));
+            }
+            // Whose end comes only now had all its documents before: they are in.
+            Item::End(_) | Item::Person(..) => {}
+        }
+    }
+    match reader {
+        Some(reader) => reader::ended(reader).await,
+        None => Ok(()),
+    }
+}
+
+async fn of_file(player: &mut Player<'_>, path: &Path, catalogue: &mut Catalogue) -> Result<()> {
+    let options = player.run.options;
+    // A file that was named need not be compressed as the dump is.
+    let compression = match &options.oplog_file {
+        Some(_) => compression_of(path, options.compression)?,
+        None => options.compression,
+    };
+    let input = files::open(path, compression)?;
+    let (send, mut pieces) = mpsc::channel::<Result<Piece>>(2);
+    let reader = spawn_blocking(move || {
+        for piece in Frames::new(input, MAX_DOCUMENT, true) {
+            if send.blocking_send(piece).is_err() {
+                return;
+            }
+        }
+    });
+    while let Some(piece) = pieces.recv().await.transpose()? {
+        player.play(&piece, catalogue).await?;
+        if player.ended {
+            break;
+        }
+    }
+    drop(pieces);
+    reader::ended(reader).await
 }
 
 /// How a file is compressed, if it is: as the flags say, where it begins so.

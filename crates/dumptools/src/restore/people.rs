@@ -1,35 +1,63 @@
 //! Users and roles: into two collections beside, from where the server itself merges them with its own. Passwords stay
 //! what they were, and the user that restores is not lost half way.
 
-use std::{collections::BTreeMap, io::Read as _};
+use std::{collections::BTreeMap, io::Read as _, path::Path};
 
 use bygone_base::{Error, ErrorKind, Result};
 use bygone_document::{Doc, split_stream};
 use bygone_restore::{
-    Namespace, Refusals,
+    Documents, Namespace, Refusals, ServerVersion,
     bulk::{Bulk, BulkOptions, Cutter, Inserted},
     create::Command,
     raw::Build,
 };
 
-use super::{Run, data::Beside, files, gather::Gathered};
+use super::{
+    Options, Run,
+    data::Beside,
+    files,
+    gather::{Gathered, VERSION},
+};
 
 /// Users and roles must fit in memory.
 const MAX_BYTES: u64 = 64 << 20;
 /// Versions of users whose documents servers still know: of 2.6, and since 3.0. 4 is half way between the two.
 const KNOWN: [i64; 2] = [3, 5];
 
+/// Whether users and roles of the dump are restored, as far as it was gathered which of them.
+fn wanted(options: &Options, found: &Gathered) -> bool {
+    let here = options.users_and_roles || matches!(options.db.as_deref(), None | Some("admin"));
+    // Of a dump they are no part of a collection; a file of theirs may be named by its collection.
+    here && (options.collection.is_none() || !found.people.is_empty())
+}
+
+/// Refuses users that no server takes, where the dump tells it before anything is read.
+pub(super) async fn check(
+    run: &Run<'_>,
+    found: &Gathered,
+    moment: Option<&dyn Documents>,
+) -> Result<()> {
+    let mut names = found.people.keys().chain(found.stored_people.iter().map(|(name, _)| name));
+    if !wanted(run.options, found) || !names.any(|name| name != VERSION) {
+        return Ok(());
+    }
+    if let Some(path) = found.people.get(VERSION) {
+        return check_version(Some(&file(run, path)?));
+    }
+    let stored = found.stored_people.iter().find(|(name, _)| name == VERSION);
+    let (Some((_, stored)), Some(moment)) = (stored, moment) else { return Ok(()) };
+    let mut documents = Vec::new();
+    let take = async |bytes: bytes::Bytes| {
+        documents.extend_from_slice(&bytes);
+        Ok(())
+    };
+    stored.read(moment, take).await?;
+    check_version(Some(&documents))
+}
+
 /// Restores users and roles, where the dump has them and they are wanted.
 pub(super) async fn restore(run: &Run<'_>, found: &Gathered, beside: &Beside) -> Result<()> {
-    let wanted = match (run.options.users_and_roles, run.options.db.as_deref()) {
-        (true, _) => true,
-        (false, None | Some("admin")) => {
-            run.options.rules.covers(&Namespace::new("admin", "system.users"))
-        }
-        _ => false,
-    };
-    // Of a dump they are no part of a collection; a file of theirs may be named by its collection.
-    if !wanted || run.options.collection.is_some() && found.people.is_empty() {
+    if !wanted(run.options, found) {
         return Ok(());
     }
     let people = documents(run, found, beside)?;
@@ -38,7 +66,7 @@ pub(super) async fn restore(run: &Run<'_>, found: &Gathered, beside: &Beside) ->
     if users.is_none() && roles.is_none() {
         return Ok(());
     }
-    check_version(people.get("system.version"))?;
+    check_version(people.get(VERSION))?;
     for user in without_login(users)? {
         run.log.always(format_args!(
             "user {user} has only a password of MONGODB-CR: servers since 4.0 let it in when it gets a new one"
@@ -56,7 +84,12 @@ pub(super) async fn restore(run: &Run<'_>, found: &Gathered, beside: &Beside) ->
         (roles, &run.options.temp_roles, "tempRolesCollection", "roles"),
     ];
     for (documents, temporary, field, what) in &parts {
-        let Some(documents) = documents else { continue };
+        let Some(documents) = documents else {
+            if needs_both(run.connection.version) {
+                body = body.str(field, "");
+            }
+            continue;
+        };
         let name = Namespace::new("admin", temporary.as_str());
         run.log.always(format_args!("restoring {what} from the dump"));
         fill(run, &name, documents).await?;
@@ -79,19 +112,24 @@ fn documents(
 ) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut people = beside.people.clone();
     for (name, path) in &found.people {
-        let mut bytes = Vec::new();
-        let mut input = files::open(path, run.options.compression)?.take(MAX_BYTES + 1);
-        let read = input.read_to_end(&mut bytes);
-        read.map_err(|e| Error::io(format!("error reading {}", path.display()), e))?;
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(Error::unsupported(format!("{} is larger than 64 MiB", path.display())));
-        }
-        people.insert(name.clone(), bytes);
+        people.insert(name.clone(), file(run, path)?);
     }
     Ok(people)
 }
 
-fn check_version(documents: Option<&Vec<u8>>) -> Result<()> {
+fn file(run: &Run<'_>, path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut input = files::open(path, run.options.compression)?.take(MAX_BYTES + 1);
+    let read = input.read_to_end(&mut bytes);
+    read.map_err(|e| Error::io(format!("error reading {}", path.display()), e))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Error::unsupported(format!("{} is larger than 64 MiB", path.display())));
+    }
+    Ok(bytes)
+}
+
+/// Refuses a version of users whose documents no server knows.
+pub(super) fn check_version(documents: Option<&Vec<u8>>) -> Result<()> {
     for document in split_stream(documents.map(Vec::as_slice).unwrap_or_default()) {
         let document: Doc<'_> = document?;
         let is_schema = document.get("_id")?.and_then(|e| e.as_str()) == Some("authSchema");
@@ -121,6 +159,11 @@ fn without_login(users: Option<&Vec<u8>>) -> Result<Vec<String>> {
         }
     }
     Ok(found)
+}
+
+/// Early servers of 5.0 ask for both names; nothing stands for an empty one. To others the missing one is that.
+fn needs_both(version: ServerVersion) -> bool {
+    (version.major, version.minor) == (5, 0)
 }
 
 async fn fill(run: &Run<'_>, name: &Namespace, documents: &[u8]) -> Result<()> {

@@ -202,18 +202,40 @@ fn with_uuid(create: &Command, to: &Namespace, uuid: [u8; 16]) -> Result<Command
 /// What lets documents expire is set when everything is in. A user that may write but not change collections gets a
 /// collection that keeps all: nothing is lost, and what to do is told.
 pub(super) async fn finish(run: &Run<'_>, catalogue: &Catalogue) -> Result<()> {
+    let mut first = Ok(());
     for (name, seconds) in catalogue.expiry() {
         let change = Build::new().str("collMod", &name.coll).field(&seconds);
         let shown = extjson::to_text(&change.clone().finish())?;
         let command = Command { db: name.db.clone(), body: change.majority().finish() };
         match run.target.run(&format!("set the expiry of {name}"), &command).await {
+            Ok(_) => {}
             Err(denied) if denied.kind() == ErrorKind::Denied => run.log.always(format_args!(
                 "{name}: its documents do not expire, for this user may not change collections; \
                  let one with the role dbAdmin run {shown} in {}",
                 name.db
             )),
-            done => done.map(|_| ())?,
+            Err(failed) => {
+                keeps_all(run, name, &shown);
+                first = first.and(Err(failed));
+            }
         }
     }
+    first
+}
+
+/// Tells what [`finish`] would have done, where a restore ends before.
+pub(super) fn tell_expiry(run: &Run<'_>, catalogue: &Catalogue) -> Result<()> {
+    for (name, seconds) in catalogue.expiry() {
+        let change = Build::new().str("collMod", &name.coll).field(&seconds);
+        keeps_all(run, name, &extjson::to_text(&change.finish())?);
+    }
     Ok(())
+}
+
+fn keeps_all(run: &Run<'_>, name: &Namespace, command: &str) {
+    run.log.always(format_args!(
+        "{name}: what was restored of it does not expire, for the restore failed before that was set; \
+         {command} in {} sets it",
+        name.db
+    ));
 }

@@ -76,6 +76,11 @@ pub(super) fn start(run: &Run<'_>, intents: &[Intent], from: From) -> (Items, Jo
     (items, reader)
 }
 
+/// Waits for the reader. One that died has not read to the dump's end.
+pub(super) async fn ended(reader: JoinHandle<()>) -> Result<()> {
+    reader.await.map_err(|e| Error::internal("what reads the dump died").source(e))
+}
+
 async fn read_moment(
     moment: &dyn Documents,
     intents: &[Intent],
@@ -218,4 +223,17 @@ fn read_archive(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_that_dies_is_not_an_end() {
+        for dies in [false, true] {
+            let reader = spawn_blocking(move || assert!(!dies, "as a bug would"));
+            assert_eq!(ended(reader).await.is_err(), dies);
+        }
+    }
 }

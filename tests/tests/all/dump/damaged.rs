@@ -238,7 +238,12 @@ async fn interrupted(set: &ReplicaSet, folder: &Folder) {
 }
 
 /// Makes a command of the tool answer something else than it did.
-async fn fail(client: &Client, command: &str, data: Document, mode: impl Into<bson::Bson>) {
+pub(super) async fn fail(
+    client: &Client,
+    command: &str,
+    data: Document,
+    mode: impl Into<bson::Bson>,
+) {
     let mut all = doc! {"failCommands": [command], "appName": "bygone"};
     all.extend(data);
     let fail = doc! {"configureFailPoint": "failCommand", "mode": mode.into(), "data": all};
@@ -257,6 +262,9 @@ async fn replies_that_are_lost(version: Version) {
     fail(&client, "insert", stops.clone(), once.clone()).await;
     let _ = Tools::Ours.restore(&uri, &[&place]).await.expect(0).saying(&says(7, 0));
     assert_eq!(count(&client, "d", "a").await, 7);
+    empty(&client).await;
+    fail(&client, "listCollections", doc! {"errorCode": 91}, once.clone()).await;
+    let _ = Tools::Ours.restore(&uri, &[&place]).await.expect(0).saying(&says(7, 0));
     empty(&client).await;
     fail(&client, "create", stops.clone(), once.clone()).await;
     let _ = Tools::Ours.restore(&uri, &[&place]).await.expect(0).saying(&says(7, 0));

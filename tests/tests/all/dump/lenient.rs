@@ -177,6 +177,13 @@ async fn buckets_by_their_file(client: &Client, uri: &str, folder: &Folder) {
         let _ = tools.restore(uri, &one).await.expect(0);
         assert_eq!(count(client, "x", "ts").await, 10, "{tools:?}");
     }
+    // Without their metadata they would be documents like any others.
+    fs::remove_file(format!("{out}/d/ts.metadata.json")).unwrap();
+    for place in [&["-d", "x", &file][..], &[&file], &[&out]] {
+        empty(client).await;
+        let ended = Tools::Ours.restore(uri, place).await.expect(1);
+        let _ = ended.saying("could not find the timeseries collection metadata file");
+    }
 }
 
 /// `system.js`, also of `admin`, out of archives and directories; the system's own collections are told.

@@ -1,6 +1,11 @@
 //! Connections that are lost outside of a cursor, and sets of which a member is away.
 
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
 use bson::{Document, doc};
+use bygone_agent::source::{CollectionSize, Reader};
+use bygone_base::{Clock, SystemClock, UnixMillis};
 use bygone_tests::{Options, ReplicaSet, Version};
 use mongodb::Client;
 
@@ -66,4 +71,39 @@ async fn a_set_without_a_primary_is_dumped_from_a_secondary() {
         let ended = ended.saying("done dumping one.a (50 documents)");
         let _ = ended.saying("done dumping one.b (50 documents)");
     }
+}
+
+/// Short waits are over at once, and long ones never.
+#[derive(Debug)]
+struct Hasty(SystemClock);
+
+#[async_trait]
+impl Clock for Hasty {
+    fn now(&self) -> UnixMillis {
+        self.0.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        if duration > Duration::from_secs(30) {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// A server that takes long to tell a size ends no dump.
+#[tokio::test]
+async fn a_size_that_takes_long_is_not_known() {
+    let set = ReplicaSet::single(Version::V8_2).await;
+    let client = set.client().await;
+    fill(&client).await;
+    let size = async |clock: Arc<dyn Clock>| {
+        let reader = Reader::new(client.clone(), "it".to_owned(), clock);
+        reader.size("one", "a").await.unwrap()
+    };
+    assert_eq!(size(Arc::new(SystemClock::new())).await.docs, 50);
+    assert_eq!(size(Arc::new(Hasty(SystemClock::new()))).await, CollectionSize::default());
 }

@@ -1,7 +1,8 @@
 //! mongodump, mongorestore and bsondump beside the stock ones, on real servers: what one writes the other reads, and
 //! both say the same.
 
-/// Each as a test on the newest and on the oldest server.
+/// Each as a test on the newest and on the oldest server; on the one between only by `make matrix`, whose profile takes
+/// what the others leave out.
 macro_rules! on_both {
     ($($name:ident)*) => {
         $(mod $name {
@@ -13,6 +14,11 @@ macro_rules! on_both {
             #[tokio::test]
             async fn on_4_4() {
                 super::$name(bygone_tests::Version::V4_4).await;
+            }
+
+            #[tokio::test]
+            async fn on_5_0() {
+                super::$name(bygone_tests::Version::V5_0).await;
             }
         })*
     };

@@ -7,7 +7,9 @@ use bygone_tests::{Options, ReplicaSet, Version};
 use mongodb::Client;
 
 use super::{
-    Folder, Tools, empty,
+    Folder, Tools,
+    damaged::fail,
+    empty,
     restoring::{count, some, write},
 };
 
@@ -16,6 +18,7 @@ on_both! {
     what_can_be_replayed_is
     renames_take_the_place_of_what_they_drop
     a_user_that_may_only_write
+    replies_of_a_replay_that_are_lost
 }
 
 const PLAIN: &str = r#"{"options":{},"indexes":[]}"#;
@@ -169,6 +172,27 @@ async fn named_files(uri: &str, client: &Client) {
     }
 }
 
+/// What is sent again meets what it has done itself: the document that it changes is gone by its own later delete.
+async fn replies_of_a_replay_that_are_lost(version: Version) {
+    let set = ReplicaSet::single(version).await;
+    let (client, uri) = (set.client().await, set.uri());
+    let folder = Folder::new();
+    write(&folder, "one", "a", &some(3), PLAIN);
+    let place = folder.path("");
+    let mut change = update(version);
+    change.insert("o2", doc! {"_id": 1});
+    let gone = doc! {"op": "d", "ns": "one.a", "o": {"_id": 1}};
+    oplog_of(&folder, &[change, gone]);
+    for lost in [91, 64] {
+        empty(&client).await;
+        let late = doc! {"writeConcernError": {"code": lost, "errmsg": "not yet"}};
+        fail(&client, "applyOps", late, doc! {"times": 1}).await;
+        let ended = Tools::Ours.restore(&uri, &["--oplogReplay", &place]).await.expect(0);
+        let _ = ended.saying("applied 2 oplog entries");
+        assert_eq!(count(&client, "one", "a").await, 2, "{lost}");
+    }
+}
+
 /// And of what is not there change nothing.
 async fn renames_take_the_place_of_what_they_drop(version: Version) {
     let set = ReplicaSet::single(version).await;
@@ -211,8 +235,8 @@ async fn a_user_that_may_only_write(version: Version) {
     let replay = login.iter().copied().chain(["--oplogReplay", &root]);
     let ended = Tools::Ours.run("mongorestore", replay, b"").await.expect(1);
     assert!(!ended.stderr.contains("lsid") && !ended.stderr.contains("of the oplog"), "{ended:?}");
-    if version < Version::V5_0 {
-        // There is nothing else that expires.
+    if !version.has_clustered() {
+        // There is nothing else here that expires.
         return;
     }
     one.collection::<Document>("a").drop().await.unwrap();
@@ -253,6 +277,27 @@ async fn expiry(client: &Client, coll: &str) -> Option<i64> {
     let batch = reply.get_document("cursor").unwrap().get_array("firstBatch").unwrap();
     let options = batch[0].as_document().unwrap().get_document("options").unwrap();
     options.get("expireAfterSeconds").and_then(|s| s.as_i64().or(s.as_i32().map(i64::from)))
+}
+
+/// Where a restore ends before it is set, it is told: nothing else would.
+#[tokio::test]
+async fn expiry_that_is_not_set_is_told() {
+    let set = ReplicaSet::single(Version::V8_2).await;
+    let (client, uri) = (set.client().await, set.uri());
+    let folder = Folder::new();
+    write(&folder, "one", "a", &some(2), &clustered(3600));
+    // Nothing can be inserted there.
+    oplog_of(&folder, &[doc! {"op": "i", "ns": "one.system.indexes", "o": {"_id": 5}}]);
+    let place = folder.path("");
+    let ended = Tools::Ours.restore(&uri, &["--oplogReplay", &place]).await.expect(1);
+    let told = ended.saying("one.a: what was restored of it does not expire");
+    let _ = told.saying(r#"{"collMod":"a","expireAfterSeconds":{"$numberLong":"3600"}}"#);
+    assert_eq!((count(&client, "one", "a").await, expiry(&client, "a").await), (2, None));
+    // The same where the setting itself fails.
+    empty(&client).await;
+    fail(&client, "collMod", doc! {"errorCode": 2}, doc! {"times": 1}).await;
+    let ended = Tools::Ours.restore(&uri, &["--drop", &folder.path("")]).await.expect(1);
+    let _ = ended.saying("one.a: what was restored of it does not expire");
 }
 
 /// It is set when all is in, and is what the oplog said of it last.

@@ -22,6 +22,8 @@ on_both! {
     objcheck_refuses_what_is_not_bson
     links_and_tiny_documents
     timestamps_of_zero_stay
+    indexes_are_built_together
+    what_a_dump_says_of_its_server
 }
 
 /// Writes a collection of a dump by hand.
@@ -267,6 +269,60 @@ async fn timestamps_of_zero_stay(version: Version) {
     let _ = Tools::Ours.restore(&uri, &[&folder.path("")]).await.expect(0);
     let coll = client.database("one").collection::<RawDocumentBuf>("a");
     assert_eq!(coll.find_one(doc! {}).await.unwrap(), Some(document));
+    // Nobody says then whether it went in: what is there already is not replaced by it.
+    let there = rawdoc! {"_id": 1, "old": true};
+    coll.drop().await.unwrap();
+    coll.insert_one(&there).await.unwrap();
+    let careless = ["--writeConcern", "0", &folder.path("")];
+    let _ = Tools::Ours.restore(&uri, &careless).await.expect(0);
+    assert_eq!(coll.find_one(doc! {}).await.unwrap(), Some(there));
+}
+
+/// The collection is read once for all of them.
+async fn indexes_are_built_together(version: Version) {
+    let set = ReplicaSet::single(version).await;
+    let (client, uri) = (set.client().await, set.uri());
+    let folder = Folder::new();
+    let one = r#"{"$numberInt":"1"}"#;
+    let index = |name: &str| format!(r#"{{"key":{{"{name}":{one}}},"name":"{name}_1"}}"#);
+    let metadata = format!(r#"{{"options":{{}},"indexes":[{},{}]}}"#, index("n"), index("m"));
+    write(&folder, "old", "a", &some(30), &metadata);
+    let _ = Tools::Ours.restore(&uri, &[&folder.path("")]).await.expect(0);
+    let names: Vec<_> = indexes(&client, "a").await.into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["m_1", "n_1"]);
+    let find = doc! {"find": "oplog.rs", "filter": {"ns": "old.$cmd", "o.startIndexBuild": "a"}};
+    let reply = client.database("local").run_command(find).await.unwrap();
+    let builds = reply.get_document("cursor").unwrap().get_array("firstBatch").unwrap();
+    assert_eq!(builds.len(), 1, "{builds:?}");
+    let build = builds[0].as_document().unwrap().get_document("o").unwrap();
+    assert_eq!(build.get_array("indexes").unwrap().len(), 2);
+}
+
+/// That it is of another version, and that it has what servers keep of themselves.
+async fn what_a_dump_says_of_its_server(version: Version) {
+    let set = ReplicaSet::single(version).await;
+    let (client, uri) = (set.client().await, set.uri());
+    let folder = Folder::new();
+    let none = r#"{"options":{},"indexes":[]}"#;
+    write(&folder, "one", "a", &some(3), none);
+    for coll in ["chunks", "tags"] {
+        write(&folder, "config", coll, &some(3), none);
+    }
+    let place = folder.path("");
+    let prelude = folder.path("prelude.json");
+    fs::write(&prelude, r#"{"ServerVersion":"3.6.8","ToolVersion":"100.13.0"}"#).unwrap();
+    let ended = Tools::Ours.restore(&uri, &["--drop", &place]).await.expect(0);
+    let ended = ended.saying("the dump is of a server of version 3.6.8");
+    assert_eq!(ended.stderr.matches("not restoring collections of config").count(), 1);
+    assert_eq!(count(&client, "config", "chunks").await, 0);
+    // Of the same version nothing is said.
+    let out = folder.path("d");
+    let _ = Tools::Ours.dump(&uri, &["-d", "one", "-o", &out]).await.expect(0);
+    let ended = Tools::Ours.restore(&uri, &["--drop", &out]).await.expect(0);
+    assert!(!ended.stderr.contains("the dump is of a server"), "{}", ended.stderr);
+    let named = ["--nsInclude=config.*", "--dryRun", &place];
+    let ended = Tools::Ours.restore(&uri, &named).await.expect(0);
+    assert!(!ended.stderr.contains("not restoring"), "{}", ended.stderr);
 }
 
 /// A plain dump and a plain restore through a router, between the tools.

@@ -211,3 +211,28 @@ async fn people(address: &str) {
         assert!(found[0].contains(&format!("{db}/prelude.json")), "{found:?}");
     }
 }
+
+/// Of the connection string, as the server saw it.
+#[tokio::test]
+async fn a_read_concern_is_kept() {
+    let set = ReplicaSet::single(Version::V8_2).await;
+    let client = set.client().await;
+    fill(&client, "one").await;
+    let one = client.database("one");
+    one.run_command(doc! {"profile": 2}).await.unwrap();
+    let (uri, folder) = (set.uri(), Folder::new());
+    let out = folder.path("d");
+    for (more, level) in [(&["-c", "a", "-q", "{}"][..], "available"), (&["--oplog"], "majority")] {
+        let uri = format!("{uri}&readConcernLevel={level}");
+        let all = [&["-d", "one", "-o", &out], more].concat();
+        let _ = Tools::Ours.dump(&uri, &all).await.expect(0).saying("(20 documents)");
+        let read = doc! {"op": "query", "command.find": "a", "command.readConcern.level": level};
+        let seen = one.collection::<Document>("system.profile").count_documents(read).await;
+        assert_eq!(seen.unwrap(), 1, "{level}");
+    }
+    for level in ["linearizable", "snapshot", "foo"] {
+        let uri = format!("{uri}&readConcernLevel={level}");
+        let ended = Tools::Ours.dump(&uri, &["-d", "one", "-o", &out]).await.expect(1);
+        let _ = ended.saying("is not possible in a dump");
+    }
+}
