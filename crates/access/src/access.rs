@@ -1,6 +1,6 @@
 //! The door.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
 
 use bygone_base::{Error, ErrorKind, Result};
 use bygone_catalog::{
@@ -8,7 +8,10 @@ use bygone_catalog::{
     record::{ApiKey, Grant, Role, User},
 };
 use bygone_control::Control;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    task::JoinSet,
+};
 
 use crate::attempts::Attempts;
 
@@ -28,6 +31,8 @@ pub struct Access {
     pub(crate) queue: Semaphore,
     /// Proofs that failed.
     pub(crate) attempts: Attempts,
+    /// Events of logins that failed, being written.
+    telling: Lock<JoinSet<()>>,
 }
 
 impl Access {
@@ -35,6 +40,7 @@ impl Access {
     pub fn new(control: Arc<Control>) -> Access {
         Access {
             attempts: Attempts::new(control.clock()),
+            telling: Lock::default(),
             changing: Mutex::default(),
             passwords: Semaphore::new(PASSWORDS),
             queue: Semaphore::new(PASSWORDS + WAITING),
@@ -45,6 +51,10 @@ impl Access {
     /// Proofs that failed, of whatever kind.
     pub fn attempts(&self) -> &Attempts {
         &self.attempts
+    }
+
+    pub(crate) fn telling(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.telling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether anybody has been let in: a user with a password, or an API key.

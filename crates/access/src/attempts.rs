@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use bygone_base::{Clock, Result};
+use bygone_base::{Clock, Result, net::counted_as};
 
 use crate::limit::Limit;
 
@@ -59,6 +59,8 @@ impl Attempts {
     /// # Errors
     /// Unavailable: too many have failed.
     pub(crate) fn begin(&self, name: &str, address: Option<&str>) -> Result<Attempt<'_>> {
+        let address = address.map(counted);
+        let address = address.as_deref();
         let (name, pair) = words(name, address);
         self.pairs.begin(&pair)?;
         let mut attempt = Attempt { attempts: self, pair, others: None };
@@ -87,9 +89,9 @@ impl Attempts {
     /// # Errors
     /// Unavailable: too many have failed.
     pub fn failed(&self, name: &str, address: Option<&str>) -> Result<()> {
-        let Some(address) = address else { return Ok(()) };
-        let (_, pair) = words(name, Some(address));
-        self.pairs.begin(&pair).and_then(|()| self.addresses.begin(address))
+        let Some(address) = address.map(counted) else { return Ok(()) };
+        let (_, pair) = words(name, Some(&address));
+        self.pairs.begin(&pair).and_then(|()| self.addresses.begin(&address))
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
@@ -119,6 +121,11 @@ impl Attempt<'_> {
             self.attempts.names.give_back(&name);
         }
     }
+}
+
+/// An address as it is counted; what is none, as it is.
+fn counted(address: &str) -> String {
+    address.parse().map_or_else(|_| address.to_owned(), |ip| counted_as(ip).to_string())
 }
 
 /// What is counted by name, bounded, and by name and address.
@@ -152,6 +159,16 @@ mod tests {
         }
         assert!(attempts.begin("carl", Some("10.0.0.1")).is_err());
         assert!(attempts.begin("carl", Some("10.0.0.2")).is_ok());
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_address() {
+        let attempts = attempts();
+        let guess = |n: u32| attempts.begin("anna", Some(&format!("2001:db8::{n:x}"))).is_ok();
+        assert_eq!((0..150).filter(|n| guess(*n)).count(), 20);
+        let failed = |n: u32| attempts.failed("key", Some(&format!("2001:db8::{n:x}"))).is_ok();
+        assert_eq!((0..150).filter(|n| failed(*n)).count(), 20);
+        assert!(attempts.begin("anna", Some("2001:db8:0:1::1")).is_ok());
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod limit;
 mod password;
 mod right;
 mod sessions;
+mod uri;
 mod users;
 
 pub use access::Access;

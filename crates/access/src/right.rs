@@ -21,7 +21,8 @@ pub enum Right {
     Users,
     /// To change the settings of the server.
     Settings,
-    /// To change agent keys.
+    /// To see and remove agent keys. To make one is to be given every source's URI with its password, which is as much as
+    /// the data: it needs [`Right::Restore`] too.
     Agents,
 }
 
@@ -46,6 +47,11 @@ impl Principal {
             let here = grant.project.is_none() || grant.project.as_ref() == project;
             here && gives(grant.role, right)
         })
+    }
+
+    /// Whether he may make keys of agents.
+    pub fn may_make_agents(&self, project: &Id) -> bool {
+        [Right::Agents, Right::Restore].iter().all(|right| self.may(*right, Some(project)))
     }
 
     /// In whose name the control plane does what he asks.
@@ -113,5 +119,9 @@ mod tests {
         let mut who = principal(Role::ProjectBackupAdmin, Some(id('a')));
         who.grants.push(Grant { role: Role::ProjectRestore, project: Some(id('b')) });
         assert!(!who.may(Restore, Some(&id('a'))) && who.may(Restore, Some(&id('b'))));
+        // Agents are given what is as good as the data.
+        assert!(!who.may_make_agents(&id('a')) && !who.may_make_agents(&id('b')));
+        who.grants.push(Grant { role: Role::ProjectRestore, project: Some(id('a')) });
+        assert!(who.may_make_agents(&id('a')));
     }
 }

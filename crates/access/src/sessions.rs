@@ -1,5 +1,7 @@
 //! Sessions of people.
 
+use std::sync::Arc;
+
 use bygone_base::{Error, ErrorKind, Result, UnixMillis};
 use bygone_catalog::record::{Actor, Session, User};
 use bygone_control::By;
@@ -53,11 +55,30 @@ impl Access {
             Ok::<_, Error>((self.is_password(password, kept).await?, user))
         };
         let (proved, user) = judged.await.inspect_err(|_| attempt.undo())?;
-        let Some(user) = user.filter(|_| proved) else {
-            return Err(Error::new(ErrorKind::Denied, "name or password is wrong"));
-        };
+        let wrong = || Error::new(ErrorKind::Denied, "name or password is wrong");
+        let user = user.ok_or_else(wrong)?;
+        if !proved {
+            self.tell_failure(&user.name, address);
+            return Err(wrong());
+        }
         attempt.proved();
         self.begin(user, address).await
+    }
+
+    /// Says that somebody failed to log in by a name that there is; so often at most as he may fail. (Of other names,
+    /// anybody could fill the events with anything.)
+    ///
+    /// It is written beside the answer, or that would take longer than for a name that nobody has.
+    fn tell_failure(&self, name: &str, address: Option<&str>) {
+        let control = Arc::clone(&self.control);
+        let by = By { address: address.map(str::to_owned), ..By::system() };
+        let message = format!("a login of {name} failed: the password was wrong");
+        let mut telling = self.telling();
+        while telling.try_join_next().is_some() {}
+        telling.spawn(async move {
+            // Where the catalog cannot be written, nobody can log in either, and that is told.
+            let _ = control.event(&by, None, None, "USER_LOGIN_FAILED", message).await;
+        });
     }
 
     /// Begins a session for somebody who has just proved himself, by a password or an invitation.

@@ -235,6 +235,24 @@ async fn whoever_fails_often_must_wait_and_others_need_not() {
 }
 
 #[tokio::test]
+async fn logins_that_fail_are_told_of_names_that_there_are() {
+    let s = Setup::new();
+    s.user("anna", owner()).await;
+    for _ in 0..30 {
+        let _ = s.access.login("anna", "not the password", Some("10.0.0.1")).await;
+        let _ = s.access.login("nobody", "not the password", Some("10.0.0.1")).await;
+    }
+    let mut telling = std::mem::take(&mut *s.access.telling());
+    while telling.join_next().await.is_some() {}
+    let mut events = s.events().await;
+    events.retain(|event| event.kind == "USER_LOGIN_FAILED");
+    // So often as he may fail.
+    assert_eq!(events.len(), 20);
+    assert!(events.iter().all(|event| event.message.contains("anna")), "{events:?}");
+    assert_eq!(events[0].address.as_deref(), Some("10.0.0.1"));
+}
+
+#[tokio::test]
 async fn many_guesses_at_once_are_no_more_than_one_after_the_other() {
     let s = Setup::new();
     s.user("anna", owner()).await;

@@ -107,6 +107,14 @@ impl Call {
         Err(Failure::forbidden(&format!("this needs the right {right:?}")))
     }
 
+    /// Demands that the sender may have the server connect by this URI; one that is there already is not asked about.
+    pub(crate) fn may_connect(&self, uri: &str, before: Option<&str>) -> Result<(), Failure> {
+        self.who.may_connect(uri, before).map_err(|error| {
+            let failure = Failure::forbidden(&error.to_string());
+            failure.hint(error.hint_text().unwrap_or_default())
+        })
+    }
+
     /// A segment of the path.
     pub(crate) fn text(&self, name: &str) -> &str {
         self.path.get(name).map_or("", String::as_str)

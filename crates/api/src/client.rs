@@ -1,6 +1,6 @@
 //! A client of the API, for the command line.
 
-use std::{fmt, path::Path, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use bygone_base::{Error, ErrorKind, Result, Rng};
@@ -34,12 +34,9 @@ impl Client {
     /// A client of the server at `url`, with the key `PUBLIC:PRIVATE`; connects when first used.
     ///
     /// # Errors
-    /// Usage: the URL, the key or the certificates are none.
+    /// Usage: the URL, the key or the certificates are none, or secrets would cross a network in the clear.
     pub fn new(url: &str, key: &str, ca_file: Option<&Path>, rng: Arc<dyn Rng>) -> Result<Client> {
-        let base = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        let base = base.ok_or_else(|| {
-            Error::usage("the server's URL is not one").hint("use https://HOST:PORT")
-        })?;
+        let base = base(url)?;
         let (public, private) = key.trim().split_once(':').ok_or_else(|| {
             Error::usage("the API key is not PUBLIC:PRIVATE")
                 .hint("both halves were shown when it was made")
@@ -163,6 +160,22 @@ impl Client {
     }
 }
 
+/// The server's URL. Without TLS it is on this host: requests and answers hold passwords of databases.
+fn base(text: &str) -> Result<Url> {
+    let none = || Error::usage("the server's URL is not one").hint("use https://HOST:PORT");
+    let url = Url::parse(text).map_err(|_| none())?;
+    let host = url.host_str().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let local = host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if local => Ok(url),
+        "http" => Err(Error::usage(format!("refusing to send to {host} without TLS"))
+            .hint("use https://, and --ca-file where its certificate is its own")),
+        _ => Err(none()),
+    }
+}
+
 /// The error document as an error.
 fn refusal(status: StatusCode, document: &Value) -> Error {
     let kind = match status {
@@ -178,5 +191,28 @@ fn refusal(status: StatusCode, document: &Value) -> Error {
     match document["hint"].as_str() {
         Some(hint) => error.hint(hint),
         None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_go_without_tls_to_this_host_only() {
+        for good in [
+            "https://backup.example:8780",
+            "http://127.0.0.1:1",
+            "http://[::1]:1",
+            "http://localhost",
+        ] {
+            assert!(base(good).is_ok(), "{good}");
+        }
+        let refused = base("http://backup.example:8780").unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Usage);
+        assert!(refused.to_string().contains("without TLS"), "{refused}");
+        for bad in ["http://10.0.0.1", "ftp://localhost", "backup.example", ""] {
+            assert!(base(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -46,6 +46,7 @@ use axum::{
 };
 use bygone_access::Access;
 use bygone_control::Control;
+use bytes::Bytes;
 
 pub use auth::digest;
 pub use client::Client;
@@ -61,7 +62,8 @@ fn routes() -> Vec<Route> {
 pub fn router(control: Arc<Control>, access: Arc<Access>) -> Router {
     let auth = Auth::new(control.clone(), access.clone());
     let shared = Arc::new(Shared { control, access, auth });
-    let document = openapi();
+    // Shared by all answers: anybody may ask, without a login.
+    let document = Bytes::from(openapi());
     let document =
         get(move || async move { ([(header::CONTENT_TYPE, "application/json")], document) });
     let missing =

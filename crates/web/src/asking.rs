@@ -127,3 +127,109 @@ async fn a_wider_source_is_asked_about(setup: &Setup, owner: &mut Browser, proje
     setup.submit(owner, &source, &source, &sure).await;
     assert_eq!(requests().await, 1);
 }
+
+#[tokio::test]
+async fn a_drill_keeps_its_target_until_it_is_ended() {
+    let setup = Setup::new().await;
+    let project = setup.project("One").await;
+    let job = setup.job(&project, "prod").await;
+    let mut owner = setup.user("owner", Role::GlobalOwner, None).await;
+    let page = format!("/p/{project}/j/{job}/drill");
+    let kept = async || setup.control.job(&project, &job).await.unwrap().job;
+    let nowhere = [("uri", ""), ("every", "1"), ("every_unit", "d")];
+    let refused = setup.submit(&mut owner, &page, &page, &nowhere).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{}", refused.text);
+
+    // What was typed is kept beside what was wrong, and not shown.
+    let odd = [("uri", "mongodb://u:secret@scratch"), ("every", "x"), ("every_unit", "d")];
+    let refused = setup.submit(&mut owner, &page, &page, &odd).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{}", refused.text);
+    assert!(!refused.text.contains("secret@") && refused.text.contains("u:***@scratch"));
+    let (_, rest) = refused.text.split_once("name=\"sealed_uri\" value=\"").unwrap();
+    let sealed = rest.split('"').next().unwrap();
+    let good = [("uri", ""), ("sealed_uri", sealed), ("every", "1"), ("every_unit", "d")];
+    let set = setup.submit(&mut owner, &page, &page, &good).await;
+    assert_eq!(set.status, StatusCode::SEE_OTHER, "{}", set.text);
+
+    let slower = [("uri", ""), ("every", "2"), ("every_unit", "d")];
+    setup.submit(&mut owner, &page, &page, &slower).await;
+    let now = kept().await;
+    assert_eq!(now.drill.as_ref().unwrap().every_secs, 2 * 86_400);
+    assert_eq!(setup.access.drill_target(&now).as_deref(), Some("mongodb://u:secret@scratch"));
+    let off = [("uri", ""), ("every", ""), ("off", "yes")];
+    setup.submit(&mut owner, &page, &page, &off).await;
+    assert!(kept().await.drill.is_none());
+
+    // It restores: who looks after backups alone may not.
+    let mut ann = setup.user("ann", Role::ProjectBackupAdmin, Some(&project)).await;
+    assert_eq!(setup.get(&mut ann, &page).await.status, StatusCode::FORBIDDEN);
+    let of_job = setup.get(&mut ann, &format!("/p/{project}/j/{job}")).await;
+    assert!(!of_job.text.contains(&page), "{}", of_job.text);
+}
+
+#[tokio::test]
+async fn files_of_the_server_are_named_only_by_who_looks_after_it() {
+    let setup = Setup::new().await;
+    let project = setup.project("One").await;
+    let job = setup.job(&project, "prod").await;
+    let mut ann = setup.user("ann", Role::ProjectBackupAdmin, Some(&project)).await;
+    let mut rita = setup.user("rita", Role::ProjectRestore, Some(&project)).await;
+    let mut owner = setup.user("owner", Role::GlobalOwner, None).await;
+    let file = "mongodb://u:secret@h/?tls=true&tlsCertificateKeyFile=/etc/other.pem";
+    let source = format!("/p/{project}/j/{job}/source");
+    let fields = [("include", ""), ("exclude", ""), ("uri", file)];
+    let refused = setup.submit(&mut ann, &source, &source, &fields).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text);
+    assert!(refused.text.contains("right Stores") && !refused.text.contains("secret@"));
+    let restore = format!("/p/{project}/j/{job}/restore");
+    let to = [("pick", "latest"), ("where", "server"), ("to", file), ("step", "check")];
+    let refused = setup.submit(&mut rita, &restore, &restore, &to).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text);
+    let saved = setup.submit(&mut owner, &source, &source, &fields).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.text);
+    // What is there stays, whoever changes the rest.
+    let rest = [("include", ""), ("exclude", "logs.*"), ("uri", "")];
+    let saved = setup.submit(&mut ann, &source, &source, &rest).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.text);
+}
+
+#[tokio::test]
+async fn a_restore_that_is_refused_at_the_last_step_keeps_what_was_chosen() {
+    let setup = Setup::new().await;
+    let project = setup.project("One").await;
+    let job = setup.job(&project, "prod").await;
+    let mut rita = setup.user("rita", Role::ProjectRestore, Some(&project)).await;
+    let page = format!("/p/{project}/j/{job}/restore");
+    let fields = [
+        ("pick", "instant"),
+        ("instant", "2026-11-20 10:30:00"),
+        ("where", "download"),
+        ("shape", "tar"),
+        ("hours", "2"),
+        ("limit", "some"),
+        ("downloads", "1"),
+        ("include", "shop.*"),
+        ("typed", "prod"),
+        ("step", "restore"),
+    ];
+    let refused = setup.submit(&mut rita, &page, &page, &fields).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT, "{}", refused.text);
+    for kept in ["nothing of prod is stored yet", "2026-11-20 10:30:00", "shop.*", "id=\"restore\""]
+    {
+        assert!(refused.text.contains(kept), "{kept}: {}", refused.text);
+    }
+}
+
+#[tokio::test]
+async fn keys_of_agents_are_made_by_who_may_restore_too() {
+    let setup = Setup::new().await;
+    let project = setup.project("One").await;
+    let mut ann = setup.user("ann", Role::ProjectBackupAdmin, Some(&project)).await;
+    let keys = format!("/p/{project}/keys");
+    let page = setup.get(&mut ann, &keys).await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(!page.text.contains("Make an agent key"), "{}", page.text);
+    let fields = [("description", "host a")];
+    let refused = setup.submit(&mut ann, &keys, &format!("{keys}/agent"), &fields).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text);
+}

@@ -58,7 +58,7 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; i
 ///
 /// The client's address is taken from a [`std::net::SocketAddr`] in the request's extensions, where there is one.
 pub fn router(control: Arc<Control>, access: Arc<Access>) -> Router {
-    let site = site::Site { control, access };
+    let site = site::Site { control, access, fetched: Arc::default() };
     page::routes()
         .route("/assets/{name}", get(asset::serve))
         .fallback(nowhere)

@@ -8,11 +8,15 @@ use bygone_base::{Error, ErrorKind, Result};
 use bygone_catalog::{Id, Seal, Sealed};
 use bygone_control::Control;
 
+use crate::page::download::Fetched;
+
 /// The control plane and who may use it.
 #[derive(Debug, Clone)]
 pub(crate) struct Site {
     pub(crate) control: Arc<Control>,
     pub(crate) access: Arc<Access>,
+    /// Who fetched which file, as far as it was told.
+    pub(crate) fetched: Arc<Fetched>,
 }
 
 impl Site {

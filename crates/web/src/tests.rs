@@ -1,6 +1,6 @@
 //! The routes, driven in process.
 
-use std::{collections::HashSet, net::SocketAddr, sync::Arc};
+use std::{collections::HashSet, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use axum::{
     Router,
@@ -25,6 +25,8 @@ pub(crate) struct Setup {
     pub(crate) control: Arc<Control>,
     pub(crate) access: Arc<Access>,
     router: Router,
+    /// Where files to be fetched are.
+    pub(crate) files: PathBuf,
     _dir: tempfile::TempDir,
 }
 
@@ -50,12 +52,14 @@ impl Setup {
         let catalog = Catalog::new(Arc::new(Sqlite::in_memory().unwrap()));
         let seal = Seal::new(&[1; 32]).unwrap();
         let clock = Arc::new(SystemClock::new());
-        let control = Arc::new(Control::new(catalog, seal, clock, Arc::new(SystemRng)));
+        let files = dir.path().join("files");
+        let control = Control::new(catalog, seal, clock, Arc::new(SystemRng));
+        let control = Arc::new(control.with_downloads(files.clone()));
         let access = Arc::new(Access::new(control.clone()));
-        let store = NewStore::new("main", format!("file://{}", dir.path().display()));
+        let store = NewStore::new("main", format!("file://{}/store", dir.path().display()));
         control.add_store(store, &By::system()).await.unwrap();
         let router = crate::router(control.clone(), access.clone());
-        Setup { control, access, router, _dir: dir }
+        Setup { control, access, router, files, _dir: dir }
     }
 
     pub(crate) async fn project(&self, name: &str) -> Id {
@@ -75,7 +79,7 @@ impl Setup {
         self.control.job(project, job).await.unwrap().job.state
     }
 
-    async fn send(&self, browser: &mut Browser, request: Request<Body>) -> Reply {
+    pub(crate) async fn send(&self, browser: &mut Browser, request: Request<Body>) -> Reply {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let word = |name: header::HeaderName| {
             let value = response.headers().get(name);
@@ -142,7 +146,7 @@ impl Setup {
 }
 
 impl Browser {
-    fn request(&self, method: Method, path: &str) -> axum::http::request::Builder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> axum::http::request::Builder {
         let cookies: Vec<String> =
             self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let address: SocketAddr = "192.0.2.1:5".parse().unwrap();

@@ -237,17 +237,20 @@ impl Visitor {
         main: Markup,
     ) -> Answer {
         let scope = project.map(|project| &project.id);
-        let alerts = site.control.alerts(scope).await?;
+        let everywhere = self.may(Right::Look, None);
+        let mut open = site.control.alerts(scope.filter(|_| !everywhere)).await?;
+        open.retain(|alert| alert.status == AlertStatus::Open);
         let frame = Frame {
             title,
             here,
             project,
             name: self.name(),
             csrf: self.csrf(),
-            everywhere: self.may(Right::Look, None),
+            everywhere,
             keys: self.may(Right::Agents, scope),
             users: self.may(Right::Users, None),
-            alerts: alerts.iter().filter(|alert| alert.status == AlertStatus::Open).count(),
+            alerts: open.iter().filter(|alert| alert.project.as_ref() == scope).count(),
+            all_alerts: if everywhere { open.len() } else { 0 },
             notice: self.notice.as_ref(),
         };
         let mut response = shell::page(&frame, main).into_response();

@@ -290,7 +290,7 @@ fn config(call: &Call, shelf: Shelf, view: StoreView) -> StoreConfig {
         links: vec![call.link("self", &path)],
         assignment_enabled: store.assignment_enabled,
         load_factor: store.load_factor,
-        max_capacity_gb: store.max_bytes.map(|bytes| bytes.div_ceil(GB)),
+        max_capacity_gb: store.max_bytes.map(max_shown),
         used_size: usage.map(|usage| usage.bytes),
         provisioned: !jobs.is_empty(),
         labels: store.labels,
@@ -309,6 +309,22 @@ fn config(call: &Call, shelf: Shelf, view: StoreView) -> StoreConfig {
         s3_bucket_endpoint: endpoint,
         s3_region_override: option("region"),
         ..common
+    }
+}
+
+/// A limit as it is shown.
+fn max_shown(bytes: u64) -> u64 {
+    bytes.div_ceil(GB)
+}
+
+/// The limit that is asked for; what is sent back as it was shown, is as it was.
+fn max_bytes(gb: Option<u64>, before: Option<u64>) -> Result<Option<u64>, Failure> {
+    match gb {
+        None => Ok(before),
+        Some(gb) if before.is_some_and(|bytes| max_shown(bytes) == gb) => Ok(before),
+        Some(0) => Err(Failure::invalid("maxCapacityGB", "a store of 0 GB is always full")
+            .hint("leave it out to have no limit but the disk's")),
+        Some(gb) => Ok(Some(gb.saturating_mul(GB))),
     }
 }
 
@@ -405,7 +421,7 @@ async fn add(call: &Call, wanted: Wanted, shelf: Shelf) -> Result<StoreConfig, F
         assignment_enabled: wanted.assignment_enabled.unwrap_or(true),
         labels: wanted.labels.unwrap_or_default(),
         load_factor: wanted.load_factor.unwrap_or(1),
-        max_bytes: wanted.max_gb.map(|gb| gb.saturating_mul(GB)),
+        max_bytes: max_bytes(wanted.max_gb, None)?,
         ..NewStore::new(id.clone(), wanted.url.ok_or_else(need(place))?)
     };
     let added = call.control.add_store(new, &call.by()).await;
@@ -435,8 +451,22 @@ async fn edit(
         assignment_enabled: wanted.assignment_enabled.unwrap_or(old.assignment_enabled),
         labels: wanted.labels.unwrap_or(old.labels),
         load_factor: wanted.load_factor.unwrap_or(old.load_factor),
-        max_bytes: wanted.max_gb.map_or(old.max_bytes, |gb| Some(gb.saturating_mul(GB))),
+        max_bytes: max_bytes(wanted.max_gb, old.max_bytes)?,
     };
     call.control.edit_store(new, &call.by()).await?;
     Ok(config(call, shelf, found(call, shelf, &id).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_nobody_touched_stays_to_the_byte() {
+        let odd = Some((5 << 30) + 7);
+        assert_eq!(max_bytes(None, odd).unwrap(), odd);
+        assert_eq!(max_bytes(odd.map(max_shown), odd).unwrap(), odd);
+        assert_eq!(max_bytes(Some(7), odd).unwrap(), Some(7 << 30));
+        assert!(max_bytes(Some(0), odd).is_err() && max_bytes(Some(0), None).is_err());
+    }
 }

@@ -82,7 +82,13 @@ pub(super) fn routes() -> Vec<Route> {
     let one_global = "/api/public/v1.0/admin/apiKeys/{key}";
     vec![
         get(of_project, agents, "The project's agent keys.", agent_keys),
-        reads(Method::POST, of_project, agents, "Makes an agent key.", create_agent_key),
+        reads(
+            Method::POST,
+            of_project,
+            agents,
+            "Makes an agent key. This needs the right to restore, too: agents are given the sources' passwords.",
+            create_agent_key,
+        ),
         plain(
             Method::DELETE,
             "/api/public/v1.0/groups/{groupId}/agentapikeys/{key}",
@@ -115,6 +121,7 @@ async fn agent_keys(call: Call) -> Result<Vec<AgentApiKey>, Failure> {
 }
 
 async fn create_agent_key(call: Call, body: NewAgentApiKey) -> Result<AgentApiKey, Failure> {
+    call.must(Right::Restore)?;
     let by = call.by();
     let made = call.access.create_agent_key(call.project()?, &body.desc, &by).await;
     let (view, secret) = made?;

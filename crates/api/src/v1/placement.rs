@@ -3,6 +3,7 @@
 
 use axum::http::Method;
 use bygone_access::Right;
+use bygone_catalog::Id;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -107,6 +108,9 @@ pub(super) fn routes() -> Vec<Route> {
         let refused = "Refused: daemons need no configuration.";
         routes.push(with(Method::PUT, path, change, refused, no_daemon));
     }
+    let groups = "/api/public/v1.0/admin/backup/groups";
+    let about = "How the backups of each project are placed.";
+    routes.push(get(groups, look, about, group_configs).paged());
     let group = "/api/public/v1.0/admin/backup/groups/{groupId}";
     let (see, set) = (Need::Project(Right::Look), Need::Project(Right::Backup));
     routes.push(get(group, see, "How the backups of a project are placed.", group_config));
@@ -134,16 +138,21 @@ async fn no_daemon(_: Call, _: Value) -> Result<Nothing, Failure> {
     Err(Failure::conflict("CANNOT_CONFIGURE_DAEMON", why))
 }
 
-fn config(call: &Call) -> Result<GroupConfig, Failure> {
-    let id = call.project()?.to_string();
+fn config(call: &Call, project: &Id) -> GroupConfig {
+    let id = project.to_string();
     let links = vec![call.link("self", &format!("{BASE}/admin/backup/groups/{id}"))];
-    Ok(GroupConfig { id, links, ..GroupConfig::default() })
+    GroupConfig { id, links, ..GroupConfig::default() }
+}
+
+async fn group_configs(call: Call) -> Result<List<GroupConfig>, Failure> {
+    let projects = call.control.projects().await?;
+    call.list(projects.iter().map(|project| config(&call, &project.id)).collect())
 }
 
 async fn group_config(call: Call) -> Result<GroupConfig, Failure> {
-    config(&call)
+    Ok(config(&call, call.project()?))
 }
 
 async fn put_group_config(call: Call, _: GroupConfigPut) -> Result<GroupConfig, Failure> {
-    config(&call)
+    Ok(config(&call, call.project()?))
 }

@@ -69,7 +69,7 @@ pub(super) fn routes() -> Vec<Route> {
             Method::POST,
             keys,
             agents,
-            "Makes an agent key; the answer holds its secret.",
+            "Makes an agent key; the answer holds its secret. This needs the right to restore, too: agents are given the sources' passwords.",
             create,
         )
         .says(201),
@@ -113,6 +113,7 @@ async fn list_keys(call: Call) -> Result<Vec<AgentKeyBody>, Failure> {
 }
 
 async fn create(call: Call, body: NewAgentKey) -> Result<AgentKeyBody, Failure> {
+    call.must(Right::Restore)?;
     let project = call.project()?;
     let made = call.access.create_agent_key(project, &body.description, &call.by()).await;
     let (view, secret) = made?;

@@ -167,6 +167,7 @@ async fn shown(call: &Call, job: &Job) -> Result<JobBody, Failure> {
 async fn create(call: Call, body: NewJobBody) -> Result<JobBody, Failure> {
     let uri = body.source.uri.clone();
     let uri = uri.ok_or_else(|| Failure::invalid("source.uri", "the source has no URI"))?;
+    call.may_connect(&uri, None)?;
     let source = merged(NewSource { uri, ..NewSource::default() }, body.source);
     let new = NewJob {
         cluster: body.cluster,
@@ -197,8 +198,17 @@ async fn patch(call: Call, body: JobPatch) -> Result<JobBody, Failure> {
         // A drill reads all data into a server of one's choice.
         call.must(Right::Restore)?;
     }
+    if let Some(Some(drill)) = &body.drill {
+        call.may_connect(&drill.to, call.access.drill_target(&job).as_deref())?;
+    }
     let source = match body.source {
-        Some(source) => Some(merged(call.control.source_as_given(&job)?, source)),
+        Some(source) => {
+            let old = call.control.source_as_given(&job)?;
+            let before = old.uri.clone();
+            let new = merged(old, source);
+            call.may_connect(&new.uri, Some(&before))?;
+            Some(new)
+        }
         None => None,
     };
     let schedule = body.schedule.map(|patch| patch.onto(&job.schedule)).transpose()?;

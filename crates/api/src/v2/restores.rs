@@ -216,9 +216,10 @@ impl From<NamesBody> for Names {
     }
 }
 
-fn meant(body: NewRestoreBody) -> Result<NewRestore, Failure> {
+fn meant(call: &Call, body: NewRestoreBody) -> Result<NewRestore, Failure> {
     let delivery = match body.delivery {
         NewDeliveryBody::Automated { to, drop, onto_source } => {
+            call.may_connect(&to, None)?;
             NewDelivery::Automated { to, drop, onto_source }
         }
         NewDeliveryBody::Http { form, expires, max_downloads } => NewDelivery::Http {
@@ -236,13 +237,14 @@ fn meant(body: NewRestoreBody) -> Result<NewRestore, Failure> {
 
 async fn plan(call: Call, body: NewRestoreBody) -> Result<PlanBody, Failure> {
     let job = call.job("job").await?.job;
-    let plan = call.control.plan_restore(&job.project, &job.id, &meant(body)?).await?;
+    let new = meant(&call, body)?;
+    let plan = call.control.plan_restore(&job.project, &job.id, &new).await?;
     Ok(PlanBody { text: plan.text, plan: plan.json })
 }
 
 async fn create(call: Call, body: NewRestoreBody) -> Result<RestoreBody, Failure> {
     let job = call.job("job").await?.job;
-    let new = meant(body)?;
+    let new = meant(&call, body)?;
     let (restore, secret) = call.control.restore(&job.project, &job.id, new, &call.by()).await?;
     let link = secret.map(|secret| {
         format!("{}{}", call.origin, bygone_control::download_path(&restore.id, &secret))

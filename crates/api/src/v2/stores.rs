@@ -203,8 +203,12 @@ pub(super) async fn known(call: &Call) -> Result<String, Failure> {
     Ok(found(call, call.text("store")).await?.id)
 }
 
-fn meant(id: String, body: NewStoreBody) -> NewStore {
-    NewStore {
+fn meant(id: String, body: NewStoreBody) -> Result<NewStore, Failure> {
+    if body.max_bytes == Some(0) {
+        return Err(Failure::invalid("max_bytes", "a store of 0 bytes is always full")
+            .hint("leave it out to have no limit but the disk's"));
+    }
+    Ok(NewStore {
         id,
         url: body.url,
         purposes: body.purposes.into_iter().map(Purpose::from).collect(),
@@ -214,12 +218,12 @@ fn meant(id: String, body: NewStoreBody) -> NewStore {
         labels: body.labels,
         load_factor: body.load_factor,
         max_bytes: body.max_bytes,
-    }
+    })
 }
 
 async fn create(call: Call, body: NewStoreBody) -> Result<StoreBody, Failure> {
     let id = body.id.clone().ok_or_else(|| Failure::invalid("id", "the store has no name"))?;
-    let added = call.control.add_store(meant(id.clone(), body), &call.by()).await;
+    let added = call.control.add_store(meant(id.clone(), body)?, &call.by()).await;
     added.map_err(|e| Failure::from(e).conflict_is("STORE_EXISTS"))?;
     found(&call, &id).await
 }
@@ -230,7 +234,7 @@ async fn replace(call: Call, body: NewStoreBody) -> Result<StoreBody, Failure> {
     if body.id.as_ref().is_some_and(|named| *named != id) {
         return Err(Failure::invalid("id", "a store keeps its name"));
     }
-    call.control.edit_store(meant(id.clone(), body), &call.by()).await?;
+    call.control.edit_store(meant(id.clone(), body)?, &call.by()).await?;
     found(&call, &id).await
 }
 

@@ -176,6 +176,11 @@ fn word(value: &impl Serialize) -> String {
     value.and_then(|value| Some(value.as_str()?.to_owned())).unwrap_or_default()
 }
 
+/// A label's value: agents say what they are at in words of their own.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
 /// All rows of a name stand together.
 #[derive(Default)]
 struct Metrics {
@@ -185,7 +190,7 @@ struct Metrics {
 impl Metrics {
     fn labelled(&mut self, labels: &str, name: &str, label: &str, value: &str, help: &str) {
         let comma = if labels.is_empty() { "" } else { "," };
-        let labels = format!("{labels}{comma}{label}=\"{value}\"");
+        let labels = format!("{labels}{comma}{label}=\"{}\"", escaped(value));
         self.row("gauge", name, &labels, 1, help);
     }
 
@@ -208,5 +213,19 @@ impl Metrics {
 
     fn text(&self) -> String {
         self.rows.iter().flat_map(|(head, rows)| [head.as_str(), rows.as_str()]).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_value_ends_its_label_or_its_line() {
+        let mut m = Metrics::default();
+        m.labelled("job=\"a\"", "agent_phase", "phase", "a\\b\"} 2\nbygone_x 1", "What.");
+        let text = m.text();
+        let row = text.lines().last().unwrap();
+        assert_eq!(row, r#"bygone_agent_phase{job="a",phase="a\\b\"} 2\nbygone_x 1"} 1"#);
     }
 }

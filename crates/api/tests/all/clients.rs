@@ -261,7 +261,9 @@ async fn projects_and_keys_are_made() {
         .fails(403, "USER_UNAUTHORIZED");
 
     let keys = site.group("/agentapikeys");
-    let key = admin.post(&keys, json!({ "desc": "host 1" })).await.is(200);
+    admin.post(&keys, json!({ "desc": "host 1" })).await.fails(403, "USER_UNAUTHORIZED");
+    // An agent is given passwords, with which all data can be read.
+    let key = owner.post(&keys, json!({ "desc": "host 1" })).await.is(200);
     let secret = key["key"].as_str().unwrap();
     assert!(
         site.world.control.agent_project(secret.as_bytes()).await.unwrap()
@@ -463,6 +465,8 @@ async fn stores_take_what_the_operator_and_mongocli_send() {
     let group = format!("{admin}/groups/{}", site.group);
     let read = owner.get(&group).await.is(200);
     assert_eq!(read["labelFilter"], json!([]));
+    let all = owner.get(&format!("{admin}/groups")).await.is(200);
+    assert!(all["results"].as_array().unwrap().contains(&read), "{all}");
     assert_eq!(owner.ask(Method::PUT, &group, read.clone()).await.is(200), read);
     let labels = json!({ "id": site.group.as_str(), "labelFilter": ["fast"] });
     owner.ask(Method::PUT, &group, labels).await.fails(409, "CANNOT_SET_BACKUP_PLACEMENT");

@@ -156,6 +156,10 @@ async fn people_and_keys_are_made_changed_and_removed_and_secrets_shown_once() {
     let private = key["private"].as_str().unwrap();
     let keys = format!("/api/v2/projects/{project}/agent-keys");
     let agent = owner.post(&keys, json!({ "description": "host 1" })).await.is(201);
+    let admin = world.client(Role::GlobalBackupAdmin, None).await;
+    admin.get(&keys).await.is(200);
+    let refused = admin.post(&keys, json!({ "description": "x" })).await;
+    refused.fails(403, "USER_UNAUTHORIZED");
     let secret = agent["secret"].as_str().unwrap();
     for path in ["/api/v2/users", "/api/v2/keys", &keys, "/api/v2/events"] {
         let shown = owner.get(path).await;
@@ -258,8 +262,11 @@ async fn stores_are_shown_without_their_secrets() {
     assert_eq!(owner.get("/api/v2/stores/second/usage").await.is(200), json!([]));
     owner.delete("/api/v2/stores/second").await.is(200);
     owner.get("/api/v2/stores/second").await.fails(404, "STORE_NOT_FOUND");
-    let bad = json!({ "id": "../x", "url": url });
-    owner.post("/api/v2/stores", bad).await.fails(400, "INVALID_ATTRIBUTE");
+    for bad in
+        [json!({ "id": "../x", "url": url }), json!({ "id": "third", "url": url, "max_bytes": 0 })]
+    {
+        owner.post("/api/v2/stores", bad).await.fails(400, "INVALID_ATTRIBUTE");
+    }
 }
 
 /// The next event of a stream.
@@ -316,4 +323,34 @@ async fn a_stream_ends_when_the_right_to_look_does() {
     let began = world.control.now().0;
     assert_eq!(event(&mut stream).await, None);
     assert!(world.control.now().0 - began <= 1000);
+}
+
+#[tokio::test]
+async fn files_of_the_server_are_named_only_by_who_looks_after_it() {
+    let world = World::new().await;
+    let (owner, project) = (world.owner().await, world.project("p").await);
+    let admin = world.client(Role::ProjectBackupAdmin, Some(&project)).await;
+    let restorer = world.client(Role::ProjectRestore, Some(&project)).await;
+    let file = "mongodb://u:topsecret@h/?tls=true&tlsCertificateKeyFile=/etc/other.pem";
+    let jobs = format!("/api/v2/projects/{project}/jobs");
+    let new = json!({ "cluster": "c", "source": { "uri": file } });
+    let refused = admin.post(&jobs, new.clone()).await;
+    refused.fails(403, "USER_UNAUTHORIZED");
+    assert!(refused.text.contains("Stores") && !refused.text.contains("topsecret"));
+    let job = owner.post(&jobs, new).await.is(201);
+    let job = format!("{jobs}/{}", job["id"].as_str().unwrap());
+
+    // What is there already is not asked about.
+    let same = json!({ "source": { "uri": file, "member": "h:27017" } });
+    admin.patch(&job, same).await.is(200);
+    let other = json!({ "source": { "uri": file.replace("other", "third") } });
+    admin.patch(&job, other).await.fails(403, "USER_UNAUTHORIZED");
+
+    let to = json!({ "when": "latest", "delivery": { "method": "automated", "to": file } });
+    for path in ["restores", "restore-plans"] {
+        let asked = restorer.post(&format!("{job}/{path}"), to.clone()).await;
+        asked.fails(403, "USER_UNAUTHORIZED");
+    }
+    let drill = json!({ "drill": { "to": file, "every_secs": 3600 } });
+    owner.patch(&job, drill).await.is(200);
 }

@@ -10,6 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use bygone_base::net::counted_as;
 use tokio_util::sync::CancellationToken;
 
 /// Seats for everybody ...
@@ -55,6 +56,7 @@ impl Doors {
     /// A seat for a connection from `address`; `many` do not share theirs with others, as they stand for many people.
     pub(super) fn enter(self: &Arc<Doors>, address: IpAddr, many: bool) -> Arc<Pass> {
         let evicted = CancellationToken::new();
+        let address = counted_as(address);
         let mut state = self.state();
         let of_address = state.by_address.get(&address).copied().unwrap_or(0);
         let seat = if state.ordinary < ORDINARY && (many || of_address < PER_ADDRESS) {
@@ -145,6 +147,20 @@ mod tests {
         assert!(!all[PER_ADDRESS].is_reserve());
         drop(all);
         assert!(doors.state().by_address.is_empty() && doors.state().ordinary == 0);
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_address() {
+        let doors = Arc::new(Doors::default());
+        let ip = |network: u16, n: usize| {
+            IpAddr::from([0x2001, 0xdb8, 0, network, 0, 0, 0, u16::try_from(n).unwrap()])
+        };
+        let all: Vec<_> = (0..PER_ADDRESS).map(|n| doors.enter(ip(1, n), false)).collect();
+        assert!(all.iter().all(|pass| !pass.is_reserve()));
+        assert!(doors.enter(ip(1, PER_ADDRESS), false).is_reserve());
+        assert!(!doors.enter(ip(2, 1), false).is_reserve());
+        drop(all);
+        assert!(doors.state().by_address.is_empty());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One connection as its requests see it: who is at the other end, how long it may keep us waiting.
 
 use std::{
+    collections::HashMap,
     net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::{
@@ -35,6 +36,8 @@ pub struct Patience {
     pub body: Duration,
     /// Without a request.
     pub idle: Duration,
+    /// Until the next piece of an answer is taken.
+    pub taken: Duration,
 }
 
 impl Default for Patience {
@@ -43,6 +46,7 @@ impl Default for Patience {
             first: Duration::from_secs(10),
             body: Duration::from_secs(30),
             idle: Duration::from_secs(90),
+            taken: Duration::from_secs(60),
         }
     }
 }
@@ -67,6 +71,10 @@ pub(super) struct Use {
     active: usize,
     /// When it was last used.
     last: Duration,
+    /// Answers by number.
+    next: u64,
+    /// Those of which a piece may be there that was not taken, and since when.
+    offered: HashMap<u64, Duration>,
 }
 
 /// A request that is being served; the connection is in use until it is dropped.
@@ -85,25 +93,40 @@ impl Line {
         Busy(Arc::clone(self))
     }
 
+    /// The answer of this number has, or may have, a piece that is yet to be taken; or nothing at present.
+    fn offers(&self, answer: u64, offers: bool) {
+        let now = self.clock.monotonic();
+        self.used(|used| {
+            if offers {
+                used.offered.insert(answer, now);
+            } else {
+                used.offered.remove(&answer);
+            }
+        });
+    }
+
     /// Until it keeps us waiting for too long, or has to make room.
     pub(super) async fn overstays(&self) -> &'static str {
         let since = self.clock.monotonic();
-        let Patience { first, idle, .. } = self.patience;
+        let Patience { first, idle, taken, .. } = self.patience;
         // Who came when all seats were taken has half the time.
         let first = if self.pass.is_reserve() { first / 2 } else { first };
         loop {
-            let (asked, active, last) = {
+            let (asked, active, last, offered) = {
                 let used = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
-                (used.asked, used.active, used.last)
+                (used.asked, used.active, used.last, used.offered.values().min().copied())
             };
             let now = self.clock.monotonic();
-            let left = match (asked, active) {
-                (false, _) => (since + first).saturating_sub(now),
-                (true, 0) => (last + idle).saturating_sub(now),
-                (true, _) => idle,
+            let (end, why) = match (asked, active, offered) {
+                (false, _, _) => (since + first, "it asks for nothing"),
+                (true, 0, _) => (last + idle, "it is not used"),
+                (true, _, Some(offered)) => (offered + taken, "it does not take its answer"),
+                // Something may be offered at any moment.
+                (true, _, None) => (now + taken, ""),
             };
+            let left = end.saturating_sub(now);
             if left.is_zero() {
-                return if asked { "it is not used" } else { "it asks for nothing" };
+                return why;
             }
             tokio::select! {
                 () = self.pass.evicted.cancelled() => return "others need its place",
@@ -160,7 +183,7 @@ pub(super) async fn serve(
 
 /// The answer with the headers that every one has; the connection is in use until it is sent.
 fn kept(response: Response, busy: Busy, scheme: &Scheme) -> Response {
-    let mut response = response.map(|body| Body::new(Sent { body, _busy: busy }));
+    let mut response = response.map(|body| Body::new(Sent::new(body, busy)));
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if *scheme == Scheme::HTTPS {
@@ -225,9 +248,31 @@ impl HttpBody for Timed {
 }
 
 /// A body during which the connection is in use.
+///
+/// It is asked for its next piece when the client takes more, and only then. Until it is asked there may be a piece that is
+/// not taken; once it was asked and had none, nothing waits, however long that lasts.
 struct Sent {
     body: Body,
-    _busy: Busy,
+    busy: Busy,
+    number: u64,
+}
+
+impl Sent {
+    fn new(body: Body, busy: Busy) -> Sent {
+        let mut number = 0;
+        busy.0.used(|used| {
+            used.next += 1;
+            number = used.next;
+        });
+        busy.0.offers(number, true);
+        Sent { body, busy, number }
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.busy.0.offers(self.number, false);
+    }
 }
 
 impl HttpBody for Sent {
@@ -238,7 +283,9 @@ impl HttpBody for Sent {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        self.busy.0.offers(self.number, polled.is_ready());
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,14 +1,26 @@
 //! Many connections that want nothing, on 127.0.0.1: nobody keeps the server waiting, and no agent out.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use axum::{Router, http::Request, routing::get};
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    http::Request,
+    routing::get,
+};
 use bygone_oplog::uplink::Uplink as _;
+use futures::{StreamExt as _, channel::mpsc, stream};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{network::serve, support::World};
 use crate::http::{Network, Patience, ServeOptions};
@@ -71,7 +83,7 @@ async fn silent_connections_keep_neither_agents_nor_probes_out() {
 async fn what_does_not_come_is_not_waited_for() {
     let w = World::new().await;
     let short = Duration::from_millis(200);
-    let patience = Patience { first: short, body: short, idle: short };
+    let patience = Patience { first: short, body: short, idle: short, taken: short };
     let running = serve(w.ingest(), ServeOptions { patience, ..options() }).await;
     let connect = async || TcpStream::connect(running.address).await.unwrap();
     // No byte, half a line, the beginning of HTTP/2, a request whose body does not follow, one request and then none.
@@ -92,6 +104,49 @@ async fn what_does_not_come_is_not_waited_for() {
     let mut idle = connect().await;
     idle.write_all(b"GET /who HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
     assert!(said(&mut idle).await.starts_with("HTTP/1.1 200"));
+    running.stop().await;
+}
+
+/// Routes of an answer without end, which says when it is given up, and of one that says what it is told.
+fn answers(gone: CancellationToken, said: mpsc::UnboundedReceiver<Bytes>) -> Router {
+    let endless = move || {
+        let guard = gone.clone().drop_guard();
+        let piece = |guard| async move {
+            Some((Ok::<_, Infallible>(Bytes::from_static(&[0; 1 << 16])), guard))
+        };
+        async move { Body::from_stream(stream::unfold(guard, piece)) }
+    };
+    let said = Arc::new(Mutex::new(Some(said)));
+    let quiet = move || {
+        let said = said.lock().unwrap().take().unwrap();
+        async move { Body::from_stream(said.map(Ok::<_, Infallible>)) }
+    };
+    Router::new().route("/endless", get(endless)).route("/quiet", get(quiet))
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_taken_is_given_up_and_a_quiet_one_is_not() {
+    let w = World::new().await;
+    let (gone, (say, told)) = (CancellationToken::new(), mpsc::unbounded());
+    let patience = Patience { taken: Duration::from_millis(200), ..Patience::default() };
+    let also = answers(gone.clone(), told);
+    let running = serve(w.ingest(), ServeOptions { patience, also, ..options() }).await;
+    let mut quiet = TcpStream::connect(running.address).await.unwrap();
+    quiet.write_all(b"GET /quiet HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.unwrap();
+    say.unbounded_send(Bytes::from_static(b"first")).unwrap();
+    let mut begun = Vec::new();
+    while !String::from_utf8_lossy(&begun).contains("first") {
+        let read = timeout(LIMIT, quiet.read_buf(&mut begun)).await.unwrap().unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&begun));
+    }
+    // Nothing of this one is read.
+    let mut deaf = TcpStream::connect(running.address).await.unwrap();
+    deaf.write_all(b"GET /endless HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+    timeout(LIMIT, gone.cancelled()).await.expect("the answer is given up");
+    // That took longer than an answer that is there may wait; the quiet one goes on.
+    say.unbounded_send(Bytes::from_static(b"second")).unwrap();
+    drop(say);
+    assert!(said(&mut quiet).await.contains("second"));
     running.stop().await;
 }
 

@@ -2,13 +2,18 @@
 // the timeline that fills in the moment, and the viewer's own time beside UTC.
 "use strict";
 
+// What somebody is at is not taken from under his hand: a field that has the focus, what is being pressed, text that is
+// selected, and what he opened.
 const busy = (part) => {
   const active = document.activeElement;
   const typing = active && part.contains(active) && active.matches("input, select, textarea");
-  return typing || part.querySelector("details[open]") !== null;
+  const selection = getSelection();
+  const selected = selection && !selection.isCollapsed && selection.getRangeAt(0).intersectsNode(part);
+  // Where something in it is pressed, the part is, too.
+  return typing || selected || part.matches(":active") || part.querySelector("details[open]") !== null;
 };
 
-// The focus stays where it was: on the control that does the same.
+// The focus stays where it was: on the control that does the same; of several that do, on the one in the same place.
 const remember = (part) => {
   const active = document.activeElement;
   if (!active || !part.contains(active)) return () => {};
@@ -16,7 +21,12 @@ const remember = (part) => {
   const same = (a, b) =>
     a.textContent === b.textContent && a.getAttribute("href") === b.getAttribute("href") &&
     a.form?.getAttribute("action") === b.form?.getAttribute("action");
-  return () => all(part).find((control) => same(control, active))?.focus({ preventScroll: true });
+  const alike = () => all(part).filter((control) => same(control, active));
+  const place = alike().indexOf(active);
+  return () => {
+    const there = alike();
+    (there[place] ?? there[0])?.focus({ preventScroll: true });
+  };
 };
 
 const offline = (yes) => {

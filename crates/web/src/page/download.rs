@@ -1,17 +1,22 @@
 //! Downloads: the file that a link leads to, from any byte on. The link is the proof; no login is needed.
 
-use std::io::SeekFrom;
+use std::{
+    collections::HashSet,
+    io::SeekFrom,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use axum::{
     Router,
     body::{Body, Bytes},
     extract::{Path, State},
-    http::{HeaderMap, StatusCode, header},
-    response::IntoResponse as _,
+    http::{HeaderMap, Method, StatusCode, header},
+    response::{IntoResponse as _, Response},
     routing::get,
 };
-use bygone_base::{Error, ErrorKind};
-use bygone_control::Transfer;
+use bygone_base::{Error, ErrorKind, Result};
+use bygone_catalog::Id;
+use bygone_control::{Download, Transfer};
 use futures::stream;
 use tokio::{
     fs::File,
@@ -26,9 +31,33 @@ use crate::{
 
 /// Bytes that are read at once.
 const CHUNK: u64 = 256 << 10;
+/// So many links and addresses are remembered, of which it was told that one was fetched from the other.
+const TOLD: usize = 10_000;
 
 pub(crate) fn routes() -> Router<Site> {
     Router::new().route("/download/{restore}/{secret}", get(send))
+}
+
+/// Links that were fetched, and from where, as far as an event of this process tells it.
+#[derive(Debug, Default)]
+pub(crate) struct Fetched(Mutex<HashSet<(Id, Option<String>)>>);
+
+impl Fetched {
+    fn told(&self) -> MutexGuard<'_, HashSet<(Id, Option<String>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn knows(&self, restore: &Id, address: Option<&str>) -> bool {
+        self.told().contains(&(restore.clone(), address.map(str::to_owned)))
+    }
+
+    fn add(&self, restore: &Id, address: Option<&str>) {
+        let mut told = self.told();
+        if told.len() >= TOLD {
+            told.clear();
+        }
+        told.insert((restore.clone(), address.map(str::to_owned)));
+    }
 }
 
 /// A part of a file: from, and the byte after the last.
@@ -53,9 +82,21 @@ fn wanted(headers: &HeaderMap, size: u64) -> Result<Option<Part>, ()> {
     if part.0 < part.1 { Ok(Some(part)) } else { Err(()) }
 }
 
+/// Tells that a file leaves the server: each time from its beginning on, and once of each address where it goes on
+/// somewhere else, for what was cut is fetched by many requests.
+async fn tell(site: &Site, restore: &Id, from: u64, address: Option<&str>) -> Result<()> {
+    if from > 0 && site.fetched.knows(restore, address) {
+        return Ok(());
+    }
+    site.control.fetched(restore, address).await?;
+    site.fetched.add(restore, address);
+    Ok(())
+}
+
 async fn send(
     State(site): State<Site>,
     Path((restore, secret)): Path<(String, String)>,
+    method: Method,
     caller: Caller,
 ) -> Answer {
     let restore = id(&restore, "download")?;
@@ -71,13 +112,21 @@ async fn send(
         );
     };
     let (from, to) = range.unwrap_or((0, download.size));
+    if method == Method::HEAD {
+        // Nothing is fetched by it.
+        return Ok(headed(&download, range, Body::empty()));
+    }
     let open = |e| Failure::from(Error::io("the file of the download", e));
     let mut file = File::open(&download.path).await.map_err(open)?;
     file.seek(SeekFrom::Start(from)).await.map_err(open)?;
     let transfer = site.control.transfer(&restore, to - from).await?;
-    if from == 0 {
-        site.control.fetched(&restore, caller.address.as_deref()).await?;
-    }
+    tell(&site, &restore, from, caller.address.as_deref()).await?;
+    Ok(headed(&download, range, body(file, to - from, Some(transfer))))
+}
+
+/// The file, or a part of it, as an answer.
+fn headed(download: &Download, range: Option<Part>, body: Body) -> Response {
+    let (from, to) = range.unwrap_or((0, download.size));
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         (header::CONTENT_LENGTH, (to - from).to_string()),
@@ -87,7 +136,7 @@ async fn send(
             format!("attachment; filename=\"{}\"", plain(&download.name)),
         ),
     ];
-    let mut response = (headers, body(file, to - from, Some(transfer))).into_response();
+    let mut response = (headers, body).into_response();
     if range.is_some() {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
         let part = format!("bytes {from}-{}/{}", to.saturating_sub(1), download.size);
@@ -95,7 +144,7 @@ async fn send(
             response.headers_mut().insert(header::CONTENT_RANGE, part);
         }
     }
-    Ok(response)
+    response
 }
 
 /// A name without what means something in a header or a path.
@@ -136,7 +185,66 @@ fn body(file: File, left: u64, transfer: Option<Transfer>) -> Body {
 
 #[cfg(test)]
 mod tests {
+    use bygone_base::UnixMillis;
+    use bygone_catalog::record::{Delivery, Form, RestoreStatus};
+
     use super::*;
+    use crate::{
+        sample,
+        tests::{Browser, Setup},
+    };
+
+    /// A file of ten bytes to be fetched; gives its project, its restore and its link.
+    async fn file(setup: &Setup) -> (Id, Id, String) {
+        let project = setup.project("One").await;
+        let mut restore = sample::restore("x");
+        (restore.project, restore.job) = (project.clone(), setup.job(&project, "prod").await);
+        restore.status = RestoreStatus::Finished;
+        restore.hashes = vec![("f.gz".to_owned(), String::new())];
+        restore.delivery = Delivery::Http {
+            form: Form::Archive,
+            expires: UnixMillis(i64::MAX),
+            max_downloads: Some(5),
+            downloads: 0,
+            sent: 0,
+            secret: blake3::hash(b"word").to_hex().to_string(),
+            size: Some(10),
+        };
+        setup.control.catalog().insert(&restore).await.unwrap();
+        let folder = setup.files.join(restore.id.as_str());
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("f.gz"), b"0123456789").unwrap();
+        let link = format!("/download/{}/word", restore.id);
+        (project, restore.id, link)
+    }
+
+    #[tokio::test]
+    async fn whoever_fetches_any_part_of_a_file_is_told_and_who_asks_for_its_size_is_not() {
+        let setup = Setup::new().await;
+        let (project, restore, link) = file(&setup).await;
+        let ask = async |method: Method, range: Option<&str>| {
+            let mut browser = Browser::default();
+            let mut request = browser.request(method, &link);
+            if let Some(range) = range {
+                request = request.header(header::RANGE, range);
+            }
+            let reply = setup.send(&mut browser, request.body(Body::empty()).unwrap()).await;
+            let mut events = setup.control.events(Some(&project), None).await.unwrap();
+            events.retain(|event| event.kind == "RESTORE_FETCHED_AUDIT");
+            (reply.status, reply.text, events.len())
+        };
+        let (status, text, told) = ask(Method::HEAD, None).await;
+        assert_eq!((status, text.as_str(), told), (StatusCode::OK, "", 0));
+        let kept = setup.control.restore_job(&project, &restore).await.unwrap().delivery;
+        assert!(matches!(kept, Delivery::Http { sent: 0, downloads: 0, .. }), "{kept:?}");
+        let (status, text, told) = ask(Method::GET, Some("bytes=1-")).await;
+        assert_eq!((status, text.as_str(), told), (StatusCode::PARTIAL_CONTENT, "123456789", 1));
+        // It goes on in many parts, and is told once; anew from the beginning is told again.
+        let (_, text, told) = ask(Method::GET, Some("bytes=8-")).await;
+        assert_eq!((text.as_str(), told), ("89", 1));
+        let (status, text, told) = ask(Method::GET, None).await;
+        assert_eq!((status, text.as_str(), told), (StatusCode::OK, "0123456789", 2));
+    }
 
     #[test]
     fn ranges_are_as_http_has_them() {

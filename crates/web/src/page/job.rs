@@ -130,7 +130,7 @@ async fn stored(site: &Site, scope: &Scope<'_>, view: &JobView, span: Option<u64
         Err(error) => html! {
             section {
                 h2 { "What can be restored" }
-                p.error role="alert" { "The stores cannot be read: " (error) }
+                p.error { "The stores cannot be read: " (error) }
                 @if let Some(hint) = error.hint_text() { p { (hint) } }
             }
         },
@@ -145,7 +145,8 @@ fn damaged(history: &History) -> Markup {
     }
 }
 
-/// What the job does now, and its buttons.
+/// What the job does now, and its buttons. It is drawn anew every two seconds: nothing in it is an alert, which would be
+/// read aloud each time.
 fn status(view: &JobView, path: &str, csrf: &str, may: May, now: UnixMillis) -> Markup {
     let (mood, word) = state::job(view);
     let active = view.job.state == JobState::Active;
@@ -166,7 +167,7 @@ fn status(view: &JobView, path: &str, csrf: &str, may: May, now: UnixMillis) -> 
             }
         }
         @if let Some(complaint) = state::complaint(view) {
-            p.error role="alert" { (complaint) }
+            p.error { (complaint) }
         }
         @if let Some(problem) = &view.problem { p.error { (problem) } }
         @match &view.live {
@@ -274,7 +275,8 @@ fn details(job: &Job, check: Option<&Integrity>, path: &str, may: May, csrf: &st
                     }
                 }
                 div {
-                    dt { "Restore drill" (edit("drill")) }
+                    // A drill restores: it needs both rights.
+                    dt { "Restore drill" @if may.restore { (edit("drill")) } }
                     dd {
                         @match &job.drill {
                             None => "none: nobody checks regularly that it can be restored",
@@ -411,5 +413,23 @@ mod tests {
         let text = details(&view.job, Some(&check), "/p", may, "t").into_string();
         sample::harmless(&text);
         assert!(text.contains("1 damaged"), "{text}");
+    }
+
+    #[test]
+    fn a_drill_is_offered_to_who_may_restore_and_back_up() {
+        let job = sample::job("prod");
+        for (backup, restore) in [(true, true), (true, false), (false, true), (false, false)] {
+            let text = details(&job, None, "/p", May { backup, restore }, "t").into_string();
+            assert_eq!(text.contains("/p/drill"), backup && restore, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_drawn_again_and_again_is_not_read_aloud() {
+        let mut view = sample::job_view("prod");
+        view.standing = Standing::Silent;
+        let may = May { backup: true, restore: true };
+        let text = status(&view, "/p", "t", may, UnixMillis(0)).into_string();
+        assert!(text.contains("no agent") && !text.contains("role=\"alert\""), "{text}");
     }
 }

@@ -6,16 +6,16 @@ use axum::{
     routing::get,
 };
 use bygone_access::Right;
-use bygone_base::Error;
+use bygone_base::{Error, Result};
 use bygone_catalog::record::{Job, JobState, Source};
-use bygone_control::JobEdit;
+use bygone_control::{JobEdit, NewSource};
 use maud::{Markup, html};
 
 use crate::{
     failure::{Answer, refused, wrong},
     form::Form,
     notice::Notice,
-    page::job_new::{Draft, filter_fields, source, source_fields},
+    page::job_new::{Draft, filter_fields, source, source_fields, throttle_shown},
     part::control,
     site::{Site, id},
     visitor::{Posted, Scope, Visitor},
@@ -26,6 +26,9 @@ pub(crate) fn routes() -> Router<Site> {
         .route("/p/{project}/j/{job}/source", get(edit_source).post(save_source))
         .route("/p/{project}/j/{job}/drill", get(edit_drill).post(save_drill))
 }
+
+/// The box by which a resync is agreed to.
+const RESYNC: &str = "Do a resync where more namespaces are to be covered than until now";
 
 async fn edit_source(
     State(site): State<Site>,
@@ -40,7 +43,7 @@ async fn edit_source(
 /// The source of a job as a form, without its string.
 fn source_form(job: &Job) -> Form {
     let Source { member, member_tag, throttle, include, exclude, .. } = &job.source;
-    let throttle = throttle.map(|bytes| (bytes >> 20).to_string());
+    let throttle = throttle.map(throttle_shown);
     Form::default()
         .with("member", member.as_deref().unwrap_or_default())
         .with("member_tag", member_tag.as_deref().unwrap_or_default())
@@ -58,7 +61,13 @@ async fn source_again(
 ) -> Answer {
     let draft = Draft::of(site, scope, form)?;
     let page = source_page(job, form, &draft, &scope.job(&job.id), scope.visitor.csrf());
-    let main = html! { h1 { "Source of " (job.cluster) } (wrong(error)) (page) };
+    let named = error.and_then(named);
+    let main = html! {
+        h1 { "Source of " (job.cluster) }
+        (wrong(error))
+        @if let Some(named) = named { (named) }
+        (page)
+    };
     refused(scope.page(site, "Source", "Overview", main).await, error)
 }
 
@@ -72,15 +81,24 @@ fn source_page(job: &Job, form: &Form, draft: &Draft, path: &str, csrf: &str) ->
                 legend { "Namespaces" }
                 (filter_fields(&form.lines("include"), &form.lines("exclude")))
             }
-            @if job.state == JobState::Active {
-                (control::tick("resync", "yes", "Do a resync where more namespaces are to be covered than until now", form.ticked("resync")))
-            }
+            @if has_data(job) { (control::tick("resync", "yes", RESYNC, form.ticked("resync"))) }
             div.actions {
                 button type="submit" { "Save the source" }
                 a.button.plain href=(path) { "Cancel" }
             }
         }
     }
+}
+
+/// Whether something of the job is kept, to which more namespaces would have to be added.
+fn has_data(job: &Job) -> bool {
+    !matches!(job.state, JobState::Inactive | JobState::Terminating)
+}
+
+/// Names the box by which a resync is agreed to, where it was missed.
+fn named(error: &Error) -> Option<Markup> {
+    let missed = error.hint_text().is_some_and(|hint| hint.contains("resync"));
+    missed.then(|| html! { p { "Tick “" (RESYNC) "” below to agree to it." } })
 }
 
 /// A resync reads everything again: that is asked about first.
@@ -111,7 +129,7 @@ async fn save_source(
     let form = Draft::open(&site, &scope, form);
     let job = id(&job, "job")?;
     let view = site.control.job(scope.id(), &job).await?;
-    let mut new = match source(&form) {
+    let mut new = match source(&form, view.job.source.throttle) {
         Ok(new) => new,
         Err(error) => return source_again(&site, &scope, &view.job, &form, Some(&error)).await,
     };
@@ -122,11 +140,14 @@ async fn save_source(
         return scope.page(&site, "Resync", "Overview", main).await;
     }
     new.workers = view.job.source.workers;
-    if new.uri.is_empty() {
-        new.uri = site.control.source_as_given(&view.job)?.uri;
-    }
-    let edit = JobEdit { source: Some(new), resync: form.ticked("resync"), ..JobEdit::default() };
-    let saved = site.control.edit_job(scope.id(), &job, edit, &visitor.by()).await;
+    let saved = match with_uri(&site, &visitor, &view.job, new) {
+        Ok(source) => {
+            let resync = form.ticked("resync");
+            let edit = JobEdit { source: Some(source), resync, ..JobEdit::default() };
+            site.control.edit_job(scope.id(), &job, edit, &visitor.by()).await
+        }
+        Err(error) => Err(error),
+    };
     if let Err(error) = saved {
         return source_again(&site, &scope, &view.job, &form, Some(&error)).await;
     }
@@ -134,16 +155,36 @@ async fn save_source(
     visitor.go(&site, &scope.job(&job), &notice)
 }
 
+/// The source with its URI, typed or as it was.
+///
+/// # Errors
+/// Denied: it is another one, and names a file of the server.
+fn with_uri(site: &Site, visitor: &Visitor, job: &Job, new: NewSource) -> Result<NewSource> {
+    if new.uri.is_empty() {
+        return Ok(NewSource { uri: site.control.source_as_given(job)?.uri, ..new });
+    }
+    // One that cannot be opened, with the key lost, can be given anew.
+    let before = site.control.source_as_given(job).ok().map(|source| source.uri);
+    visitor.principal.may_connect(&new.uri, before.as_deref())?;
+    Ok(new)
+}
+
 async fn edit_drill(
     State(site): State<Site>,
     visitor: Visitor,
     Path((project, job)): Path<(String, String)>,
 ) -> Answer {
-    let scope = visitor.within(&site, &project, Right::Backup).await?;
+    let scope = may_drill(&site, &visitor, &project).await?;
     let view = site.control.job(scope.id(), &id(&job, "job")?).await?;
     let every = view.job.drill.as_ref().map_or(7 * 86_400, |drill| drill.every_secs);
     let form = Form::default().seconds_of("every", every);
     drill_again(&site, &scope, &view.job, &form, None).await
+}
+
+/// A drill restores: it needs both rights.
+async fn may_drill<'a>(site: &Site, visitor: &'a Visitor, project: &str) -> Result<Scope<'a>> {
+    visitor.within(site, project, Right::Restore).await?;
+    visitor.within(site, project, Right::Backup).await
 }
 
 async fn drill_again(
@@ -153,12 +194,17 @@ async fn drill_again(
     form: &Form,
     error: Option<&Error>,
 ) -> Answer {
-    let page = drill_page(job, form, &scope.job(&job.id), scope.visitor.csrf());
+    let draft = Draft::of(site, scope, form)?;
+    let page = drill_page(job, form, &draft, &scope.job(&job.id), scope.visitor.csrf());
     let main = html! { h1 { "Restore drill of " (job.cluster) } (wrong(error)) (page) };
     refused(scope.page(site, "Restore drill", "Overview", main).await, error)
 }
 
-fn drill_page(job: &Job, form: &Form, path: &str, csrf: &str) -> Markup {
+fn drill_page(job: &Job, form: &Form, draft: &Draft, path: &str, csrf: &str) -> Markup {
+    let help = match job.drill {
+        Some(_) => "A connection string. Leave it empty to keep the one that is there.",
+        None => "A connection string.",
+    };
     html! {
         p {
             "A drill restores the newest snapshot into a scratch server and compares its dbHash. "
@@ -167,8 +213,12 @@ fn drill_page(job: &Job, form: &Form, path: &str, csrf: &str) -> Markup {
         @if let Some(drill) = &job.drill { p { "Now into " code { (drill.shown) } } }
         form method="post" action={ (path) "/drill" } {
             (control::csrf(csrf))
-            (control::secret("to", "Scratch server", "off", "A connection string. Empty: no drills any more."))
+            (control::secret("uri", "Scratch server", "off", help))
+            (draft.draw())
             (control::duration(form, "every", "Every", ""))
+            @if job.drill.is_some() {
+                (control::tick("off", "yes", "No drills any more", form.ticked("off")))
+            }
             div.actions {
                 button type="submit" { "Save the drill" }
                 a.button.plain href=(path) { "Cancel" }
@@ -177,22 +227,36 @@ fn drill_page(job: &Job, form: &Form, path: &str, csrf: &str) -> Markup {
     }
 }
 
+/// The drill that a form asks for: into which server, and how many seconds apart; none: no drills any more.
+///
+/// # Errors
+/// Usage: something is missing or wrong. Denied: the server is another one, and its URI names a file of ours.
+fn drill_of(
+    site: &Site,
+    visitor: &Visitor,
+    job: &Job,
+    form: &Form,
+) -> Result<Option<(String, u64)>> {
+    if form.ticked("off") {
+        return Ok(None);
+    }
+    let before = site.access.drill_target(job);
+    let missing = || Error::usage("give the connection string of the scratch server");
+    let uri = form.some("uri").or_else(|| before.clone()).ok_or_else(missing)?;
+    visitor.principal.may_connect(&uri, before.as_deref())?;
+    Ok(Some((uri, form.seconds("every", "the time between drills")?)))
+}
+
 async fn save_drill(
     State(site): State<Site>,
     Path((project, job)): Path<(String, String)>,
     Posted { visitor, form }: Posted,
 ) -> Answer {
-    // A drill restores: it needs both rights.
-    visitor.within(&site, &project, Right::Restore).await?;
-    let scope = visitor.within(&site, &project, Right::Backup).await?;
+    let scope = may_drill(&site, &visitor, &project).await?;
+    let form = Draft::open(&site, &scope, form);
     let job = id(&job, "job")?;
     let view = site.control.job(scope.id(), &job).await?;
-    let every = || form.seconds("every", "the time between drills");
-    let drill = match form.some("to") {
-        None => Ok(None),
-        Some(uri) => every().map(|every| Some((uri, every))),
-    };
-    let saved = match drill {
+    let saved = match drill_of(&site, &visitor, &view.job, &form) {
         Ok(drill) => {
             let edit = JobEdit { drill: Some(drill), ..JobEdit::default() };
             site.control.edit_job(scope.id(), &job, edit, &visitor.by()).await
@@ -225,6 +289,26 @@ mod tests {
         let form = source_form(&job);
         sample::harmless(&source_page(&job, &form, &draft, "/p", EVIL).into_string());
         sample::harmless(&sure_page(&job, &form, &draft, "/p", EVIL).into_string());
-        sample::harmless(&drill_page(&job, &form, "/p", EVIL).into_string());
+        sample::harmless(&drill_page(&job, &form, &draft, "/p", EVIL).into_string());
+    }
+
+    #[test]
+    fn a_resync_can_be_agreed_to_wherever_something_is_kept() {
+        let mut job = sample::job("prod");
+        for (state, there) in [
+            (JobState::Active, true),
+            (JobState::Stopped, true),
+            (JobState::Misconfigured, true),
+            (JobState::Inactive, false),
+            (JobState::Terminating, false),
+        ] {
+            job.state = state;
+            let page = source_page(&job, &source_form(&job), &Draft::default(), "/p", "t");
+            assert_eq!(page.into_string().contains("name=\"resync\""), there, "{state:?}");
+        }
+        let needs =
+            Error::usage("more is covered").hint("agree to a resync (syncSource in the API)");
+        assert!(named(&needs).unwrap().into_string().contains(RESYNC));
+        assert!(named(&Error::usage("the URI names no host")).is_none());
     }
 }

@@ -185,17 +185,26 @@ fn stores(form: &Form) -> Result<Option<JobStores>> {
     }
 }
 
-/// A source as sent.
+/// A throttle as its field shows it.
+pub(crate) fn throttle_shown(bytes: u64) -> String {
+    (bytes >> 20).to_string()
+}
+
+/// A source as sent; with the throttle that there is, which stays where its field was not touched.
 ///
 /// # Errors
-/// Usage: the throttle is no number.
-pub(crate) fn source(form: &Form) -> Result<NewSource> {
+/// Usage: the throttle is no number, or nothing.
+pub(crate) fn source(form: &Form, before: Option<u64>) -> Result<NewSource> {
     let throttle = match form.some("throttle") {
         None => None,
-        Some(_) => {
-            let mib: u64 = form.number("throttle", "the throttle")?;
-            Some(mib.max(1).saturating_mul(1 << 20))
-        }
+        Some(shown) if before.is_some_and(|bytes| throttle_shown(bytes) == shown) => before,
+        Some(_) => match form.number::<u64>("throttle", "the throttle")? {
+            0 => {
+                return Err(Error::usage("a throttle of 0 MiB per second copies nothing")
+                    .hint("leave the field empty to copy as fast as it goes"));
+            }
+            mib => Some(mib.saturating_mul(1 << 20)),
+        },
     };
     Ok(NewSource {
         uri: form.text("uri").to_owned(),
@@ -211,7 +220,7 @@ pub(crate) fn source(form: &Form) -> Result<NewSource> {
 fn new_job(form: &Form) -> Result<NewJob> {
     Ok(NewJob {
         cluster: form.text("cluster").to_owned(),
-        source: source(form)?,
+        source: source(form, None)?,
         stores: stores(form)?,
         schedule: schedule::read(form)?,
         name: None,
@@ -230,7 +239,8 @@ async fn make(
         return page(&site, &scope, Some(&form), None).await;
     }
     let by = visitor.by();
-    let made = match new_job(&form) {
+    let may = |new: NewJob| visitor.principal.may_connect(&new.source.uri, None).map(|()| new);
+    let made = match new_job(&form).and_then(may) {
         Ok(new) => site.control.create_job(scope.id(), new, &by).await,
         Err(error) => Err(error),
     };
@@ -284,7 +294,14 @@ mod tests {
     #[test]
     fn a_throttle_is_in_mib() {
         let form = Form::default().with("throttle", "5");
-        assert_eq!(source(&form).unwrap().throttle, Some(5 << 20));
-        assert!(source(&Form::default().with("throttle", "fast")).is_err());
+        assert_eq!(source(&form, None).unwrap().throttle, Some(5 << 20));
+        for bad in ["fast", "0"] {
+            assert!(source(&Form::default().with("throttle", bad), Some(9 << 20)).is_err());
+        }
+        // What was not touched stays as it was, to the byte.
+        let odd = (5 << 20) + 7;
+        assert_eq!(source(&form, Some(odd)).unwrap().throttle, Some(odd));
+        let little = Form::default().with("throttle", &throttle_shown(7));
+        assert_eq!(source(&little, Some(7)).unwrap().throttle, Some(7));
     }
 }

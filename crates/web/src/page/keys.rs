@@ -53,6 +53,7 @@ async fn again(site: &Site, scope: &Scope<'_>, form: &Form, error: Option<&Error
     let csrf = scope.visitor.csrf();
     let path = scope.path("/keys");
     let now = site.control.now();
+    let may_make = scope.visitor.principal.may_make_agents(scope.id());
     let api = if scope.may(Right::Users) {
         let mut keys = site.access.keys().await?;
         keys.retain(|key| belongs(key, &scope.project));
@@ -64,7 +65,7 @@ async fn again(site: &Site, scope: &Scope<'_>, form: &Form, error: Option<&Error
         h1 { "Agents and keys" }
         (wrong(error))
         (agent_table(&agents, now))
-        (agent_section(&agent_keys, form, &path, csrf, now))
+        (agent_section(&agent_keys, may_make, form, &path, csrf, now))
         @if let Some(keys) = &api { (api_section(keys, &scope.project, form, &path, csrf, now)) }
     };
     refused(scope.page(site, "Agents and keys", "Agents and keys", main).await, error)
@@ -113,6 +114,7 @@ fn agent_state(agent: &Agent, now: UnixMillis) -> Markup {
 
 fn agent_section(
     keys: &[AgentKeyView],
+    may_make: bool,
     form: &Form,
     path: &str,
     csrf: &str,
@@ -133,10 +135,14 @@ fn agent_section(
                     }
                 } }
             } }
-            form.row method="post" action={ (path) "/agent" } {
-                (control::csrf(csrf))
-                (control::text("description", "What it is for", form.text("description"), ""))
-                button type="submit" { "Make an agent key" }
+            @if may_make {
+                form.row method="post" action={ (path) "/agent" } {
+                    (control::csrf(csrf))
+                    (control::text("description", "What it is for", form.text("description"), ""))
+                    button type="submit" { "Make an agent key" }
+                }
+            } @else {
+                p.quiet { "Agents are given the passwords of sources: to make a key of one needs a role that may restore, too." }
             }
         }
     }
@@ -197,6 +203,8 @@ async fn make_agent_key(
     Path(project): Path<String>,
     Posted { visitor, form }: Posted,
 ) -> Answer {
+    // An agent is given the sources' passwords, with which all data can be read.
+    visitor.within(&site, &project, Right::Restore).await?;
     let scope = visitor.within(&site, &project, Right::Agents).await?;
     let description = form.text("description");
     let by = visitor.by();
@@ -417,7 +425,11 @@ mod tests {
         let form = Form::default().with("api_description", EVIL);
         assert!(belongs(&key, &project));
         sample::harmless(&agent_table(&[agent], now).into_string());
-        sample::harmless(&agent_section(&[agent_key], &form, "/p", "t", now).into_string());
+        let section =
+            |may| agent_section(std::slice::from_ref(&agent_key), may, &form, "/p", "t", now);
+        sample::harmless(&section(true).into_string());
+        assert!(section(true).into_string().contains("<form"));
+        assert!(!section(false).into_string().contains("<form"));
         sample::harmless(&api_section(&[key], &project, &form, "/p", "t", now).into_string());
     }
 }

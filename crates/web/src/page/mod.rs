@@ -6,7 +6,7 @@ use crate::site::Site;
 
 mod alerts;
 mod confirm;
-mod download;
+pub(crate) mod download;
 mod events;
 mod job;
 mod job_edit;

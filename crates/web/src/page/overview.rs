@@ -8,7 +8,7 @@ use axum::{
 };
 use bygone_access::Right;
 use bygone_base::UnixMillis;
-use bygone_catalog::record::{AlertStatus, JobState};
+use bygone_catalog::record::{Alert, AlertStatus, JobState};
 use bygone_control::{Action, plan, views::JobView};
 use maud::{Markup, html};
 use url::form_urlencoded;
@@ -79,8 +79,12 @@ async fn live(
 
 async fn table(site: &Site, scope: &Scope<'_>, wanted: &str) -> Result<Markup, Failure> {
     let mut jobs = site.control.jobs(scope.id()).await?;
-    let mut open = site.control.alerts(Some(scope.id())).await?;
+    let everywhere = scope.visitor.may(Right::Look, None);
+    let mut open = site.control.alerts((!everywhere).then_some(scope.id())).await?;
     open.retain(|alert| alert.status != AlertStatus::Closed);
+    let (of_server, mut open): (Vec<Alert>, Vec<Alert>) =
+        open.into_iter().partition(|alert| alert.project.is_none());
+    open.retain(|alert| alert.project.as_ref() == Some(scope.id()));
     let now = site.control.now();
     let csrf = scope.visitor.csrf();
     let headline = headline(&jobs);
@@ -89,6 +93,7 @@ async fn table(site: &Site, scope: &Scope<'_>, wanted: &str) -> Result<Markup, F
     jobs.sort_by_cached_key(order);
     Ok(html! {
         (headline)
+        (server_line(&of_server))
         (alerts::list(&open, &scope.path("/alerts"), csrf, scope.may(Right::Backup), now))
         @if many { (filter(wanted, &scope.path(""))) }
         @if jobs.is_empty() && !wanted.is_empty() {
@@ -97,6 +102,19 @@ async fn table(site: &Site, scope: &Scope<'_>, wanted: &str) -> Result<Markup, F
             (draw(&jobs, &scope.path(""), csrf, May::of(scope), now))
         }
     })
+}
+
+/// That something is wrong with the server or its stores, on which all projects stand.
+fn server_line(alerts: &[Alert]) -> Markup {
+    let first = alerts.first().map(|alert| state::alert_kind(alert.kind));
+    html! {
+        @if let Some(first) = first {
+            p {
+                (badge(Mood::Bad, &format!("{} of the server", count(alerts.len() as u64, "alert"))))
+                " " (first) @if alerts.len() > 1 { " and more" } ": " a href="/alerts" { "all alerts" }
+            }
+        }
+    }
 }
 
 /// Those that need somebody first, then by name.
@@ -334,6 +352,16 @@ mod tests {
         assert_eq!(names, ["zebra", "Alpha", "beta"]);
         assert!(fits(&jobs[1], "ALP") && fits(&jobs[1], "") && !fits(&jobs[1], "bet"));
         sample::harmless(&text(&filter(EVIL, "/p")));
+    }
+
+    #[test]
+    fn alerts_of_the_server_are_told_on_every_overview() {
+        assert!(text(&server_line(&[])).is_empty());
+        let mut alert = sample::alert(EVIL);
+        alert.project = None;
+        let line = text(&server_line(&[alert.clone(), alert]));
+        sample::harmless(&line);
+        assert!(line.contains("2 alerts of the server") && line.contains("/alerts"), "{line}");
     }
 
     #[test]

@@ -111,7 +111,11 @@ async fn go_on(
     }
     let form = settled(&site, &scope, &view, form).await?;
     let now = site.control.now();
-    let wish = match Wish::read(&form, now) {
+    let allowed = |wish: Wish| match &wish.new.delivery {
+        NewDelivery::Automated { to, .. } => visitor.principal.may_connect(to, None).map(|()| wish),
+        NewDelivery::Http { .. } => Ok(wish),
+    };
+    let wish = match Wish::read(&form, now).and_then(allowed) {
         Ok(wish) => wish,
         Err(error) => return choose(&site, &scope, &view, &form, None, Some(&error)).await,
     };
@@ -204,11 +208,17 @@ async fn confirm(
 async fn begin(site: &Site, scope: &Scope<'_>, view: &JobView, form: &Form, wish: Wish) -> Answer {
     if let Err(error) = typed(form, &view.job.cluster) {
         let place = place(scope, view);
-        let told = wish.told(&view.job.cluster);
-        return confirm(site, scope, view, form, &place, &told, Some(&error)).await;
+        return match summary(site, scope, view, &wish).await {
+            Ok(told) => confirm(site, scope, view, form, &place, &told, Some(&error)).await,
+            Err(changed) => choose(site, scope, view, form, None, Some(&changed)).await,
+        };
     }
     let by = scope.visitor.by();
-    let (restore, secret) = site.control.restore(scope.id(), &view.job.id, wish.new, &by).await?;
+    let begun = site.control.restore(scope.id(), &view.job.id, wish.new, &by).await;
+    let (restore, secret) = match begun {
+        Ok(begun) => begun,
+        Err(error) => return choose(site, scope, view, form, None, Some(&error)).await,
+    };
     let notice = match secret {
         None => Notice::of("The restore was asked for."),
         Some(secret) => Notice::of(

@@ -179,12 +179,19 @@ fn upkeep(form: &Form) -> Result<Upkeep> {
     })
 }
 
-/// The mail server as sent, its password sealed or as it was. (Whether that may stay, the control plane knows.)
+/// The mail server as sent, its password sealed or as it was.
+///
+/// # Errors
+/// Usage: it is another server, and its password is not given.
 fn smtp(site: &Site, form: &Form, old: Option<&Smtp>) -> Result<Option<Smtp>> {
     let Some(url) = form.some("smtp_url") else { return Ok(None) };
     let user = form.some("smtp_user");
     let password = match form.raw("smtp_password") {
         _ if user.is_none() => None,
+        // It is not sent to another server; without a word the mails would only fail later.
+        "" if old.is_some_and(|old| old.password.is_some() && old.url != url) => {
+            return Err(Error::usage("give the password for the new mail server"));
+        }
         "" => old.and_then(|old| old.password.clone()),
         new => Some(site.control.seal().seal(new, Smtp::PLACE, &**site.control.rng())?),
     };
@@ -247,6 +254,24 @@ mod tests {
         sample::harmless(&text);
         assert!(text.contains("/settings/test/mail"), "{text}");
         assert!(!text.contains("c2VjcmV0"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn another_mail_server_wants_its_password() {
+        let setup = crate::tests::Setup::new().await;
+        let (control, access) = (setup.control.clone(), setup.access.clone());
+        let site = Site { control, access, fetched: std::sync::Arc::default() };
+        let form = Form::default().with("smtp_url", "smtp://a").with("smtp_user", "u");
+        let given = form.clone().set("smtp_password", "secret");
+        let old = smtp(&site, &given, None).unwrap().unwrap();
+        let same = smtp(&site, &form, Some(&old)).unwrap().unwrap();
+        assert!(same.password.is_some() && same.password == old.password);
+        let moved = form.set("smtp_url", "smtp://b");
+        let refused = smtp(&site, &moved, Some(&old)).unwrap_err();
+        assert_eq!(refused.to_string(), "give the password for the new mail server");
+        assert!(smtp(&site, &moved.clone().set("smtp_password", "x"), Some(&old)).is_ok());
+        let none = Smtp { password: None, ..old };
+        assert!(smtp(&site, &moved, Some(&none)).is_ok());
     }
 
     #[test]

@@ -187,6 +187,11 @@ fn by_job(sample: &UsageSample) -> Markup {
     }
 }
 
+/// A limit as its field shows it.
+fn max_shown(bytes: u64) -> String {
+    (bytes >> 30).to_string()
+}
+
 /// A store as the form that would make it, without its passphrase.
 fn form_of(store: &Store) -> Form {
     let ticked = PURPOSES.iter().filter(|(purpose, ..)| store.purposes.contains(purpose));
@@ -197,10 +202,7 @@ fn form_of(store: &Store) -> Form {
         .set("key_file", file.as_deref().unwrap_or_default())
         .set("load_factor", &store.load_factor.to_string())
         .set("labels", &store.labels.join("\n"))
-        .set(
-            "max_gib",
-            &store.max_bytes.map(|bytes| (bytes >> 30).to_string()).unwrap_or_default(),
-        );
+        .set("max_gib", &store.max_bytes.map(max_shown).unwrap_or_default());
     if store.assignment_enabled { form.set("assignment", "yes") } else { form }
 }
 
@@ -227,14 +229,21 @@ fn fields(form: &Form, new: bool) -> Markup {
     }
 }
 
-/// A store as sent.
+/// A store as sent; with the limit that there is, which stays where its field was not touched.
 ///
 /// # Errors
-/// Usage: a number is none.
-fn read(form: &Form, id: &str) -> Result<NewStore> {
+/// Usage: a number is none, or nothing.
+fn read(form: &Form, id: &str, before: Option<u64>) -> Result<NewStore> {
     let max_bytes = match form.some("max_gib") {
         None => None,
-        Some(_) => Some(form.number::<u64>("max_gib", "GiB")?.saturating_mul(1 << 30)),
+        Some(shown) if before.is_some_and(|bytes| max_shown(bytes) == shown) => before,
+        Some(_) => match form.number::<u64>("max_gib", "GiB")? {
+            0 => {
+                return Err(Error::usage("a store that is full above 0 GiB is always full")
+                    .hint("leave the field empty to have no limit but the disk's"));
+            }
+            gib => Some(gib.saturating_mul(1 << 30)),
+        },
     };
     let ticked = |(purpose, key, _): &(Purpose, &str, &str)| {
         form.all("purpose").any(|sent| sent == *key).then_some(*purpose)
@@ -277,7 +286,7 @@ async fn new_page(site: &Site, visitor: &Visitor, form: &Form, error: Option<&Er
 
 async fn add(State(site): State<Site>, Posted { visitor, form }: Posted) -> Answer {
     visitor.needs(Right::Stores)?;
-    let added = match read(&form, form.text("id")) {
+    let added = match read(&form, form.text("id"), None) {
         Ok(new) => site.control.add_store(new, &visitor.by()).await,
         Err(error) => Err(error),
     };
@@ -296,7 +305,7 @@ async fn save(
 ) -> Answer {
     visitor.needs(Right::Stores)?;
     let view = find(&site, &store).await?;
-    let saved = match read(&form, &store) {
+    let saved = match read(&form, &store, view.store.max_bytes) {
         Ok(new) => site.control.edit_store(new, &visitor.by()).await,
         Err(error) => Err(error),
     };
@@ -398,10 +407,16 @@ mod tests {
     #[test]
     fn a_saved_form_is_the_store_as_it_was() {
         let StoreView { store, .. } = view();
-        let new = read(&form_of(&store), &store.id).unwrap();
+        let new = read(&form_of(&store), &store.id, store.max_bytes).unwrap();
         assert_eq!(new.purposes, store.purposes);
         assert_eq!((new.url, new.key_file, new.labels), (store.url, store.key_file, store.labels));
         assert_eq!((new.load_factor, new.max_bytes), (2, Some(5 << 30)));
         assert!(new.assignment_enabled && new.passphrase.is_none());
+        // A limit that is no whole number of GiB stays, too, where nobody touched it.
+        let odd = Store { max_bytes: Some(7), ..view().store };
+        let limit = |form: &Form| read(form, "s", odd.max_bytes).map(|new| new.max_bytes);
+        assert_eq!(limit(&form_of(&odd)).unwrap(), Some(7));
+        assert_eq!(limit(&form_of(&odd).set("max_gib", "1")).unwrap(), Some(1 << 30));
+        assert!(read(&form_of(&odd), "s", Some(5 << 30)).is_err());
     }
 }

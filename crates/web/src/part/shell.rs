@@ -21,8 +21,10 @@ pub(crate) struct Frame<'a> {
     pub(crate) keys: bool,
     /// Whether he sees users.
     pub(crate) users: bool,
-    /// Open alerts.
+    /// Open alerts of the project.
     pub(crate) alerts: usize,
+    /// Open alerts of all projects and of the server, where he may look at them.
+    pub(crate) all_alerts: usize,
     pub(crate) notice: Option<&'a Notice>,
 }
 
@@ -108,7 +110,10 @@ fn server_nav(frame: &Frame<'_>) -> Markup {
     html! {
         nav aria-label="Server" {
             @for (href, word, _) in entries {
-                a href=(href) aria-current=[(frame.project.is_none() && frame.here == href).then_some("page")] { (word) }
+                a href=(href) aria-current=[(frame.project.is_none() && frame.here == href).then_some("page")] {
+                    (word)
+                    @if href == "/alerts" && frame.all_alerts > 0 { " " span.badge.bad { (frame.all_alerts) } }
+                }
             }
         }
     }
@@ -169,6 +174,7 @@ mod tests {
             keys: true,
             users: true,
             alerts: 2,
+            all_alerts: 3,
             notice: Some(&notice),
         };
         let text = page(&frame, html! { "x" }).into_string();
@@ -176,6 +182,7 @@ mod tests {
             assert!(!text.contains(bad), "{bad}: {text}");
         }
         assert!(text.contains("<span class=\"badge bad\">2</span>"), "{text}");
+        assert!(text.contains("All alerts <span class=\"badge bad\">3</span>"), "{text}");
         assert!(text.contains("/users") && text.contains("/keys"), "{text}");
         assert_eq!(text.matches("aria-current=\"page\"").count(), 1, "{text}");
         (frame.project, frame.here) = (None, "/stores");

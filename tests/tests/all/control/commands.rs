@@ -5,7 +5,7 @@ use std::{fs, path::Path, sync::Arc};
 use bygone_access::Access;
 use bygone_catalog::{
     Catalog, Sqlite,
-    record::{Grant, Job, Role},
+    record::{Alert, AlertKind, AlertStatus, Grant, Job, Role},
 };
 use bygone_control::By;
 use bygone_tests::{
@@ -107,8 +107,12 @@ async fn the_life_of_a_job_on_the_command_line() {
     let _ = asked.command(&format!("snapshot keep Shop {first}")).run().await.expect_code(0);
     let listed = asked.command("snapshot list Shop").run().await.expect_code(0).stdout;
     assert!(listed.contains("for ever") && listed.contains("restorable: "), "{listed}");
-    let _ = asked.command(&format!("snapshot delete Shop {first}")).run().await.expect_code(0);
-    let line = told(&asked.command(&format!("snapshot delete Shop {last}")).run().await, 1);
+    let delete =
+        async |rest: &str| asked.command(&format!("snapshot delete Shop {rest}")).run().await;
+    let line = told(&delete(first).await, 2);
+    says(&line, &["nothing was deleted", "--confirm Shop"]);
+    let _ = delete(&format!("{first} --confirm Shop")).await.expect_code(0);
+    let line = told(&delete(&format!("{last} --confirm Shop")).await, 1);
     says(&line, &["newest snapshot is not deleted"]);
     people_and_stores(&asked).await;
     a_way_back_in(&site, &asked).await;
@@ -188,12 +192,22 @@ async fn changed(asked: &Asked, site: &Site) {
     let source = site.folder.path().join("source");
     let change = asked.command("job source Shop --source-file").arg(&source);
     let _ = change.run().await.expect_code(0);
+    let line = told(&asked.command("job source Shop --resync").run().await, 2);
+    says(&line, &["nothing of the source", "--ns-include"]);
     let scratch = site.folder.path().join("scratch");
     fs::write(&scratch, "mongodb://127.0.0.1:1/?directConnection=true").unwrap();
     let drill = asked.command("job drill Shop --every 30d --to-file").arg(&scratch);
     let _ = drill.run().await.expect_code(0);
     assert_eq!(asked.json("job list").await[0]["drill"]["every_secs"], 30 * 86_400);
     let _ = asked.command("job drill Shop --off").run().await.expect_code(0);
+    // A restore that drops is confirmed; what it would do is shown without that.
+    let start = || asked.command("restore-job start Shop --drop --to-file").arg(&source);
+    let line = told(&start().run().await, 2);
+    says(&line, &["nothing was restored", "--confirm Shop"]);
+    let line = told(&start().arg("--dry-run").run().await, 2);
+    says(&line, &["source"]);
+    let line = told(&asked.command("restore-job start Shop --link zip").run().await, 2);
+    says(&line, &["zip", "archive, tar"]);
     let made = asked.json("restore-job start Shop --link shop.orders").await;
     let id = made["id"].as_str().unwrap().to_owned();
     let look = async || {
@@ -203,11 +217,13 @@ async fn changed(asked: &Asked, site: &Site) {
     wait::until("the file", wait::PATIENCE * 2, look).await;
     let listed = asked.command("restore-job list Shop").run().await.expect_code(0).stdout;
     assert!(listed.contains(&id) && listed.contains("link: shop.orders"), "{listed}");
-    let _ = asked.command(&format!("restore-job cancel {id}")).run().await.expect_code(0);
+    let ended = asked.command(&format!("restore-job cancel {id}")).run().await.expect_code(0);
+    assert!(ended.stdout.contains("good no more"), "{}", ended.stdout);
     let line = told(&asked.command(&format!("restore-job cancel {id}")).run().await, 1);
     says(&line, &["has ended"]);
+    let of_server = server_alert(site).await;
     let alerts = asked.command("alert list --all").run().await.expect_code(0).stdout;
-    assert!(alerts.contains("since"), "{alerts}");
+    assert!(alerts.contains("since") && alerts.contains(&of_server), "{alerts}");
     let line = told(&asked.command("alert ack 000000000000000000000000").run().await, 1);
     says(&line, &["alert"]);
     let _ = asked.command("user new-agent-key spare").run().await.expect_code(0);
@@ -215,6 +231,28 @@ async fn changed(asked: &Asked, site: &Site) {
     let spare = keys.as_array().unwrap().iter().find(|key| key["description"] == "spare");
     let remove = format!("user remove-agent-key {}", spare.unwrap()["id"].as_str().unwrap());
     let _ = asked.command(&remove).run().await.expect_code(0);
+}
+
+/// An alert that is of no project; the server may close it at any moment.
+async fn server_alert(site: &Site) -> String {
+    let now = site.control.now();
+    let alert = Alert {
+        id: site.control.new_id(),
+        project: None,
+        job: None,
+        target: "main".to_owned(),
+        kind: AlertKind::GroomOverdue,
+        status: AlertStatus::Open,
+        created: now,
+        updated: now,
+        resolved: None,
+        notified: None,
+        told: Vec::new(),
+        acknowledged: None,
+        message: "no groom for a week".to_owned(),
+    };
+    site.control.catalog().insert(&alert).await.unwrap();
+    alert.id.to_string()
 }
 
 /// What a check of the store found, how checks and grooms go about it, and retention for what is there.

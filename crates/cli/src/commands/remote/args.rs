@@ -73,13 +73,12 @@ pub enum JobCommand {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Give the job another URI of its source
+    /// Give the job another URI of its source, or other namespaces
     Source {
         #[arg(value_name = "CLUSTER")]
         cluster: String,
-        /// File with the MongoDB URI of the replica set, password and all
-        #[arg(long, value_name = "FILE")]
-        source_file: PathBuf,
+        #[command(flatten)]
+        change: SourceChange,
     },
     /// Restore the newest snapshot regularly into a scratch server, whose data is dropped, and prove it
     Drill {
@@ -133,6 +132,23 @@ pub enum JobCommand {
         #[arg(value_name = "CLUSTER")]
         cluster: String,
     },
+}
+
+/// What of a source changes; what is not given stays.
+#[derive(Debug, Args)]
+pub struct SourceChange {
+    /// File with the MongoDB URI of the replica set, password and all
+    #[arg(long, value_name = "FILE")]
+    pub source_file: Option<PathBuf>,
+    /// Only these namespaces: the full new list; '' for all
+    #[arg(long, value_name = "PATTERN")]
+    pub ns_include: Option<Vec<String>>,
+    /// All but these namespaces: the full new list; '' for none
+    #[arg(long, value_name = "PATTERN")]
+    pub ns_exclude: Option<Vec<String>>,
+    /// Agree to the new initial sync that covering more namespaces needs
+    #[arg(long)]
+    pub resync: bool,
 }
 
 /// What of a schedule changes; what is not given stays.
@@ -201,9 +217,15 @@ pub enum RestoreJobCommand {
         /// A file by link instead: archive, tar, or the namespace of one collection
         #[arg(long, value_name = "FORM", conflicts_with = "to_file")]
         link: Option<String>,
-        /// Existing collections of the target give way
+        /// Existing collections of the target give way: this is asked about
         #[arg(long, requires = "to_file")]
         drop: bool,
+        /// Do not ask: the cluster's name once more
+        #[arg(long, value_name = "CLUSTER", requires = "drop")]
+        confirm: Option<String>,
+        /// Only say what would be done
+        #[arg(long, requires = "to_file")]
+        dry_run: bool,
         /// Only these namespaces
         #[arg(long, value_name = "PATTERN")]
         ns_include: Vec<String>,
@@ -228,7 +250,7 @@ pub struct AlertArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum AlertCommand {
-    /// What is wrong in the project
+    /// What is wrong in the project, and with the server for who may look everywhere
     List {
         /// Also what is right again
         #[arg(long)]
@@ -282,6 +304,9 @@ pub enum SnapshotCommand {
         cluster: String,
         #[arg(value_name = "SNAPSHOT")]
         snapshot: String,
+        /// Do not ask: the cluster's name once more
+        #[arg(long, value_name = "CLUSTER")]
+        confirm: Option<String>,
     },
 }
 

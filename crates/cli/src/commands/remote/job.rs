@@ -1,19 +1,14 @@
 //! `bygone job`.
 
-use std::{
-    io::{IsTerminal as _, Write as _},
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use bygone_base::{Error, Result};
 use serde_json::{Value, json};
 
 use super::{
     Remote,
-    args::{JobArgs, JobCommand, ScheduleChange},
-    list,
+    args::{JobArgs, JobCommand, ScheduleChange, SourceChange},
+    confirmed, list,
     table::table,
     text,
 };
@@ -51,11 +46,8 @@ pub async fn run(args: JobArgs, output: &Output) -> Result<ExitCode> {
         JobCommand::ApplySchedule { cluster, dry_run } => {
             apply_schedule(&remote, &cluster, dry_run, output).await?;
         }
-        JobCommand::Source { cluster, source_file } => {
-            let (path, _) = remote.job(&cluster).await?;
-            let body = json!({"source": {"uri": access::first_line(&source_file)?}});
-            let job = remote.client.patch(&path, &body).await?;
-            output.result(format!("{cluster} has another source URI"), &job);
+        JobCommand::Source { cluster, change } => {
+            source(&remote, &cluster, change, output).await?;
         }
         JobCommand::Drill { cluster, to_file, every, off } => {
             drill(&remote, &cluster, to_file.filter(|_| !off), every, output).await?;
@@ -64,7 +56,8 @@ pub async fn run(args: JobArgs, output: &Output) -> Result<ExitCode> {
         JobCommand::Stop { cluster } => act(&remote, &cluster, "stop", output).await?,
         JobCommand::Restart { cluster } => act(&remote, &cluster, "restart", output).await?,
         JobCommand::Terminate { cluster, confirm } => {
-            confirmed(&cluster, confirm)?;
+            let does = format!("deletes every snapshot of {cluster}");
+            confirmed(&cluster, confirm, &does, "deleted")?;
             act(&remote, &cluster, "terminate", output).await?;
         }
         JobCommand::Resync { cluster } => {
@@ -84,6 +77,49 @@ pub async fn run(args: JobArgs, output: &Output) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Changes what is given of a source.
+async fn source(
+    remote: &Remote,
+    cluster: &str,
+    change: SourceChange,
+    output: &Output,
+) -> Result<()> {
+    let body = source_body(change)?;
+    let (path, _) = remote.job(cluster).await?;
+    let job = remote.client.patch(&path, &body).await.map_err(|error| {
+        // The server says it to all its clients; here it has a name.
+        match error.hint_text().is_some_and(|hint| hint.contains("agree to a resync")) {
+            true => Error::new(error.kind(), error.message().to_owned()).hint("give --resync"),
+            false => error,
+        }
+    })?;
+    output.result(format!("the source of {cluster} was changed"), &job);
+    Ok(())
+}
+
+fn source_body(change: SourceChange) -> Result<Value> {
+    let SourceChange { source_file, ns_include, ns_exclude, resync } = change;
+    let mut source = json!({});
+    if let Some(file) = source_file {
+        source["uri"] = json!(access::first_line(&file)?);
+    }
+    // An empty pattern stands for a list without any.
+    let list = |patterns: Vec<String>| {
+        let given: Vec<String> = patterns.into_iter().filter(|one| !one.is_empty()).collect();
+        json!(given)
+    };
+    for (name, patterns) in [("include", ns_include), ("exclude", ns_exclude)] {
+        if let Some(patterns) = patterns {
+            source[name] = list(patterns);
+        }
+    }
+    if source.as_object().is_some_and(serde_json::Map::is_empty) {
+        return Err(Error::usage("nothing of the source is to be changed")
+            .hint("give --source-file, --ns-include or --ns-exclude; `bygone job resync` asks for an initial sync"));
+    }
+    Ok(json!({"source": source, "resync": resync}))
 }
 
 /// Shows a job's schedule after what is given of it was changed.
@@ -179,30 +215,6 @@ async fn act(remote: &Remote, cluster: &str, action: &str, output: &Output) -> R
     Ok(())
 }
 
-/// Deleting every snapshot is done on purpose only.
-fn confirmed(cluster: &str, confirm: Option<String>) -> Result<()> {
-    let said = match confirm {
-        Some(said) => said,
-        None if std::io::stdin().is_terminal() => {
-            let mut err = std::io::stderr();
-            let _ = write!(
-                err,
-                "This deletes every snapshot of {cluster}. Type the cluster's name to go on: "
-            );
-            let _ = err.flush();
-            let mut line = String::new();
-            std::io::stdin().read_line(&mut line).map_err(|e| Error::io("read the answer", e))?;
-            line
-        }
-        None => String::new(),
-    };
-    if said.trim() == cluster {
-        return Ok(());
-    }
-    Err(Error::usage("nothing was deleted: the cluster's name was not confirmed")
-        .hint(format!("give --confirm {cluster}")))
-}
-
 fn shown(jobs: &[Value]) -> String {
     let row = |job: &Value| {
         let live = &job["live"];
@@ -232,4 +244,25 @@ fn shown(jobs: &[Value]) -> String {
         "message",
     ];
     table(&headings, &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_a_source_are_given_whole_and_can_be_emptied() {
+        let change = SourceChange {
+            source_file: None,
+            ns_include: Some(vec!["a.*".to_owned(), "b.c".to_owned()]),
+            ns_exclude: Some(vec![String::new()]),
+            resync: true,
+        };
+        let body = source_body(change).unwrap();
+        let source = json!({"include": ["a.*", "b.c"], "exclude": []});
+        assert_eq!(body, json!({"source": source, "resync": true}));
+        let nothing =
+            SourceChange { source_file: None, ns_include: None, ns_exclude: None, resync: true };
+        assert!(source_body(nothing).is_err());
+    }
 }

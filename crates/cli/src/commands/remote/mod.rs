@@ -16,7 +16,10 @@ pub use snapshot::run as snapshot;
 pub use store::run as store;
 pub use user::run as user;
 
-use std::sync::Arc;
+use std::{
+    io::{IsTerminal as _, Write as _},
+    sync::Arc,
+};
 
 use bygone_api::Client;
 use bygone_base::{Error, ErrorKind, Result, SystemRng};
@@ -81,6 +84,27 @@ impl Remote {
         })?;
         Ok((format!("{jobs}/{}", text(&found, "id")), found))
     }
+}
+
+/// What takes something away is done on purpose only: `does` says what it takes, `undone` what was not done otherwise.
+fn confirmed(cluster: &str, confirm: Option<String>, does: &str, undone: &str) -> Result<()> {
+    let said = match confirm {
+        Some(said) => said,
+        None if std::io::stdin().is_terminal() => {
+            let mut err = std::io::stderr();
+            let _ = write!(err, "This {does}. Type the cluster's name to go on: ");
+            let _ = err.flush();
+            let mut line = String::new();
+            std::io::stdin().read_line(&mut line).map_err(|e| Error::io("read the answer", e))?;
+            line
+        }
+        None => String::new(),
+    };
+    if said.trim() == cluster {
+        return Ok(());
+    }
+    Err(Error::usage(format!("nothing was {undone}: the cluster's name was not confirmed"))
+        .hint(format!("give --confirm {cluster}")))
 }
 
 /// The entries of a list, bare or within a page.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Remote,
     args::{SnapshotArgs, SnapshotCommand},
+    confirmed,
     table::table,
     text,
 };
@@ -42,7 +43,9 @@ pub async fn run(args: SnapshotArgs, output: &Output) -> Result<ExitCode> {
             let path = format!("{path}/snapshots/{snapshot}");
             output.result(line, &remote.client.patch(&path, &body).await?);
         }
-        SnapshotCommand::Delete { cluster, snapshot } => {
+        SnapshotCommand::Delete { cluster, snapshot, confirm } => {
+            let does = format!("deletes the snapshot {snapshot} of {cluster}");
+            confirmed(&cluster, confirm, &does, "deleted")?;
             let (path, _) = remote.job(&cluster).await?;
             let answer = remote.client.delete(&format!("{path}/snapshots/{snapshot}")).await?;
             output.result(format!("snapshot {snapshot} is deleted"), &answer);
@@ -71,6 +74,9 @@ fn shown(history: &Value) -> String {
     let rows: Vec<Vec<String>> = snapshots.iter().map(row).collect();
     let headings = ["snapshot", "moment", "documents", "bytes", "new", "kept until"];
     let mut lines = vec![table(&headings, &rows)];
+    for damaged in history["damaged"].as_array().into_iter().flatten() {
+        lines.push(format!("{:26} DAMAGED {}", text(damaged, "id"), text(damaged, "why")));
+    }
     for range in history["ranges"].as_array().into_iter().flatten() {
         let (from, to) = (&range["from"], &range["to"]);
         lines.push(format!(
@@ -81,5 +87,34 @@ fn shown(history: &Value) -> String {
             text(to, "ts")
         ));
     }
+    for gap in history["gaps"].as_array().into_iter().flatten() {
+        let (after, before) = (&gap["after"], &gap["before"]);
+        lines.push(format!(
+            "not restorable: between {} and {} ({} and {})",
+            text(after, "time"),
+            text(before, "time"),
+            text(after, "ts"),
+            text(before, "ts")
+        ));
+    }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damaged_snapshots_and_gaps_are_shown() {
+        let moment = |secs: u32| json!({"time": format!("at {secs}"), "ts": format!("{secs}:1")});
+        let history = json!({
+            "snapshots": [],
+            "damaged": [{"id": "20261120T103000Z-1a2b3c4d", "why": "its hash is another"}],
+            "ranges": [{"from": moment(1), "to": moment(5)}, {"from": moment(9), "to": moment(12)}],
+            "gaps": [{"after": moment(5), "before": moment(9)}],
+        });
+        let text = shown(&history);
+        assert!(text.contains("1a2b3c4d  DAMAGED its hash is another"), "{text}");
+        assert!(text.contains("not restorable: between at 5 and at 9 (5:1 and 9:1)"), "{text}");
+    }
 }
