@@ -9,6 +9,7 @@
 //! rng     Rng: the only source of randomness
 //! work    CPU work off the async threads
 //! key     private keys behind a password
+//! net     addresses of the network
 //! disk    crash-safe file rules: write, fsync, rename, fsync the folder
 //! error   Error {kind, message, hint, source}; the kind says what the caller does next
 //! ```
@@ -24,6 +25,7 @@ pub mod disk;
 pub mod error;
 pub mod id;
 pub mod key;
+pub mod net;
 pub mod rng;
 pub mod size;
 pub mod time;

@@ -1,7 +1,8 @@
-//! zstd with contexts that are kept per thread: making one costs more than
-//! compressing a small block.
+//! zstd with contexts that are used again: making one costs more than
+//! compressing a small block. They are shared: one for each thread would be
+//! a megabyte for each of dozens that a server with a file store has.
 
-use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
 
 use bygone_base::{Error, Result};
 use bytes::Bytes;
@@ -19,15 +20,30 @@ const LASTING: i32 = 3;
 /// Above this, work leaves the async threads.
 const INLINE: usize = 1 << 20;
 
-struct Contexts {
-    level: i32,
-    compressor: Option<Compressor<'static>>,
-    decompressor: Option<Decompressor<'static>>,
-}
+/// So many contexts wait for their next use; more than work at once are not needed again soon.
+const IDLE: usize = 8;
 
-thread_local! {
-    static CONTEXTS: RefCell<Contexts> =
-        const { RefCell::new(Contexts { level: 0, compressor: None, decompressor: None }) };
+/// Contexts that nobody uses now, the last used one last.
+struct Pool<T>(Mutex<Vec<T>>);
+
+/// With the level that each is set to.
+static COMPRESSORS: Pool<(i32, Compressor<'static>)> = Pool(Mutex::new(Vec::new()));
+static DECOMPRESSORS: Pool<Decompressor<'static>> = Pool(Mutex::new(Vec::new()));
+
+impl<T> Pool<T> {
+    /// The last used one that `fits`, or else any.
+    fn take(&self, fits: impl Fn(&T) -> bool) -> Option<T> {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = idle.iter().rposition(fits);
+        found.map(|at| idle.remove(at)).or_else(|| idle.pop())
+    }
+
+    fn give_back(&self, context: T) {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE {
+            idle.push(context);
+        }
+    }
 }
 
 /// Compresses the raw content of a block for
@@ -47,22 +63,20 @@ pub fn decompress_block(raw_len: u32, zstd: &[u8]) -> Result<Bytes> {
 }
 
 pub(crate) fn compress(level: i32, raw: &[u8]) -> Result<Vec<u8>> {
-    CONTEXTS.with_borrow_mut(|contexts| {
-        if contexts.compressor.is_none() {
-            let fresh = Compressor::new(level)
-                .map_err(|e| Error::internal("start a compressor").source(e))?;
-            contexts.compressor = Some(fresh);
-        }
-        let Some(compressor) = contexts.compressor.as_mut() else {
-            return Err(Error::internal("start a compressor"));
-        };
-        if contexts.level != level {
-            tune(compressor, level)
-                .map_err(|e| Error::usage(format!("compression level {level}")).source(e))?;
-            contexts.level = level;
-        }
-        compressor.compress(raw).map_err(|e| Error::internal("compress").source(e))
-    })
+    let (set, mut compressor) = match COMPRESSORS.take(|(set, _)| *set == level) {
+        Some(known) => known,
+        None => (
+            0,
+            Compressor::new(level).map_err(|e| Error::internal("start a compressor").source(e))?,
+        ),
+    };
+    if set != level {
+        tune(&mut compressor, level)
+            .map_err(|e| Error::usage(format!("compression level {level}")).source(e))?;
+    }
+    let done = compressor.compress(raw).map_err(|e| Error::internal("compress").source(e));
+    COMPRESSORS.give_back((level, compressor));
+    done
 }
 
 /// Sets a compressor to a level. A zero is what the level says.
@@ -74,26 +88,22 @@ fn tune(compressor: &mut Compressor<'static>, level: i32) -> std::io::Result<()>
 }
 
 pub(crate) fn decompress(raw_len: usize, zstd: &[u8]) -> Result<Vec<u8>> {
-    CONTEXTS.with_borrow_mut(|contexts| {
-        if contexts.decompressor.is_none() {
-            let fresh = Decompressor::new()
-                .map_err(|e| Error::internal("start a decompressor").source(e))?;
-            contexts.decompressor = Some(fresh);
+    let mut decompressor = match DECOMPRESSORS.take(|_| true) {
+        Some(known) => known,
+        None => {
+            Decompressor::new().map_err(|e| Error::internal("start a decompressor").source(e))?
         }
-        let Some(decompressor) = contexts.decompressor.as_mut() else {
-            return Err(Error::internal("start a decompressor"));
-        };
-        // Room for exactly what is claimed: more is an error of zstd's.
-        let mut raw = Vec::with_capacity(raw_len);
-        decompressor
-            .decompress_to_buffer(zstd, &mut raw)
-            .map_err(|e| Error::damaged("zstd data").source(e))?;
-        if raw.len() != raw_len {
-            let got = raw.len();
-            return Err(Error::damaged(format!("{got} bytes decompressed instead of {raw_len}")));
-        }
-        Ok(raw)
-    })
+    };
+    // Room for exactly what is claimed: more is an error of zstd's.
+    let mut raw = Vec::with_capacity(raw_len);
+    let done = decompressor.decompress_to_buffer(zstd, &mut raw);
+    DECOMPRESSORS.give_back(decompressor);
+    done.map_err(|e| Error::damaged("zstd data").source(e))?;
+    if raw.len() != raw_len {
+        let got = raw.len();
+        return Err(Error::damaged(format!("{got} bytes decompressed instead of {raw_len}")));
+    }
+    Ok(raw)
 }
 
 /// [`compress`], off the async threads when it takes long.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bygone_base::{Error, ErrorKind, Result, work};
+use bygone_base::{Error, ErrorKind, Result, work::Workers};
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
 use crate::{Backend, Kind, Page, Stored};
@@ -26,9 +26,11 @@ const SCHEMA: &str = "
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS rows_by_scope ON rows (kind, scope, id);";
 
-/// Rows in a SQLite file, or in memory.
+/// Rows in a SQLite file, or in memory. Read and written on a thread of its own: a store that stands still, and all the
+/// threads that wait for it, must not keep anybody from seeing how things are.
 pub struct Sqlite {
     connection: Arc<Mutex<Connection>>,
+    worker: Workers,
     file: Option<PathBuf>,
 }
 
@@ -47,14 +49,19 @@ impl Sqlite {
         let what = || format!("catalog {}", file.display());
         let connection = Connection::open(file).map_err(|e| failed(&e).within(what()))?;
         prepare(&connection).map_err(|e| e.within(what()))?;
-        Ok(Sqlite { connection: Arc::new(Mutex::new(connection)), file: Some(file.to_owned()) })
+        Sqlite::of(connection, Some(file.to_owned()))
     }
 
     /// A catalog that ends with the process.
     pub fn in_memory() -> Result<Sqlite> {
         let connection = Connection::open_in_memory().map_err(|e| failed(&e))?;
         prepare(&connection)?;
-        Ok(Sqlite { connection: Arc::new(Mutex::new(connection)), file: None })
+        Sqlite::of(connection, None)
+    }
+
+    fn of(connection: Connection, file: Option<PathBuf>) -> Result<Sqlite> {
+        let worker = Workers::start("catalog", 1)?;
+        Ok(Sqlite { connection: Arc::new(Mutex::new(connection)), worker, file })
     }
 
     async fn with<T: Send + 'static>(
@@ -62,7 +69,7 @@ impl Sqlite {
         job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
         let connection = Arc::clone(&self.connection);
-        let done = work::run("a look into the catalog", move || {
+        let done = self.worker.run("a look into the catalog", move || {
             job(&connection.lock().unwrap_or_else(PoisonError::into_inner))
         });
         done.await?.map_err(|e| failed(&e).within("catalog"))

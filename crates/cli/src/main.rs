@@ -13,7 +13,6 @@ mod access;
 mod args;
 mod commands;
 mod output;
-mod scratch;
 mod tools;
 mod units;
 

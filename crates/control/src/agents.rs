@@ -12,7 +12,7 @@ use bygone_catalog::{
 use bygone_ingest::http::{Caller, Gate};
 use bygone_oplog::uplink::{PartKey, Uplink};
 
-use crate::{By, Control};
+use crate::{By, Control, seen};
 
 /// A job is another agent's when its own was not heard for so long.
 const LEASE_MS: i64 = 30_000;
@@ -75,7 +75,11 @@ impl Control {
                     self.leave(job, call, now).await?;
                     continue;
                 }
-                let more = own.contains(job.id.as_str()) || serves.len() < share;
+                // What another one has left is taken beyond the share: else nobody might.
+                let left = others(&agents, call, now).any(|agent| {
+                    agent.gave_up.iter().any(|(id, until)| *id == job.id && *until > now)
+                });
+                let more = left || own.contains(job.id.as_str()) || serves.len() < share;
                 let granted = held.contains(&lease_name(&job.id));
                 if more && (granted || self.grant(job, call, now).await?) {
                     serves.push(job.id.clone());
@@ -170,6 +174,10 @@ impl Control {
         let known = self.catalog().find::<Agent>(&call.agent).await?;
         if known.as_ref().is_some_and(|row| row.value.project != *project) {
             return Err(Error::new(ErrorKind::Denied, "the agent belongs to another project"));
+        }
+        let before = known.as_ref().map(|row| row.value.serves.clone()).unwrap_or_default();
+        for job in before.iter().filter(|job| !serves.contains(job)) {
+            seen::no_longer_served(self, job, now).await?;
         }
         let problems = call
             .found

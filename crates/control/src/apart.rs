@@ -10,5 +10,5 @@ pub(crate) async fn run<T: Send + 'static, F: Future<Output = T>>(
     make: impl FnOnce() -> F + Send + 'static,
 ) -> Result<T> {
     let handle = Handle::current();
-    work::run(what, move || handle.block_on(make())).await
+    work::apart(what, move || handle.block_on(make())).await
 }

@@ -16,9 +16,13 @@ use bygone_catalog::{
 };
 
 use bygone_daemon::JobStatus;
+use bygone_head::Scratch;
 use tokio::sync::watch;
 
-use crate::{By, disk::Disks, expiry::Done, opened::Opened, restoring::Ledger, running::Running};
+use crate::{
+    By, attended::Attended, disk::Disks, expiry::Done, opened::Opened, restoring::Ledger,
+    running::Running,
+};
 
 /// How many events one page shows at most.
 const EVENTS: u32 = 500;
@@ -36,6 +40,8 @@ pub struct Control {
     pub(crate) disks: Disks,
     /// When what is old of each job was deleted.
     pub(crate) tidied: Done,
+    /// Stores and jobs that are being groomed or checked.
+    pub(crate) attended: Attended,
     /// Where files to be fetched lie.
     downloads: Option<PathBuf>,
     /// A restore, a groom or a check was asked for.
@@ -60,6 +66,7 @@ impl Control {
             opened: Opened::default(),
             disks: Disks::default(),
             tidied: Done::default(),
+            attended: Attended::default(),
             downloads: None,
             nudged: AtomicBool::new(true),
             began,
@@ -79,6 +86,12 @@ impl Control {
             Error::unsupported("this server has no folder for files to be fetched")
                 .hint("give it a data folder")
         })
+    }
+
+    /// Where operations that are too many for the memory go while something is read: a folder that is gone behind it.
+    /// Without a data folder they stay in memory.
+    pub(crate) fn scratch(&self) -> Result<Option<Scratch>> {
+        self.downloads.as_deref().map(Scratch::within).transpose()
     }
 
     /// The catalog.

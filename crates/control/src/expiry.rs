@@ -110,7 +110,7 @@ async fn expire_of(control: &Control, job: &Job) -> Result<Tidied> {
     let key = PartKey { job: parts.oplog.job().clone(), part: parts.oplog.part().clone() };
     let (clock, rng) = (control.clock().clone(), control.rng().clone());
     let ingest = Ingest::new(parts.stores(), clock, rng, Options::default());
-    tidy(&ingest, &key, &parts, &terms(job)?, control.now()).await
+    tidy(&ingest, &key, &parts, &terms(job)?, false, control.now()).await
 }
 
 #[cfg(test)]

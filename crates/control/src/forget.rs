@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bygone_base::{Result, UnixMillis};
 use bygone_catalog::{
     Lease, Page, Record,
-    record::{Alert, AlertStatus, Delivery, Integrity, RestoreJob, RestoreStatus},
+    record::{Alert, AlertStatus, Delivery, Event, Integrity, RestoreJob, RestoreStatus},
 };
 
 use crate::Control;
@@ -17,6 +17,14 @@ const RESTORES: usize = 100;
 const CHECKS: usize = 50;
 /// So many of the closed alerts of a project.
 const ALERTS: usize = 500;
+/// A closed alert that could not be told to everybody is told to nobody after so long.
+const UNTOLD_MS: i64 = 30 * 86_400_000;
+/// Events are kept for so long.
+const EVENTS_MS: i64 = 400 * 86_400_000;
+/// Events that are looked at in one turn.
+const TURN: u32 = 500;
+/// Of the drills of a job, so many keep what was found of each collection.
+const PROOFS: usize = 3;
 
 /// Forgets what is beyond the histories that are kept.
 pub(crate) async fn old(control: &Control) -> Result<()> {
@@ -31,9 +39,44 @@ pub(crate) async fn old(control: &Control) -> Result<()> {
         control.catalog().delete::<Integrity>(check.id()).await?;
     }
     let alerts: Vec<Alert> = newest_first(control).await?;
-    let closed = |a: &Alert| a.status == AlertStatus::Closed && a.notified.is_some();
+    let closed = |a: &Alert| {
+        let given_up = now.since(a.updated) > UNTOLD_MS;
+        a.status == AlertStatus::Closed && (a.notified.is_some() || given_up)
+    };
     for alert in beyond(ALERTS, &alerts, |alert| closed(alert).then_some(&alert.project)) {
         control.catalog().delete::<Alert>(alert.id()).await?;
+    }
+    let drills = |r: &&RestoreJob| r.drill && r.status == RestoreStatus::Finished;
+    let drills: Vec<RestoreJob> = restores.iter().filter(drills).cloned().collect();
+    for drill in beyond(PROOFS, &drills, |drill| Some(&drill.job)) {
+        shorten(control, drill).await?;
+    }
+    events(control, now).await
+}
+
+/// Leaves of a proof that holds that it does: one of each collection for each drill would be most of the catalog.
+async fn shorten(control: &Control, drill: &RestoreJob) -> Result<()> {
+    let long = |proof: &serde_json::Value| {
+        let all = proof["collections"].as_array().map_or(0, Vec::len);
+        (proof["holds"] == true && all > 0).then_some(all)
+    };
+    let Some(all) = drill.proof.as_ref().and_then(long) else { return Ok(()) };
+    let changed = control.catalog().change::<RestoreJob>(drill.id(), |kept| {
+        if let Some(proof) = &mut kept.proof {
+            proof["collections"] = serde_json::json!([]);
+            proof["collections_left_out"] = all.into();
+        }
+        Ok(())
+    });
+    changed.await.map(|_| ())
+}
+
+/// Forgets the events that are long past, the oldest first.
+async fn events(control: &Control, now: UnixMillis) -> Result<()> {
+    let oldest: Vec<Event> =
+        control.catalog().page(&Page { limit: Some(TURN), ..Page::default() }).await?;
+    for event in oldest.iter().take_while(|event| now.since(event.created) > EVENTS_MS) {
+        control.catalog().delete::<Event>(event.id()).await?;
     }
     Ok(())
 }

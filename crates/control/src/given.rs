@@ -81,7 +81,7 @@ impl Control {
                     schedule: ScheduleSpec::default(),
                     name: Some(name),
                 };
-                self.create_job(project, new, &by).await?
+                self.make_job(project, new, true, &by).await?
             }
         };
         schedule.schedule()?;

@@ -68,6 +68,7 @@ fn new(control: &Control, store: &str, dry_run: bool, newest: u64) -> GroomRun {
 pub(crate) async fn groom(control: &Control, jobs: &[Job]) -> Result<()> {
     let stores: Vec<Store> = control.catalog().all(None).await?;
     let each = stores.iter().map(|store| async move {
+        let Some(_at) = control.attended.begin(format!("groom of {}", store.id)) else { return };
         let done = match next(control, jobs, &store.id).await {
             Ok(Some(run)) => run_one(control, jobs, run).await,
             nothing => nothing.map(|_| ()),

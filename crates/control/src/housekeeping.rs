@@ -21,11 +21,15 @@ const RESTORES: Duration = Duration::from_secs(5);
 /// Alerts are looked for so often, and told at once.
 const ALERTS: Duration = Duration::from_secs(5);
 
+/// Of the same work so many turns at once at most: a turn leaves alone what another one is at, so that a store which
+/// takes long keeps no other waiting.
+const TURNS: usize = 16;
+
 /// What it does, with all jobs as they were.
 type Work = fn(Arc<Control>, Vec<Job>) -> LocalBoxFuture<'static, Result<()>>;
 
 /// All of them: name, how often, whether also as soon as something is asked for in this process, and what.
-const CHORES: [(&str, u64, bool, Work); 6] = [
+const CHORES: [(&str, u64, bool, Work); 7] = [
     ("expiry", 1, true, |control, jobs| {
         Box::pin(async move { expiry::expire(&control, &jobs).await })
     }),
@@ -38,6 +42,9 @@ const CHORES: [(&str, u64, bool, Work); 6] = [
     ("checks of stores", 60, true, |control, jobs| {
         Box::pin(async move { checks::of_stores(&control, &jobs).await })
     }),
+    ("drills", 5, true, |control, jobs| {
+        Box::pin(async move { restoring::drills(&control, &jobs).await })
+    }),
     ("samples of use", 60, false, |control, jobs| {
         Box::pin(async move { usage::sample(&control, &jobs).await })
     }),
@@ -49,6 +56,9 @@ const CHORES: [(&str, u64, bool, Work); 6] = [
         })
     }),
 ];
+
+/// Chores whose turns keep apart what each is at.
+const SEVERAL: [&str; 3] = ["grooming", "checks of jobs", "checks of stores"];
 
 /// What is under way, and when what is next.
 pub(crate) struct Housekeeping {
@@ -67,7 +77,8 @@ struct Chore {
     nudged: bool,
     work: Work,
     next: Duration,
-    /// One at most.
+    /// Several only of what keeps apart what each is at.
+    most: usize,
     tasks: JoinSet<()>,
 }
 
@@ -75,7 +86,8 @@ impl Housekeeping {
     pub(crate) fn new(control: Arc<Control>, owner: String) -> Housekeeping {
         let chore = |(name, secs, nudged, work)| {
             let (next, tasks) = (Duration::ZERO, JoinSet::new());
-            Chore { name, every: Duration::from_secs(secs), nudged, work, next, tasks }
+            let most = if SEVERAL.contains(&name) { TURNS } else { 1 };
+            Chore { name, every: Duration::from_secs(secs), nudged, work, next, most, tasks }
         };
         Housekeeping {
             restores: Queue::new(control.clone(), owner),
@@ -103,7 +115,6 @@ impl Housekeeping {
         }
         if nudged || now >= self.next_restores {
             self.next_restores = now + RESTORES;
-            restoring::drills(&self.control, jobs).await?;
             self.restores.step(jobs).await?;
         }
         if now >= self.next_alerts {
@@ -138,19 +149,20 @@ impl Chore {
     /// Begins with it, unless it is still at it. Whether it did.
     fn begin(&mut self, control: &Arc<Control>, jobs: &[Job], stop: &CancellationToken) -> bool {
         let (control, jobs, work) = (control.clone(), jobs.to_vec(), self.work);
-        beside(&mut self.tasks, stop, self.name, move || work(control, jobs))
+        beside(&mut self.tasks, self.most, stop, self.name, move || work(control, jobs))
     }
 }
 
-/// Does something beside everything else, unless it is still at it; cut off by `stop`. Whether it began.
+/// Does something beside everything else, unless so many turns of it are still at it; cut off by `stop`. Whether it began.
 pub(crate) fn beside<F: Future<Output = Result<()>>>(
     tasks: &mut JoinSet<()>,
+    most: usize,
     stop: &CancellationToken,
     what: &'static str,
     work: impl FnOnce() -> F + Send + 'static,
 ) -> bool {
     while tasks.try_join_next().is_some() {}
-    if !tasks.is_empty() {
+    if tasks.len() >= most {
         return false;
     }
     let stop = stop.clone();

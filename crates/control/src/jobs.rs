@@ -1,5 +1,7 @@
 //! Jobs: made, changed, started, stopped.
 
+use std::collections::HashSet;
+
 use bygone_agent::{SourceUri, Wanted};
 use bygone_base::{Error, ErrorKind, JobName, Result, Ts};
 use bygone_catalog::{
@@ -138,7 +140,21 @@ impl Control {
     ///
     /// # Errors
     /// Usage: something of it is wrong. Conflict: a name is taken.
+    ///
+    /// A name under which the stores hold something is taken too: that is another server's, or of a catalog that was
+    /// lost, and would be continued, shown and at last deleted by this job.
     pub async fn create_job(&self, project: &Id, new: NewJob, by: &By) -> Result<Job> {
+        self.make_job(project, new, false, by).await
+    }
+
+    /// Makes a job; with `adopts` it goes on with what is stored under its name.
+    pub(crate) async fn make_job(
+        &self,
+        project: &Id,
+        new: NewJob,
+        adopts: bool,
+        by: &By,
+    ) -> Result<Job> {
         self.project(project).await?;
         let cluster = line(&new.cluster, "name of a cluster", 64)?;
         let given = new.name.map(|name| name.parse::<JobName>()).transpose()?;
@@ -166,7 +182,8 @@ impl Control {
             drill: None,
             message: None,
         };
-        self.insert_job(&mut job).await?;
+        let stored = if adopts { HashSet::new() } else { self.stored_names(&job.stores).await? };
+        self.insert_job(&mut job, &stored).await?;
         // A store that is being removed looks for its jobs after it said so.
         if let Err(error) = self.check_stores(job.stores.clone()).await {
             self.remove_job(&job).await?;
@@ -175,6 +192,16 @@ impl Control {
         let message = format!("backup job of {} made", job.cluster);
         self.event(by, Some(project), Some(&job), "BACKUP_CONFIG_CREATED", message).await?;
         Ok(job)
+    }
+
+    /// The names of jobs that these stores hold something of.
+    async fn stored_names(&self, stores: &JobStores) -> Result<HashSet<String>> {
+        let mut names = HashSet::new();
+        for id in [&stores.snapshot, &stores.oplog, &stores.sync] {
+            let repository = self.repository(id).await?;
+            names.extend(repository.store().list_folders("jobs/").await?);
+        }
+        Ok(names)
     }
 
     pub(crate) fn source(&self, id: &Id, new: NewSource) -> Result<Source> {

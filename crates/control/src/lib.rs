@@ -20,6 +20,7 @@ mod acknowledge;
 mod agents;
 pub mod alerts;
 mod apart;
+mod attended;
 mod by;
 mod changes;
 mod checks;

@@ -1,9 +1,11 @@
 //! Names of which there is one only. The catalog has no transaction over several records: a name is reserved by a record
 //! of its own, which only one can insert, before the record that has it is written.
 
+use std::collections::HashSet;
+
 use bygone_base::{Error, ErrorKind, Result};
 use bygone_catalog::{
-    Id, Record,
+    Id, Lease, Record,
     record::{Job, Name},
 };
 
@@ -44,12 +46,12 @@ impl Control {
     /// Writes a new job, under a free name where it has none yet.
     ///
     /// # Errors
-    /// Conflict: its name, or its cluster's, is taken.
-    pub(crate) async fn insert_job(&self, job: &mut Job) -> Result<()> {
+    /// Conflict: its name, or its cluster's, is taken; `stored`: names that stores hold something of.
+    pub(crate) async fn insert_job(&self, job: &mut Job, stored: &HashSet<String>) -> Result<()> {
         // Those of older catalogs have reserved no names.
         let all: Vec<Job> = self.catalog().all(None).await?;
         let named = match self.name_cluster(job, &all).await {
-            Ok(()) => self.name_job(job, &all).await,
+            Ok(()) => self.name_job(job, &all, stored).await,
             Err(error) => Err(error),
         };
         let inserted = match named {
@@ -72,14 +74,22 @@ impl Control {
         Ok(())
     }
 
-    async fn name_job(&self, job: &mut Job, all: &[Job]) -> Result<()> {
+    async fn name_job(&self, job: &mut Job, all: &[Job], stored: &HashSet<String>) -> Result<()> {
         let given = (!job.name.is_empty()).then(|| job.name.clone());
         let wanted = given.clone().unwrap_or_else(|| job.cluster.clone());
-        let names: Vec<String> = match given {
+        let names: Vec<String> = match given.clone() {
             Some(name) => vec![name],
             None => names_like(&job.cluster).collect(),
         };
-        for name in names.into_iter().filter(|name| all.iter().all(|other| other.name != *name)) {
+        if given.is_some_and(|name| stored.contains(&name)) {
+            let text = format!("the stores hold something of a job {wanted:?} already");
+            return Err(Error::new(ErrorKind::Conflict, text).hint(
+                "choose another name; `bygone catalog rebuild` makes jobs of what stores hold",
+            ));
+        }
+        let free =
+            |name: &String| all.iter().all(|job| job.name != *name) && !stored.contains(name);
+        for name in names.into_iter().filter(free) {
             job.name = name;
             if self.reserve::<Job>(&names_of(job).0, &job.id).await? {
                 return Ok(());
@@ -91,6 +101,9 @@ impl Control {
     /// Deletes a job and what is kept beside it.
     pub(crate) async fn remove_job(&self, job: &Job) -> Result<()> {
         self.catalog().delete::<Job>(job.id.as_str()).await?;
+        for lease in [format!("agent/{}", job.id), format!("daemon/{}", job.id)] {
+            self.catalog().delete::<Lease>(&lease).await?;
+        }
         self.give_names_back(job).await
     }
 
@@ -172,6 +185,27 @@ mod tests {
         control.delete_job(&project.id, &made[0].id, &by).await.unwrap();
         let again = control.create_job(&project.id, job("Twin"), &by).await.unwrap();
         assert_eq!(again.name, "Twin");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_store_holds_already_is_not_taken_over() {
+        let (control, by) = (control(), By::system());
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("file://{}", dir.path().display());
+        control.add_store(NewStore::new("main", url), &by).await.unwrap();
+        let project = control.create_project("shop", &by).await.unwrap().id;
+        let store = control.repository("main").await.unwrap();
+        let left = bytes::Bytes::from_static(b"another server's");
+        store.store().put_new("jobs/Shop/rs0/policy", left).await.unwrap();
+        let named = NewJob { name: Some("Shop".to_owned()), ..job("Shop") };
+        let error = control.create_job(&project, named.clone(), &by).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        assert!(error.message().contains("Shop"), "{error}");
+        let beside = control.create_job(&project, job("Shop"), &by).await.unwrap();
+        assert_eq!(beside.name, "Shop-2");
+        // `up` goes on with what it stored before.
+        let named = NewJob { cluster: "again".to_owned(), ..named };
+        assert_eq!(control.make_job(&project, named, true, &by).await.unwrap().name, "Shop");
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! The catalog made anew from the stores, after it was lost.
 
+use std::collections::HashSet;
+
 use bygone_base::{Error, ErrorKind, JobName, PartName, Result, UnixMillis};
 use bygone_catalog::{
     Id,
@@ -62,7 +64,7 @@ impl Control {
             let schedule = schedule(policy.as_ref());
             let mut job =
                 self.stopped_job(project, name.as_str(), part.as_str(), stores, schedule)?;
-            self.insert_job(&mut job).await?;
+            self.insert_job(&mut job, &HashSet::new()).await?;
             let message = format!("job {name} rebuilt from store {store}");
             self.event(by, Some(project), Some(&job), "BACKUP_CONFIG_REBUILT", message).await?;
             rebuilt.push(Rebuilt {

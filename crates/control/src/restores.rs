@@ -8,7 +8,7 @@ use bygone_catalog::{
     Id, Page,
     record::{Delivery, Form, Job, Names, Progress, RestoreJob, RestoreStatus},
 };
-use bygone_head::{Choice, View, ViewOptions, choose};
+use bygone_head::{Choice, Scratch, View, ViewOptions, choose};
 use bygone_restore::{Documents as _, NameRules, PlanOptions, Target, ViewDocuments, plan};
 use bygone_snapshot::Parts;
 
@@ -55,6 +55,11 @@ pub struct NewRestore {
     pub verify: bool,
 }
 
+/// How a view is read with this scratch folder.
+pub(crate) fn reading(scratch: Option<&Scratch>) -> ViewOptions {
+    ViewOptions { scratch: scratch.map(Scratch::url), ..ViewOptions::default() }
+}
+
 impl Control {
     /// What a restore into a server would do; reads both, changes nothing.
     ///
@@ -84,7 +89,8 @@ impl Control {
         let when: When = new.when.parse()?;
         let Parts { snapshots, oplog } = &parts;
         let clock = self.clock().clone();
-        let view = View::open(snapshots, oplog, &when, ViewOptions::default(), clock).await?;
+        let scratch = self.scratch()?;
+        let view = View::open(snapshots, oplog, &when, reading(scratch.as_ref()), clock).await?;
         let documents = Arc::new(ViewDocuments::new(view)?);
         let plan = plan(documents.contents(), &facts, &options)?;
         Ok(RestorePlan { text: plan.to_string(), json: plan.to_json() })
@@ -171,6 +177,14 @@ impl Control {
                 Ok((Delivery::Automated { to, shown, drop, onto_source }, None))
             }
             NewDelivery::Http { form, expires, max_downloads } => {
+                if let Form::Collection { namespace } = &form {
+                    let named = namespace.split_once('.');
+                    if named.is_none_or(|(db, name)| db.is_empty() || name.is_empty()) {
+                        return Err(Error::usage(format!(
+                            "{namespace:?} is not DATABASE.COLLECTION"
+                        )));
+                    }
+                }
                 let expires = expires.unwrap_or(UnixMillis(self.now().0 + LINK_HOURS * 3_600_000));
                 if expires <= self.now() {
                     return Err(Error::usage("the link would end in the past"));

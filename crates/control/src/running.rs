@@ -1,6 +1,6 @@
 //! A job that runs in this process.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bygone_base::UnixMillis;
 use bygone_catalog::record::Job as JobRecord;
@@ -27,7 +27,12 @@ pub(crate) struct Running {
     pub(crate) job: Arc<Job>,
     /// Status of that.
     pub(crate) status: watch::Receiver<JobStatus>,
+    /// How far an initial sync had come when it was looked at, and since when.
+    motion: Mutex<Option<(Motion, UnixMillis)>>,
 }
+
+/// What changes while an initial sync goes on: phase, percent, documents, bytes, entries.
+type Motion = (&'static str, u8, u64, u64, u64);
 
 impl Running {
     pub(crate) fn new(
@@ -37,7 +42,7 @@ impl Running {
         job: Arc<Job>,
         status: watch::Receiver<JobStatus>,
     ) -> Running {
-        Running { record, key, ingest, job, status }
+        Running { record, key, ingest, job, status, motion: Mutex::default() }
     }
 
     /// Whether it runs where the record has it now. (The source is the agent's; schedule and retention are handed over
@@ -69,6 +74,21 @@ impl Running {
                 let stored = backup.position.ts.max(backup.snapshot_at.unwrap_or_default());
                 let lag_secs = lag_secs(stored, stored, now);
                 Live { stored, lag_secs, agent, backup, phase, percent }
+            }
+        }
+    }
+
+    /// Since when nothing was seen to change in what an initial sync has done. To be asked again and again.
+    pub(crate) fn still_since(&self, live: &Live, now: UnixMillis) -> UnixMillis {
+        let of = live.agent.as_ref().map_or((0, 0, 0), |a| (a.documents, a.bytes.0, a.entries));
+        let motion = (live.phase, live.percent, of.0, of.1, of.2);
+        let mut seen = self.motion.lock().unwrap_or_else(PoisonError::into_inner);
+        match *seen {
+            // Of the future is what a clock saw that was put back since.
+            Some((before, since)) if before == motion && since <= now => since,
+            _ => {
+                *seen = Some((motion, now));
+                now
             }
         }
     }

@@ -42,9 +42,22 @@ pub(crate) async fn note_last(control: &Control, job: &Job, running: &Running) -
     write(control, &next(job, old.as_ref(), &running.live(control.now()), control.now())).await
 }
 
+/// Notes that an agent which served a job does so no more: the job is without one from now on, not since ever.
+pub(crate) async fn no_longer_served(control: &Control, job: &Id, now: UnixMillis) -> Result<()> {
+    let changed = control.catalog().change::<Seen>(job.as_str(), |kept| {
+        kept.served = kept.served.max(Some(now));
+        Ok(())
+    });
+    match changed.await {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
 async fn write(control: &Control, seen: &Seen) -> Result<()> {
     let changed = control.catalog().change::<Seen>(seen.job.as_str(), |kept| {
-        kept.clone_from(seen);
+        let served = kept.served.max(seen.served);
+        *kept = Seen { served, ..seen.clone() };
         Ok(())
     });
     match changed.await {
@@ -75,6 +88,7 @@ fn next(job: &Job, old: Option<&Seen>, live: &Live, now: UnixMillis) -> Seen {
         failing: failing(old.and_then(|old| old.failing.as_ref()), backup, now),
         resync: resync(old, backup),
         timeline: newest.max(old.map_or(0, |old| old.timeline)),
+        served: old.and_then(|old| old.served),
     }
 }
 
@@ -194,6 +208,7 @@ mod tests {
             failing: None,
             resync: resync.map(str::to_owned),
             timeline,
+            served: None,
         }
     }
 

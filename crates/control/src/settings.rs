@@ -147,6 +147,12 @@ fn mail(smtp: &Smtp) -> Result<()> {
         let why = format!("mail server {:?} is no smtp:// or smtps:// address", smtp.url);
         return Err(Error::usage(why));
     }
+    let login =
+        Url::parse(&smtp.url).is_ok_and(|u| !u.username().is_empty() || u.password().is_some());
+    if login {
+        return Err(Error::usage("a user and a password stand in the address of the mail server")
+            .hint("give them as user and password: the address is shown, the password is not"));
+    }
     let address = |text: &String| text.contains('@') && !text.chars().any(char::is_control);
     let some = (1..=RECEIVERS).contains(&smtp.to.len());
     if !some || !smtp.to.iter().chain([&smtp.from]).all(address) {

@@ -101,10 +101,15 @@ impl Control {
     pub(crate) async fn keep_newest(&self, job: &Job, days: u32) -> Result<()> {
         let Some(Parts { snapshots, .. }) = self.parts(job).await? else { return Ok(()) };
         let Some(id) = snapshots.snapshot_ids().await?.pop() else { return Ok(()) };
-        let due = snapshots.keeps().await?.get(&id).and_then(|keep| keep.due);
+        let known = snapshots.keeps().await?.get(&id).cloned();
         let created = snapshots.manifest(&id).await?.created;
-        let until = u64::try_from(created.0 / 1000).unwrap_or_default() + u64::from(days) * DAY;
-        snapshots.set_keep(&id, &Keep { due, until: Some(until) }).await?;
+        let asked = u64::try_from(created.0 / 1000).unwrap_or_default() + u64::from(days) * DAY;
+        // What the schedule gave it already may be longer, or for ever.
+        let until = match &known {
+            Some(keep) => keep.until.map(|until| until.max(asked)),
+            None => Some(asked),
+        };
+        snapshots.set_keep(&id, &Keep { due: known.and_then(|keep| keep.due), until }).await?;
         let message =
             format!("snapshot {id} of {} is kept for {days} days, as asked for", job.cluster);
         let kind = "SNAPSHOT_EXPIRY_UPDATED_AUDIT";

@@ -124,11 +124,19 @@ impl Control {
         if store.passphrase.is_none() {
             store.passphrase = old.passphrase;
         }
-        if old.url == store.url {
-            store.repository = old.repository;
+        let jobs: Vec<Job> = self.catalog().all(None).await?;
+        let used = jobs.iter().any(|job| job.stores.holds(&id));
+        // Jobs would find nothing at another place, and begin anew there.
+        if used || old.url == store.url {
+            store.repository.clone_from(&old.repository);
         }
         // A place that is new may be empty; the old one must not be.
-        let opened = self.open(&store, old.url != store.url).await?;
+        let opened = self.open(&store, !used && old.url != store.url).await.map_err(|error| {
+            match used && old.url != store.url {
+                true => error.hint("jobs use this store: its repository must have been moved to the new place before"),
+                false => error,
+            }
+        })?;
         store.repository = Some(opened.id().to_string());
         let changed = self.catalog().change::<Store>(&id, |kept| {
             kept.clone_from(&store);
@@ -282,7 +290,9 @@ impl Control {
         let pick = |purpose: Purpose| {
             let fits = |view: &&StoreView| {
                 let store = &view.store;
-                store.assignment_enabled && !store.leaving && store.purposes.contains(&purpose)
+                // One with labels is for those who name it.
+                let open = store.assignment_enabled && !store.leaving && store.labels.is_empty();
+                open && store.purposes.contains(&purpose)
             };
             let load = |view: &&StoreView| {
                 (view.jobs.len() as u64).saturating_mul(1000) / u64::from(view.store.load_factor)

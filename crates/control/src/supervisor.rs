@@ -19,8 +19,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    By, Control, grooms, housekeeping::Housekeeping, running::Running, schedules::terms, seen,
-    terminate,
+    By, Control, grooms,
+    housekeeping::{Housekeeping, beside},
+    running::Running,
+    schedules::terms,
+    seen, terminate,
 };
 
 /// From one look to the next.
@@ -49,6 +52,9 @@ pub struct Supervisor {
     again: HashMap<Id, Duration>,
     shared: Shared,
     work: Housekeeping,
+    /// Snapshots that were asked for are given their time: one at once, as it is seldom and waits for stores.
+    keeping: JoinSet<()>,
+    ended: CancellationToken,
 }
 
 /// What the jobs of this process share.
@@ -90,7 +96,8 @@ impl Supervisor {
             budget: Budget::new(GATHERED),
             compacting: Arc::new(Semaphore::new(COMPACTING)),
         };
-        Supervisor { control, owner, tasks, busy, again, shared, work }
+        let (keeping, ended) = Default::default();
+        Supervisor { control, owner, tasks, busy, again, shared, work, keeping, ended }
     }
 
     /// Runs until `shutdown`, then lets every job end what it is at; gives the failures that still lasted. What fails
@@ -112,6 +119,8 @@ impl Supervisor {
         for busy in self.busy.values() {
             busy.token.cancel();
         }
+        self.ended.cancel();
+        while self.keeping.join_next().await.is_some() {}
         self.work.stop().await;
         let mut failures = Vec::new();
         while let Some(done) = self.tasks.join_next_with_id().await {
@@ -165,6 +174,8 @@ impl Supervisor {
                 Some(running) => {
                     running.job.set_terms(terms(job)?);
                     self.serve_requests(&running, job).await?;
+                    // What failed for a moment is over.
+                    self.say(job, None).await?;
                 }
                 None => {}
             }
@@ -184,23 +195,20 @@ impl Supervisor {
     }
 
     /// A request is served when its snapshot is there: a crash before that forgets none.
-    async fn serve_requests(&self, running: &Running, job: &Record) -> Result<()> {
+    async fn serve_requests(&mut self, running: &Running, job: &Record) -> Result<()> {
         let served = running.serve_requests(job);
         if served <= job.requests.snapshot_done {
             return Ok(());
         }
-        if let Some(days) = job.requests.snapshot_days {
-            self.control.keep_newest(job, days).await?;
-        }
-        let note = |job: &mut Record| {
-            let asked = &mut job.requests;
-            asked.snapshot_done = asked.snapshot_done.max(served);
-            if asked.snapshot_done >= asked.snapshot {
-                asked.snapshot_days = None;
-            }
-            Ok(())
+        let Some(days) = job.requests.snapshot_days else {
+            return note_served(&self.control, job, served).await;
         };
-        self.control.catalog().change::<Record>(job.id.as_str(), note).await.map(|_| ())
+        let (control, job) = (self.control.clone(), job.clone());
+        beside(&mut self.keeping, 1, &self.ended, "keeping a snapshot", move || async move {
+            control.keep_newest(&job, days).await?;
+            note_served(&control, &job, served).await
+        });
+        Ok(())
     }
 
     async fn lease(&self, job: &Id) -> Result<Option<Lease>> {
@@ -390,6 +398,19 @@ async fn prepare(
     Ok((Arc::new(running), daemon))
 }
 
+/// Notes that so many of the snapshots that were asked for are there.
+async fn note_served(control: &Control, job: &Record, served: u64) -> Result<()> {
+    let note = |job: &mut Record| {
+        let asked = &mut job.requests;
+        asked.snapshot_done = asked.snapshot_done.max(served);
+        if asked.snapshot_done >= asked.snapshot {
+            asked.snapshot_days = None;
+        }
+        Ok(())
+    };
+    control.catalog().change::<Record>(job.id.as_str(), note).await.map(|_| ())
+}
+
 async fn delete_all(control: &Control, job: &Record) -> Result<u64> {
     // Who reads is ended first.
     while control.end_restores(job).await? > 0 {
@@ -402,6 +423,8 @@ async fn delete_all(control: &Control, job: &Record) -> Result<u64> {
 
 /// Notes that what a job stored is deleted.
 async fn terminated(control: &Control, job: &Record, deleted: u64) -> Result<()> {
+    // First: a job that is inactive is not looked at again after a crash, and what it held would stay.
+    grooms::soon(control, job).await?;
     let now = control.now();
     let changed = control.catalog().change::<Record>(job.id.as_str(), |job| {
         if job.state == JobState::Terminating {
@@ -415,8 +438,7 @@ async fn terminated(control: &Control, job: &Record, deleted: u64) -> Result<()>
     let changed = changed.await?;
     let message = format!("{} is inactive: {deleted} objects deleted", job.cluster);
     let (by, kind) = (By::system(), "RS_STATE_CHANGED_AUDIT");
-    control.event(&by, Some(&job.project), Some(&changed), kind, message).await?;
-    grooms::soon(control, &changed).await
+    control.event(&by, Some(&job.project), Some(&changed), kind, message).await
 }
 
 impl Control {

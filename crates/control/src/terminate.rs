@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bygone_base::{Clock, JobName, Result, Rng};
+use bygone_base::{Clock, ErrorKind, JobName, Result, Rng};
 use bygone_blockstore::Repository;
 use bygone_ingest::{Ingest, Options};
 use bygone_oplog::uplink::PartKey;
@@ -31,7 +31,7 @@ pub(crate) async fn delete_all(
     let mut fenced = false;
     for (of, part) in parts(&stores.oplog).await? {
         if of == *job {
-            fenced |= ingest.fence(&PartKey { job: of, part }, "the end of the job").await?;
+            fenced |= fence(stores, job, &ingest, &PartKey { job: of, part }).await?;
         }
     }
     let mut deleted = 0;
@@ -45,6 +45,20 @@ pub(crate) async fn delete_all(
         deleted += delete_in(repository, job, |_| true).await?;
     }
     Ok(deleted)
+}
+
+/// Fences who writes a part; in a store that is full once there is room for that.
+async fn fence(stores: &Stores, job: &JobName, ingest: &Ingest, key: &PartKey) -> Result<bool> {
+    const WHY: &str = "the end of the job";
+    match ingest.fence(key, WHY).await {
+        Err(error) if error.kind() == ErrorKind::Full => {
+            for repository in stores.distinct() {
+                delete_in(repository, job, |name| !name.contains("/epochs/")).await?;
+            }
+            ingest.fence(key, WHY).await
+        }
+        fenced => fenced,
+    }
 }
 
 async fn delete_in(

@@ -533,7 +533,8 @@ impl Job {
     pub async fn tidy(&self) -> Result<Tidied> {
         let _slices = self.slices.lock().await;
         let parts = self.parts();
-        let tidied = tidy(&self.ingest, &self.key, &parts, &self.terms(), self.clock.now()).await;
+        let tidied =
+            tidy(&self.ingest, &self.key, &parts, &self.terms(), true, self.clock.now()).await;
         if let Err(error) = &tidied {
             self.not_freed(error);
         }

@@ -17,6 +17,10 @@ use crate::{Terms, keep::keep};
 /// A snapshot that has no time yet is left alone for so long: whoever took it knows for which moment it was due.
 const YOUNG_MS: i64 = 60_000;
 
+/// While a job is followed, nothing goes that would not have gone so long after what it has stored: a clock that is put
+/// ahead takes no snapshot, and one that is long away loses none before a newer one is there.
+const AHEAD_MS: i64 = 86_400_000;
+
 /// What became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tidied {
@@ -26,12 +30,14 @@ pub enum Tidied {
     Held(Vec<String>),
 }
 
-/// Puts the policy in force, gives snapshots their times, and deletes what has had its time at `now`.
+/// Puts the policy in force, gives snapshots their times, and deletes what has had its time at `now`; `followed`: the
+/// job is active, and its oplog goes on.
 pub async fn tidy(
     ingest: &Ingest,
     key: &PartKey,
     parts: &Parts,
     terms: &Terms,
+    followed: bool,
     now: UnixMillis,
 ) -> Result<Tidied> {
     let part = &parts.snapshots;
@@ -48,6 +54,8 @@ pub async fn tidy(
         return Ok(Tidied::Held(readers));
     }
     let end = stored_end(parts).await?;
+    let stored = UnixMillis(i64::from(end.secs()) * 1000 + AHEAD_MS);
+    let now = if followed { now.min(stored) } else { now };
     keep(ingest, key, parts, &terms.policy, end, now).await.map(Tidied::Done)
 }
 

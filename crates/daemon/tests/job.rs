@@ -163,7 +163,7 @@ impl World {
     /// Expiry without a job that runs.
     async fn tidy(&self, terms: &Terms) -> Tidied {
         let World { ingest, key, clock, .. } = self;
-        tidy(ingest, key, &self.parts(), terms, clock.now()).await.unwrap()
+        tidy(ingest, key, &self.parts(), terms, false, clock.now()).await.unwrap()
     }
 
     async fn snapshots(&self) -> usize {

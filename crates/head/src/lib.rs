@@ -26,6 +26,7 @@ mod gather;
 #[allow(clippy::module_inception, reason = "the crate's noun has a file of its own")]
 mod head;
 mod publish;
+mod scratch;
 mod validate;
 mod view;
 
@@ -33,4 +34,5 @@ pub use base::Base;
 pub use budget::Budget;
 pub use bygone_snapshot::{Catalogue, Collection, TreeInfo, ViewDef};
 pub use head::{Head, HeadOptions, HeadProgress};
+pub use scratch::Scratch;
 pub use view::{Choice, Overview, View, ViewOptions, choose, describe, expect_oplog, overview};

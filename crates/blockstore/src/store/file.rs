@@ -25,6 +25,7 @@ use std::{
 use async_trait::async_trait;
 use bygone_base::{Error, ErrorKind, Result, Rng, SystemRng, UnixMillis, disk};
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use super::{ObjectStat, Put, Store, not_found, too_short};
 use crate::names;
@@ -33,6 +34,9 @@ use crate::names;
 const TEMPORARY: &str = ".tmp";
 /// A temporary file older than this belongs to nobody any more.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
+/// Requests of a store at once. A file system that stands still (a network mount) holds so many threads and no more.
+const TURNS: usize = 12;
 
 /// A store in a folder of a local or network file system.
 #[derive(Debug, Clone)]
@@ -48,6 +52,7 @@ struct Inner {
     next: AtomicU64,
     /// Folders whose names this process has made durable.
     durable: Mutex<HashSet<PathBuf>>,
+    turns: Arc<Semaphore>,
 }
 
 impl FileStore {
@@ -59,6 +64,7 @@ impl FileStore {
             instance: SystemRng.next_u64(),
             next: AtomicU64::new(0),
             durable: Mutex::default(),
+            turns: Arc::new(Semaphore::new(TURNS)),
         };
         FileStore { inner: Arc::new(inner) }
     }
@@ -75,7 +81,14 @@ impl FileStore {
         work: impl FnOnce(&Inner) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let inner = self.inner.clone();
-        tokio::task::spawn_blocking(move || work(&inner))
+        let turn = inner.turns.clone().acquire_owned().await;
+        let turn = turn.map_err(|e| Error::internal("a store is over").source(e))?;
+        let work = move || {
+            // Given back when it is done: who no longer waits has not ended it.
+            let _turn = turn;
+            work(&inner)
+        };
+        tokio::task::spawn_blocking(work)
             .await
             .map_err(|e| Error::internal("a store task was cut off").source(e))?
     }

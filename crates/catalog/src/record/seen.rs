@@ -23,6 +23,9 @@ pub struct Seen {
     pub resync: Option<String>,
     /// The newest timeline.
     pub timeline: u32,
+    /// When an agent that served it was last heard: one that leaves, or hands it over, no longer says so.
+    #[serde(default)]
+    pub served: Option<UnixMillis>,
 }
 
 /// A failure that lasts.

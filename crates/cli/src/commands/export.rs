@@ -9,12 +9,12 @@ use bygone_dumptools::{
     sink::{Compression, Place},
 };
 use bygone_groom::lease;
-use bygone_head::{View, ViewOptions};
+use bygone_head::{Scratch, View, ViewOptions};
 use bygone_restore::{NameRules, ViewDocuments};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::{access, args::ExportArgs, output::Output, scratch::Scratch};
+use crate::{access, args::ExportArgs, output::Output};
 
 /// Writes a moment in the formats of mongodump.
 pub async fn run(args: ExportArgs, output: &Output) -> Result<ExitCode> {

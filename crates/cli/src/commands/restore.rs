@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use bygone_base::{ByteSize, Error, Result, When};
 use bygone_groom::lease;
-use bygone_head::{View, ViewOptions};
+use bygone_head::{Scratch, View, ViewOptions};
 use bygone_restore::{
     Documents as _, NameRules, Phase, PlanOptions, Progress, Restored, RunOptions, Target,
     ViewDocuments, plan,
@@ -12,7 +12,7 @@ use bygone_restore::{
 use serde_json::json;
 use tokio::{sync::watch, task::JoinSet};
 
-use crate::{access, args::RestoreArgs, output::Output, scratch::Scratch};
+use crate::{access, args::RestoreArgs, output::Output};
 
 /// Plans, and unless only the plan is wanted, restores.
 pub async fn run(args: RestoreArgs, output: &Output) -> Result<ExitCode> {

@@ -47,24 +47,32 @@ pub(super) async fn gather(
     let active = jobs.iter().filter(|job| job.state == JobState::Active);
     let mut facts = Facts::default();
     facts.jobs.extend(active.map(|job| of_job(control, job, &read)));
+    let stopped = jobs.iter().filter(|job| job.state == JobState::Stopped);
+    facts.stopped.extend(stopped.map(|job| of_job(control, job, &read)));
     for view in control.stores().await? {
         let uses = |job: &&Job| view.jobs.contains(&job.id) && job.state == JobState::Active;
         let Some(first) = jobs.iter().filter(uses).map(|job| job.since).min() else { continue };
-        let used = match view.store.max_bytes {
-            Some(most) => view.usage.as_ref().map(|usage| (usage.bytes, most)),
-            None => control.disks.used(&view.store.url, &**control.clock()).await,
-        };
+        // Its limit or its disk, whichever is nearer.
+        let limit = view.store.max_bytes.and_then(|most| Some((view.usage.as_ref()?.bytes, most)));
+        let disk = control.disks.used(&view.store.url, &**control.clock()).await;
+        let share =
+            |(used, room): &(u64, u64)| u128::from(*used) * 1_000_000 / u128::from((*room).max(1));
+        let used = limit.into_iter().chain(disk).max_by_key(share);
         // Only that of snapshots is groomed.
         let grooms = jobs.iter().any(|job| uses(&job) && job.stores.snapshot == view.store.id);
         let groomed = if grooms { view.groomed.unwrap_or(first) } else { control.now() };
-        facts.stores.push(StoreFacts { id: view.store.id, used, groomed });
+        let check = control.newest_store_check(&view.store.id).await?;
+        let unchecked = check.and_then(|check| check.failure);
+        facts.stores.push(StoreFacts { id: view.store.id, used, unchecked, groomed });
     }
     Ok(facts)
 }
 
 fn of_job(control: &Control, job: &Job, read: &Read) -> JobFacts {
     let now = control.now();
-    let live = control.running(&job.id).map(|running| running.live(now));
+    let running = control.running(&job.id);
+    let live = running.as_ref().map(|running| running.live(now));
+    let still = running.as_ref().zip(live.as_ref());
     let agent = live.as_ref().and_then(|live| live.agent.as_ref());
     let seen = read.seen.get(&job.id);
     let serving = serving(&read.agents, job);
@@ -85,13 +93,15 @@ fn of_job(control: &Control, job: &Job, read: &Read) -> JobFacts {
         began: control.began(),
         runs: live.is_some(),
         agent_here: agent.is_some(),
-        agent_heard: serving.map(|agent| agent.last_conf),
+        agent_heard: serving.map(|agent| agent.last_conf).max(seen.and_then(|seen| seen.served)),
         agent_problem: serving.and_then(|agent| agent.problem(&job.id)).map(str::to_owned),
         daemon_until: lease.map(|lease| lease.until),
         synced: seen.is_some_and(|seen| seen.snapshot.is_some()),
         behind_secs: behind,
         snapshot: seen.and_then(|seen| seen.snapshot).map(moment),
+        still_since: still.map(|(running, live)| running.still_since(live, now)),
         interval_secs: job.schedule.interval_secs,
+        announced: job.announced.map(|announced| announced.at),
         resync: seen.and_then(|seen| seen.resync.clone()),
         doubtful: failing.is_some() && firm.is_none(),
         failure: firm.or_else(|| job.message.clone()),
@@ -128,9 +138,11 @@ fn damage(job: &Job, read: &Read, now: UnixMillis) -> Option<String> {
 
 /// What is wrong with a job's drills: the newest that ended failed, or one does not end.
 fn drilled(job: &Job, read: &Read, now: UnixMillis) -> Option<String> {
+    job.drill.as_ref()?;
     let drills = || read.drills.iter().filter(|drill| drill.job == job.id);
     let under_way = drills().find(|drill| drill.status == RestoreStatus::InProgress);
-    let stuck = under_way.filter(|drill| now.since(drill.created) > DRILL_MS);
+    // Those that wait for their turn are not stuck.
+    let stuck = under_way.filter(|d| d.begun.is_some_and(|begun| now.since(begun) > DRILL_MS));
     if let Some(drill) = stuck {
         let since = drill.created.to_rfc3339_seconds();
         return Some(format!("the restore drill of {since} does not end"));

@@ -9,11 +9,16 @@ use bygone_catalog::{
 /// What was missed while nothing ran is caught up within this time.
 const SETTLE_SECS: u64 = 30;
 
+/// An initial sync of which nothing moves for so long stands still.
+const STILL_SECS: u64 = 3600;
+
 /// What is known of everything at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     /// Of active jobs.
     pub jobs: Vec<JobFacts>,
+    /// Of jobs that are stopped: what they keep is checked.
+    pub stopped: Vec<JobFacts>,
     /// Of stores that jobs use.
     pub stores: Vec<StoreFacts>,
 }
@@ -47,8 +52,12 @@ pub struct JobFacts {
     pub behind_secs: Option<u64>,
     /// Moment of the newest snapshot.
     pub snapshot: Option<UnixMillis>,
+    /// Since when its initial sync was seen to stand still.
+    pub still_since: Option<UnixMillis>,
     /// From one snapshot to the next.
     pub interval_secs: u64,
+    /// The next one as it was announced when the schedule was changed.
+    pub announced: Option<UnixMillis>,
     /// Why a resync is needed.
     pub resync: Option<String>,
     /// Why the daemon stopped, or what fails for a while already.
@@ -68,6 +77,8 @@ pub struct StoreFacts {
     pub id: String,
     /// Bytes used, of how many there may be.
     pub used: Option<(u64, u64)>,
+    /// Why its newest check could not be done.
+    pub unchecked: Option<String>,
     /// When it was last groomed; when a job began to use it, where never.
     pub groomed: UnixMillis,
 }
@@ -150,20 +161,28 @@ pub fn conditions(facts: &Facts, limits: &Thresholds, now: UnixMillis) -> Findin
     for job in &facts.jobs {
         of_job(job, limits, now, &mut found);
     }
+    for job in &facts.stopped {
+        found.note(&about(job), AlertKind::VerificationFailed, verification_failed(job));
+    }
     for store in &facts.stores {
         of_store(store, limits, now, &mut found);
     }
     found
 }
 
-fn of_job(job: &JobFacts, limits: &Thresholds, now: UnixMillis, found: &mut Findings) {
-    let about = Condition {
+/// A condition of a job, to be filled in.
+fn about(job: &JobFacts) -> Condition {
+    Condition {
         kind: AlertKind::BackupAgentDown,
         project: Some(job.project.clone()),
         job: Some(job.job.clone()),
         target: String::new(),
         message: String::new(),
-    };
+    }
+}
+
+fn of_job(job: &JobFacts, limits: &Thresholds, now: UnixMillis, found: &mut Findings) {
+    let about = about(job);
     let mut judge = |kind, verdict| found.note(&about, kind, verdict);
     judge(AlertKind::BackupAgentDown, agent_down(job, limits, now));
     judge(AlertKind::SourceUnavailable, source_unavailable(job, limits, now));
@@ -238,10 +257,21 @@ fn resync_required(job: &JobFacts) -> Verdict {
 
 fn late_snapshot(job: &JobFacts, limits: &Thresholds, now: UnixMillis) -> Verdict {
     let name = &job.cluster;
+    if let Some(since) =
+        job.still_since.filter(|since| !job.synced && past(now, *since, STILL_SECS))
+    {
+        let since = since.to_rfc3339_seconds();
+        return Wrong(format!("the initial sync of {name} stands still since {since}"));
+    }
     let late = job.interval_secs.saturating_mul(limits.late_snapshot_percent) / 100;
     let Some(taken) = job.snapshot.filter(|taken| past(now, (*taken).max(job.since), late)) else {
         return Right;
     };
+    // What a changed schedule announced is late only behind that.
+    let half = job.interval_secs / 2;
+    if job.announced.is_some_and(|at| taken < at && !past(now, at, half)) {
+        return Right;
+    }
     if !is_settled(job, now) {
         return Unknown;
     }
@@ -293,6 +323,10 @@ fn of_store(store: &StoreFacts, limits: &Thresholds, now: UnixMillis, found: &mu
         }
     };
     found.note(&about, AlertKind::StoreNearlyFull, full);
+    if let Some(why) = &store.unchecked {
+        let failed = format!("store {} could not be checked: {why}", store.id);
+        found.note(&about, AlertKind::VerificationFailed, Wrong(failed));
+    }
     if past(now, store.groomed, limits.groom_overdue_secs) {
         let since = store.groomed.to_rfc3339_seconds();
         let overdue = format!("store {} was not groomed since {since}", store.id);
@@ -372,7 +406,9 @@ mod tests {
             synced: true,
             behind_secs: Some(3),
             snapshot: Some(before(3600)),
+            still_since: Some(before(86_400)),
             interval_secs: 6 * 3600,
+            announced: None,
             resync: None,
             failure: None,
             doubtful: false,
@@ -382,7 +418,7 @@ mod tests {
     }
 
     fn found(job: JobFacts) -> Findings {
-        let facts = Facts { jobs: vec![job], stores: Vec::new() };
+        let facts = Facts { jobs: vec![job], ..Facts::default() };
         conditions(&facts, &Thresholds::default(), NOW)
     }
 
@@ -416,10 +452,39 @@ mod tests {
         // What only began has time.
         let young = JobFacts { since: before(10), agent_heard: None, daemon_until: None, ..fine() };
         assert_eq!(kinds(young), []);
-        let away = JobFacts { synced: false, agent_problem: Some("no route".into()), ..fine() };
+        let away = JobFacts {
+            synced: false,
+            agent_problem: Some("no route".into()),
+            still_since: None,
+            ..fine()
+        };
         assert_eq!(kinds(away), [AlertKind::SourceUnavailable]);
-        let syncing = JobFacts { synced: false, behind_secs: Some(9_999), ..fine() };
-        assert_eq!(kinds(syncing), []);
+        // The schedule was changed from a day to an hour, and the next snapshot announced for midnight.
+        let next = |secs: i64| Some(UnixMillis(NOW.0 + secs * 1000));
+        let snapshot = Some(before(10 * 3600));
+        let hourly = JobFacts { interval_secs: 3600, snapshot, announced: next(7200), ..fine() };
+        assert_eq!(kinds(hourly.clone()), []);
+        let late = JobFacts { announced: next(-1801), ..hourly };
+        assert_eq!(kinds(late), [AlertKind::LateSnapshot]);
+        // Of a stopped job, what it keeps may be damaged; nothing else of it is wrong.
+        let damaged = JobFacts { agent_heard: None, damage: Some("x".into()), ..fine() };
+        let facts = Facts { stopped: vec![damaged, fine()], ..Facts::default() };
+        let wrong = conditions(&facts, &Thresholds::default(), NOW).wrong;
+        assert_eq!(
+            wrong.iter().map(|c| c.kind).collect::<Vec<_>>(),
+            [AlertKind::VerificationFailed]
+        );
+        let still_since = Some(before(3599));
+        let syncing = JobFacts {
+            synced: false,
+            behind_secs: Some(9_999),
+            still_since,
+            snapshot: None,
+            ..fine()
+        };
+        assert_eq!(kinds(syncing.clone()), []);
+        let still = JobFacts { still_since: Some(before(3601)), ..syncing };
+        assert_eq!(kinds(still), [AlertKind::LateSnapshot]);
     }
 
     #[test]
@@ -448,15 +513,22 @@ mod tests {
         let kinds = [AlertKind::OplogBehind, AlertKind::ResyncRequired, AlertKind::SnapshotFailed];
         assert_eq!(unknown(between), kinds);
         assert_eq!(unknown(JobFacts { doubtful: true, ..fine() }), [AlertKind::SnapshotFailed]);
-        let new = JobFacts { synced: false, agent_here: false, snapshot: None, ..fine() };
+        let new = JobFacts {
+            synced: false,
+            agent_here: false,
+            snapshot: None,
+            still_since: None,
+            ..fine()
+        };
         assert_eq!(unknown(new), [AlertKind::SourceUnavailable]);
     }
 
     #[test]
     fn stores_are_told_when_full_or_never_groomed() {
-        let store = |used, groomed| StoreFacts { id: "main".into(), used, groomed };
+        let store =
+            |used, groomed| StoreFacts { id: "main".into(), used, unchecked: None, groomed };
         let kinds = |store| {
-            let facts = Facts { jobs: Vec::new(), stores: vec![store] };
+            let facts = Facts { stores: vec![store], ..Facts::default() };
             let found = conditions(&facts, &Thresholds::default(), NOW);
             found.wrong.into_iter().map(|c| c.kind).collect::<Vec<_>>()
         };
@@ -464,6 +536,8 @@ mod tests {
         assert_eq!(kinds(store(None, before(60))), []);
         assert_eq!(kinds(store(Some((85, 100)), before(60))), [AlertKind::StoreNearlyFull]);
         assert_eq!(kinds(store(None, before(8 * 86_400))), [AlertKind::GroomOverdue]);
+        let unchecked = StoreFacts { unchecked: Some("x".into()), ..store(None, before(60)) };
+        assert_eq!(kinds(unchecked), [AlertKind::VerificationFailed]);
     }
 
     fn wrong(message: &str) -> Condition {

@@ -82,7 +82,7 @@ impl Telling {
                 continue;
             }
             let (control, pace) = (control.clone(), Arc::clone(&way.pace));
-            beside(&mut way.tasks, stop, "telling alerts", move || async move {
+            beside(&mut way.tasks, 1, stop, "telling alerts", move || async move {
                 tell(&control, &channel, mine, &pace).await
             });
         }

@@ -17,7 +17,7 @@ use futures::StreamExt as _;
 
 pub(crate) use stores::of_stores;
 
-use crate::{By, Control};
+use crate::{By, Control, restores::reading};
 
 /// So many are kept of each job, and of each store.
 const KEPT: usize = 100;
@@ -48,6 +48,12 @@ impl Control {
     /// The checks of a store, newest first.
     pub async fn store_checks(&self, store: &str) -> Result<Vec<StoreCheck>> {
         self.catalog().page(&page(store, None)).await
+    }
+
+    /// The newest check of a store that has ended.
+    pub(crate) async fn newest_store_check(&self, store: &str) -> Result<Option<StoreCheck>> {
+        let newest: Vec<StoreCheck> = self.catalog().page(&page(store, Some(LOOK))).await?;
+        Ok(newest.into_iter().find(|check| check.finished.is_some()))
     }
 
     /// Asks for a check of everything that a job stores, now.
@@ -114,6 +120,7 @@ pub(crate) async fn of_jobs(control: &Control, jobs: &[Job]) -> Result<()> {
     let of = |check: Integrity| Some((jobs.iter().find(|job| job.id == check.job)?, check));
     futures::stream::iter(open.filter_map(of))
         .for_each_concurrent(AT_ONCE, |(job, check)| async move {
+            let Some(_at) = control.attended.begin(format!("check of {}", job.id)) else { return };
             let report = all_of(control, job).await;
             if let Err(error) = note(control, ended(control, check, report, |_| 100)).await {
                 tracing::warn!(job = job.name, %error, "a check was not noted");
@@ -129,12 +136,20 @@ async fn all_of(control: &Control, job: &Job) -> Result<Report> {
     held(control, &parts, Depth::Full, &Packs::Needed).await
 }
 
+/// Verifies a part as it is now.
+async fn of_part(control: &Control, parts: &Parts, depth: Depth, packs: &Packs) -> Result<Report> {
+    let Parts { snapshots, oplog } = parts;
+    let (clock, scratch) = (control.clock().clone(), control.scratch()?);
+    let views = reading(scratch.as_ref());
+    verify_with(snapshots, oplog, depth, packs, &views, clock, |_, _, _| {}).await
+}
+
 /// Verifies a part while nothing of it goes.
 async fn held(control: &Control, parts: &Parts, depth: Depth, packs: &Packs) -> Result<Report> {
-    let Parts { snapshots, oplog } = parts;
+    let snapshots = &parts.snapshots;
     let clock = control.clock().clone();
-    let held = lease::hold(snapshots.repository(), clock.clone(), "an integrity check").await?;
-    let report = verify_with(snapshots, oplog, depth, packs, clock, |_, _, _| {}).await;
+    let held = lease::hold(snapshots.repository(), clock, "an integrity check").await?;
+    let report = of_part(control, parts, depth, packs).await;
     if let Some(held) = held {
         held.release().await;
     }

@@ -11,12 +11,11 @@ use bygone_catalog::{
 };
 use bygone_groom::{
     Report,
-    verify::{Depth, Packs, Suspect, verify_with},
+    verify::{Depth, Packs, Suspect},
 };
-use bygone_snapshot::Parts;
 
 use super::{
-    KEPT, ended, held, new, newest, note,
+    KEPT, ended, held, new, newest, note, of_part,
     reading::{Pack, covered, mark, plan, turns},
     throttled,
 };
@@ -37,6 +36,10 @@ pub(crate) async fn of_stores(control: &Control, jobs: &[Job]) -> Result<()> {
         let here: Vec<&Job> = here.collect();
         let limits = &limits;
         async move {
+            let at = control.attended.begin(format!("check of store {}", store.id));
+            if at.is_none() {
+                return;
+            }
             if let Err(error) = of_store(control, &here, &store.id, limits).await {
                 tracing::warn!(store = store.id, %error, "a check of a store was not noted");
             }
@@ -258,10 +261,7 @@ impl Check<'_> {
     async fn verify(&self, job: &Job, depth: Depth, suspects: &[Suspect]) -> Result<Report> {
         let parts = throttled(self.control, job, self.limits).await?;
         let packs = Packs::Read(suspects.to_vec());
-        let Parts { snapshots, oplog } = &parts;
-        let clock = self.control.clock().clone();
-        let report = verify_with(snapshots, oplog, depth, &packs, clock, |_, _, _| {}).await;
-        match report {
+        match of_part(self.control, &parts, depth, &packs).await {
             Ok(report) if report.is_clean() => Ok(report),
             Err(error) if error.kind().is_transient() => Err(error),
             _ => held(self.control, &parts, depth, &packs).await,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bygone_base::{
-    ByteSize, Error, ErrorKind, Result,
+    ByteSize, Error, ErrorKind, Result, UnixMillis,
     disk::{private_dir, private_file},
     work,
 };
@@ -22,16 +22,19 @@ use bygone_dumptools::{
     report::Log,
     sink::{Compression, Place},
 };
-use bygone_head::{View, ViewOptions};
+use bygone_head::View;
 use bygone_restore::{Contents, Documents as _, ViewDocuments};
 use flate2::write::GzEncoder;
 use sha1::{Digest as _, Sha1};
 use tokio::sync::watch;
 
 use super::{Outcome, moment, transfer::is_used_up};
-use bygone_snapshot::Parts;
+use bygone_snapshot::{Manifest, Parts};
 
-use crate::{By, Control, disk, restores::rules};
+use crate::{
+    By, Control, disk,
+    restores::{reading, rules},
+};
 
 /// Bytes that stay free: the catalog lies on the same disk.
 const SPARE: u64 = 256 << 20;
@@ -76,9 +79,10 @@ pub(super) async fn prepare(
     say("reading");
     let when = moment(restore)?;
     let Parts { snapshots, oplog } = parts;
-    let options = ViewOptions::default();
+    let scratch = control.scratch()?;
+    let options = reading(scratch.as_ref());
     let view = View::open(snapshots, oplog, &when, options, control.clock().clone()).await?;
-    let (version, set) = (view.manifest.source.version.clone(), view.manifest.source.set.clone());
+    let manifest = view.manifest.clone();
     let documents = Arc::new(ViewDocuments::new(view)?);
     check_room(&folder, room(documents.contents(), &restore.names, form)?)?;
     let name = file_name(job, restore, form)?;
@@ -96,15 +100,20 @@ pub(super) async fn prepare(
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let options =
         export::Options { rules: rules(&names)?, place, compression, parallel: 2, threads };
-    let exported = export::export(documents, &options, &Log::new(None, |_| {})).await;
+    let log = Log::new(None, |_| {});
+    let exported = tokio::select! {
+        done = export::export(documents, &options, &log) => done,
+        full = runs_out(control, &folder) => Err(full),
+    };
     let (count, bytes) = exported.map_err(|error| match form {
         Form::Collection { namespace } if error.kind() == ErrorKind::NotFound => missing(namespace),
         _ => error,
     })?;
     say("packing");
-    let info = restore_info(job, restore, &set, &version);
+    let project = control.project(&job.project).await?.name;
+    let info = restore_info(&project, job, restore, &manifest);
     let (form, file) = (form.clone(), target.clone());
-    let packed = work::run("packing a download", move || {
+    let packed = work::apart("packing a download", move || {
         pack(&form, &dump, &file, &info)?;
         private_file(&file)?;
         remove(&dump)?;
@@ -121,6 +130,20 @@ pub(super) async fn prepare(
         size: Some(size),
         differs: false,
     })
+}
+
+/// Removes what there is of a file that came to nothing.
+pub(super) fn discard(control: &Control, restore: &Id) -> Result<()> {
+    remove(&control.downloads()?.join(restore.as_str()))
+}
+
+/// Ends when its disk is nearly full: the catalog lies on it.
+async fn runs_out(control: &Control, folder: &Path) -> Error {
+    while disk::free(folder).is_none_or(|free| free >= SPARE) {
+        control.clock().sleep(LOOK).await;
+    }
+    Error::new(ErrorKind::Full, format!("less than {} are free on its disk", ByteSize(SPARE)))
+        .hint("restore fewer collections, or make room in the server's data folder")
 }
 
 /// Bytes that a download takes at most while it is made, about: documents compress to a third or better, and a tar is
@@ -182,17 +205,22 @@ fn escape(namespace: &str) -> String {
     namespace.replace('\\', "\\\\").replace('*', "\\*")
 }
 
-/// What restoreInfo.txt of Ops Manager's downloads says.
-fn restore_info(job: &Job, restore: &RestoreJob, set: &str, version: &str) -> String {
+/// What restoreInfo.txt of Ops Manager's downloads says. Moments are UTC, and BSON timestamps.
+fn restore_info(project: &str, job: &Job, restore: &RestoreJob, manifest: &Manifest) -> String {
     format!(
         "Restore Information\n\
-         Group Name: {}\nReplica Set: {set}\nCluster: {}\nSnapshot: {}\n\
-         Restored to (inclusive): {}\nMongoDB Version: {version}\n\
-         Contents: a directory of mongodump; restore it with mongorestore\n",
-        job.project,
+         Group Name: {project}\nReplica Set: {}\nCluster Name: {}\nCluster Id: {}\n\
+         Snapshot: {}\nSnapshot Timestamp: {} UTC\n\
+         Restore Timestamp: {}\nLast Oplog Applied: {}\n\
+         MongoDB Version: {}\nStorage Engine: none (a directory of mongodump: restore it with mongorestore)\n",
+        manifest.source.set,
         job.cluster,
-        restore.snapshot.as_deref().unwrap_or("none"),
+        job.id,
+        manifest.id,
+        UnixMillis(i64::from(manifest.at.ts.secs()) * 1000).to_rfc3339_seconds(),
         restore.moment,
+        restore.moment,
+        manifest.source.version,
     )
 }
 

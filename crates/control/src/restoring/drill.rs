@@ -1,8 +1,9 @@
 //! Restore drills: the newest snapshot of a job into the scratch server that its operator names, again and again.
 
 use bygone_base::{Result, UnixMillis, When};
-use bygone_catalog::record::{
-    Actor, Delivery, Drill, Job, JobState, Names, RestoreJob, RestoreStatus,
+use bygone_catalog::{
+    Id,
+    record::{Actor, Delivery, Drill, Job, JobState, Names, RestoreJob, RestoreStatus},
 };
 use bygone_head::choose;
 use bygone_snapshot::Parts;
@@ -38,6 +39,20 @@ pub(crate) async fn drills(control: &Control, jobs: &[Job]) -> Result<()> {
 fn is_due(drill: &Drill, now: UnixMillis) -> bool {
     let every = i64::try_from(drill.every_secs).unwrap_or(i64::MAX / 1000).saturating_mul(1000);
     drill.last.is_none_or(|last| now.since(last) >= every)
+}
+
+/// What is the newest snapshot by now, a drill whose turn has come is about.
+pub(super) async fn of_newest(control: &Control, parts: &Parts, id: &Id) -> Result<()> {
+    let Parts { snapshots, oplog } = parts;
+    let Some(newest) = snapshots.snapshot_ids().await?.pop() else { return Ok(()) };
+    let chosen = choose(snapshots, oplog, &When::Snapshot(newest)).await?;
+    let changed = control.catalog().change::<RestoreJob>(id.as_str(), |restore| {
+        restore.when = chosen.manifest.id.to_string();
+        restore.moment = chosen.at.to_string();
+        restore.snapshot = Some(chosen.manifest.id.to_string());
+        Ok(())
+    });
+    changed.await.map(|_| ())
 }
 
 async fn begin(control: &Control, job: &Job) -> Result<()> {

@@ -12,7 +12,7 @@ use bygone_catalog::{
     Id,
     record::{Delivery, Job, Progress, RestoreJob, RestoreStatus},
 };
-use bygone_head::{View, ViewOptions};
+use bygone_head::View;
 use bygone_restore::{
     Documents as _, Namespace, PlanOptions, RunOptions, Target, ViewDocuments, plan,
 };
@@ -27,7 +27,10 @@ pub(crate) use queue::Queue;
 pub(crate) use transfer::Ledger;
 pub use transfer::Transfer;
 
-use crate::{By, Control, restores::rules};
+use crate::{
+    By, Control,
+    restores::{reading, rules},
+};
 
 /// How far it is, is noted so often.
 const NOTE: Duration = Duration::from_secs(1);
@@ -89,7 +92,12 @@ async fn deliver(
             into_server(control, parts, restore, &uri, sender).await
         }
         Delivery::Http { form, .. } => {
-            download::prepare(control, job, parts, restore, form, sender).await
+            let made = download::prepare(control, job, parts, restore, form, sender).await;
+            if made.is_err() {
+                // The catalog lies on the same disk.
+                download::discard(control, &restore.id)?;
+            }
+            made
         }
     }
 }
@@ -121,7 +129,8 @@ async fn into_server(
     let facts = target.facts().await?;
     let when = moment(restore)?;
     let Parts { snapshots, oplog } = parts;
-    let view = View::open(snapshots, oplog, &when, ViewOptions::default(), clock).await?;
+    let scratch = control.scratch()?;
+    let view = View::open(snapshots, oplog, &when, reading(scratch.as_ref()), clock).await?;
     let documents = Arc::new(ViewDocuments::new(view)?);
     let plan = plan(documents.contents(), &facts, &options)?;
     note_made(control, &restore.id, &plan.made()).await?;

@@ -15,7 +15,7 @@ use bygone_snapshot::Parts;
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{Outcome, cancelled, carry_out, note_end};
+use super::{Outcome, cancelled, carry_out, drill, note_end};
 use crate::{Control, apart};
 
 /// Restores for people at once ...
@@ -117,7 +117,8 @@ fn lease_name(restore: &Id) -> String {
     format!("restore/{restore}")
 }
 
-/// Waits for its turn and does it. Its snapshot is held all the while: it must not expire before the turn comes.
+/// Waits for its turn and does it. Its snapshot is held all the while: it must not expire before the turn comes. A drill
+/// holds nothing while it waits, for it is of whatever snapshot is the newest then.
 async fn attend(
     control: &Arc<Control>,
     job: &Job,
@@ -126,12 +127,23 @@ async fn attend(
     turns: &Semaphore,
 ) -> Result<Outcome> {
     let mut held = None;
+    let turn = || async {
+        let turn = turns.acquire().await;
+        turn.map_err(|e| Error::internal("restores are over").source(e))
+    };
     let waiting = async {
+        let early = if restore.drill { Some(turn().await?) } else { None };
         let parts = control.stored_parts(job).await?;
         let clock = control.clock().clone();
         held = lease::hold(parts.snapshots.repository(), clock, "a restore").await?;
-        let turn = turns.acquire().await;
-        turn.map(|turn| (parts, turn)).map_err(|e| Error::internal("restores are over").source(e))
+        if restore.drill {
+            drill::of_newest(control, &parts, &restore.id).await?;
+        }
+        let turn = match early {
+            Some(turn) => turn,
+            None => turn().await?,
+        };
+        Ok((parts, turn))
     };
     let waited = tokio::select! {
         biased;

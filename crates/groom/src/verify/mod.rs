@@ -103,10 +103,11 @@ pub async fn verify(
     clock: Arc<dyn Clock>,
     on: impl FnMut(&str, u64, u64) + Send,
 ) -> Result<Report> {
-    verify_with(part, oplog_part, depth, &Packs::All, clock, on).await
+    let views = ViewOptions::default();
+    verify_with(part, oplog_part, depth, &Packs::All, &views, clock, on).await
 }
 
-/// Verifies one part, reading these packs.
+/// Verifies one part, reading these packs; `views`: how states with operations after a snapshot are read.
 ///
 /// # Errors
 /// As [`verify`].
@@ -115,6 +116,7 @@ pub async fn verify_with(
     oplog_part: &PartStore,
     depth: Depth,
     packs: &Packs,
+    views: &ViewOptions,
     clock: Arc<dyn Clock>,
     mut on: impl FnMut(&str, u64, u64) + Send,
 ) -> Result<Report> {
@@ -123,6 +125,7 @@ pub async fn verify_with(
         part: part.clone(),
         oplog_part: oplog_part.clone(),
         depth,
+        views: views.clone(),
         clock,
         report: Report::default(),
         said: BTreeSet::new(),
@@ -164,6 +167,7 @@ struct Run {
     part: PartStore,
     oplog_part: PartStore,
     depth: Depth,
+    views: ViewOptions,
     clock: Arc<dyn Clock>,
     reader: BlockReader,
     report: Report,
@@ -342,8 +346,7 @@ impl Run {
     }
 
     async fn merge_at(&mut self, choice: Choice) -> Result<()> {
-        let options = ViewOptions::default();
-        let clock = self.clock.clone();
+        let (options, clock) = (self.views.clone(), self.clock.clone());
         let view = View::of(&self.part, &self.oplog_part, choice, options, clock).await?;
         self.report.operations += view.operations;
         merge_touched(&view).await

@@ -14,6 +14,7 @@ use bygone_api::{Answers, Watching};
 use bygone_base::{Error, ErrorKind, Result, SystemRng, disk};
 use bygone_catalog::{Catalog, Id, Seal, Sqlite};
 use bygone_control::{AgentGate, Control, Local, Supervisor};
+use bygone_head::Scratch;
 use bygone_ingest::http::{Network, ServeOptions, Server, TlsFiles};
 use rustix::fs::{FlockOperation, flock};
 use tokio::task::JoinSet;
@@ -66,6 +67,8 @@ impl Alone {
             let text = format!("another bygone runs on {}", data.display());
             Error::new(ErrorKind::Conflict, text).hint("stop it first, or give another folder")
         })?;
+        // Nobody else is at work here: what was killed left it.
+        Scratch::clear(&data.join("downloads"))?;
         Ok(Alone { _file: file })
     }
 }
