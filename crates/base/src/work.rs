@@ -48,12 +48,21 @@ pub async fn apart<T: Send + 'static>(
         return Ok(work());
     }
     let (sender, receiver) = oneshot::channel();
-    let spawned = thread::Builder::new().name(what.chars().take(15).collect()).spawn(move || {
+    thread(what, move || {
         // Nobody may wait any more.
         let _ = sender.send(work());
-    });
-    spawned.map_err(|e| Error::io(format!("start a thread for {what}"), e))?;
+    })?;
     receiver.await.map_err(|e| Error::internal(format!("{what} was cut off")).source(e))
+}
+
+/// Starts a thread, of whose name the system keeps the first 15 bytes.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the door to threads that are not the runtime's"
+)]
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(work);
+    spawned.map(|_| ()).map_err(|e| Error::io(format!("start a thread for {name}"), e))
 }
 
 /// Whether the runtime has threads beside the one that asks.
@@ -84,13 +93,12 @@ impl Workers {
         let tasks = Arc::new(Mutex::new(tasks));
         for _ in 0..threads.max(1) {
             let tasks = Arc::clone(&tasks);
-            let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            thread(name, move || {
                 while let Some(task) = next(&tasks) {
                     // What panics is told to who waits for it, and ends nothing else.
                     let _ = catch_unwind(AssertUnwindSafe(task));
                 }
-            });
-            spawned.map_err(|e| Error::io(format!("start the thread {name}"), e))?;
+            })?;
         }
         Ok(Workers { queue })
     }
