@@ -13,6 +13,7 @@ use bygone_restore::{Documents, NameRules, Namespace, names::BUCKETS};
 use super::{
     Archive, Options, Place,
     files::{self, FileKind},
+    people,
 };
 use crate::{
     archive,
@@ -345,16 +346,6 @@ impl Gather<'_> {
         }
     }
 
-    /// Whether users, roles or their version are wanted: each by its own name, the version with either.
-    fn wants_people(&self, name: &str, of_one: bool) -> bool {
-        let covers = |name: &str| self.options.rules.covers(&Namespace::new("admin", name));
-        let covered = match name {
-            VERSION => covers("system.users") || covers("system.roles"),
-            name => covers(name),
-        };
-        of_one == self.options.users_and_roles && (of_one || covered)
-    }
-
     fn metadata_file(&mut self, db: &str, stem: &str, path: &Path) -> Result<()> {
         if matches!(Role::of(db, stem), Role::People { .. }) {
             return Ok(());
@@ -393,7 +384,7 @@ impl Gather<'_> {
         metadata: &BTreeMap<String, PathBuf>,
     ) -> Result<()> {
         if let Role::People { name, of_one } = Role::of(db, stem) {
-            if self.wants_people(&name, of_one) {
+            if people::asked_for(self.options, &name, of_one) {
                 self.found.people.insert(name, path);
             }
             return Ok(());
@@ -452,7 +443,8 @@ impl Gather<'_> {
             match Role::of(&one.name.db, &one.name.coll) {
                 Role::People { name, .. } => {
                     // A moment has those of all databases: the server picks those of one.
-                    let wanted = self.options.users_and_roles || self.wants_people(&name, false);
+                    let wanted = self.options.users_and_roles
+                        || people::asked_for(self.options, &name, false);
                     let people = one.data.filter(|_| wanted).map(|stored| (name, stored));
                     self.found.stored_people.extend(people);
                 }
@@ -492,7 +484,7 @@ impl Gather<'_> {
         let wanted = match &role {
             Role::Collection => return self.entry_of_collection(db, collection, &metadata, at),
             Role::Oplog => self.options.oplog_replay,
-            Role::People { name, of_one } => self.wants_people(name, *of_one),
+            Role::People { name, of_one } => people::asked_for(self.options, name, *of_one),
             Role::System => {
                 self.left_out(&db, &collection);
                 false

@@ -24,6 +24,16 @@ const MAX_BYTES: u64 = 64 << 20;
 /// Versions of users whose documents servers still know: of 2.6, and since 3.0. 4 is half way between the two.
 const KNOWN: [i64; 2] = [3, 5];
 
+/// Whether users, roles or their version are wanted: each by its own name, the version with either.
+pub(super) fn asked_for(options: &Options, name: &str, of_one: bool) -> bool {
+    let covers = |name: &str| options.rules.covers(&Namespace::new("admin", name));
+    let covered = match name {
+        VERSION => covers("system.users") || covers("system.roles"),
+        name => covers(name),
+    };
+    of_one == options.users_and_roles && (of_one || covered)
+}
+
 /// Whether users and roles of the dump are restored, as far as it was gathered which of them.
 fn wanted(options: &Options, found: &Gathered) -> bool {
     let here = options.users_and_roles || matches!(options.db.as_deref(), None | Some("admin"));

@@ -11,7 +11,7 @@ use tokio::{
     task::{JoinHandle, spawn_blocking},
 };
 
-use super::{Archive, Intent, Place, Run, files};
+use super::{Archive, Intent, Options, Place, Run, files, people};
 use crate::{
     archive::Event,
     export::Stored,
@@ -50,7 +50,7 @@ pub(super) fn start(run: &Run<'_>, intents: &[Intent], from: From) -> (Items, Jo
     let bars = run.bars.clone();
     let reader = match from {
         From::Archive(archive) => {
-            let names = Names::new(intents, run.options.users_and_roles);
+            let names = Names::new(intents, run.options);
             spawn_blocking(move || {
                 told(read_archive(*archive, &names, objcheck, &bars, &send), &send)
             })
@@ -163,11 +163,11 @@ fn read_files(
 /// Which namespaces of an archive are what.
 struct Names {
     intents: BTreeMap<(String, String), usize>,
-    of_one_database: bool,
+    options: Options,
 }
 
 impl Names {
-    fn new(intents: &[Intent], of_one_database: bool) -> Names {
+    fn new(intents: &[Intent], options: &Options) -> Names {
         let mut names = BTreeMap::new();
         for (index, intent) in intents.iter().enumerate() {
             let (db, coll) = (intent.source.db.clone(), intent.source.coll.clone());
@@ -176,14 +176,14 @@ impl Names {
             }
             names.insert((db, coll), index);
         }
-        Names { intents: names, of_one_database }
+        Names { intents: names, options: options.clone() }
     }
 
     fn item(&self, db: String, collection: String, piece: Piece) -> Option<Item> {
         match Role::of(&db, &collection) {
             Role::Oplog => Some(Item::Oplog(piece)),
             Role::People { name, of_one } => {
-                (of_one == self.of_one_database).then_some(Item::Person(name, piece))
+                people::asked_for(&self.options, &name, of_one).then_some(Item::Person(name, piece))
             }
             // Buckets have a name of the system's.
             Role::Collection | Role::System => {

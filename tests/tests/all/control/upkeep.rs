@@ -7,7 +7,7 @@ use bson::doc;
 use bygone_base::UnixMillis;
 use bygone_catalog::{
     Id,
-    record::{AlertKind, JobState, JobStores, Purpose, Store, StoreCheck},
+    record::{AlertKind, Job, JobState, JobStores, Purpose, Store, StoreCheck},
 };
 use bygone_control::{Action, By, JobEdit, NewJob, NewSource, NewStore};
 use bygone_tests::{ReplicaSet, Version, wait};
@@ -66,10 +66,16 @@ async fn started(
     let source =
         NewSource { uri: uri.into(), include: vec![include.into()], ..NewSource::default() };
     let (snapshot, oplog, sync) = (blocks.into(), rest.into(), rest.into());
-    let stores = Some(JobStores { snapshot, oplog, sync });
-    let new = NewJob { cluster: cluster.into(), source, stores, ..NewJob::default() };
+    let stores = JobStores { snapshot, oplog, sync };
+    let new = NewJob { cluster: cluster.into(), source, ..NewJob::default() };
     let by = By::system();
+    // A job is made only where its stores answer: this one's ceased to behind that.
     let job = site.control.create_job(&site.project, new, &by).await.unwrap().id;
+    let moved = site.control.catalog().change::<Job>(job.as_str(), |job| {
+        job.stores.clone_from(&stores);
+        Ok(())
+    });
+    moved.await.unwrap();
     site.control.act(&site.project, &job, Action::Start, &by).await.unwrap();
     job
 }

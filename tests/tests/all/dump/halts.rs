@@ -191,5 +191,7 @@ async fn a_disk_that_is_full(version: Version) {
     let soon = ["--serverSelectionTimeout", "3"];
     let (ended, ()) = dumped.restored(&uri, &soon, fill).await;
     let line = failed(ended);
-    assert!(line.contains("insert into one.a"), "{line}");
+    // Where all documents had arrived by then, it is the index that finds no room.
+    let said = line.contains("insert into one.a") || line.contains("(code 14031)");
+    assert!(said && line.contains("one.a"), "{line}");
 }

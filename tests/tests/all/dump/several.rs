@@ -46,6 +46,14 @@ fn sorted(dump: &[u8]) -> Vec<&[u8]> {
     docs
 }
 
+/// Whether it was read by as many cursors as its size is good for, but one for each processor at most.
+fn by_several(said: &str) -> bool {
+    match std::thread::available_parallelism().map_or(2, usize::from).min(3) {
+        1 => !said.contains("cursors"),
+        n => said.contains(&format!("reading one.a with {n} cursors")),
+    }
+}
+
 async fn each_document_once(version: Version) {
     let set = ReplicaSet::single(version).await;
     let client = set.client().await;
@@ -54,8 +62,8 @@ async fn each_document_once(version: Version) {
     let only = ["-d", "one", "-c", "a", "-o", "-"];
     let stock = Tools::Stock.dump(&uri, &only).await.expect(0).stdout;
     let several = Tools::Ours.dump(&uri, &[&only[..], &["-v"]].concat()).await.expect(0);
-    let several = several.saying("reading one.a with 3 cursors").stdout;
-    assert!(sorted(&several) == sorted(&stock), "another collection");
+    assert!(by_several(&several.stderr), "{}", several.stderr);
+    assert!(sorted(&several.stdout) == sorted(&stock), "another collection");
     // With one cursor in the order of the collection.
     let one = Tools::Ours.dump(&uri, &[&only[..], &["-v", "-j", "1"]].concat()).await.expect(0);
     assert!(!one.stderr.contains("cursors") && one.stdout == stock);
@@ -98,7 +106,7 @@ async fn cursors_that_are_cut(version: Version) {
     proxy.heal();
     let (found, code, said) = dump.rest().await;
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("with 3 cursors"), "{said}");
+    assert!(by_several(&said), "{said}");
     assert!(sorted(&found) == sorted(&want.stdout), "{said}");
 }
 
