@@ -1,4 +1,4 @@
-//! Documents that stand one behind the other in a file or a pipe, taken in pieces of a quarter of a megabyte that hold
+//! Documents that stand one behind the other in a file or a pipe, taken in pieces of an eighth of a megabyte that hold
 //! whole ones.
 
 use std::io::Read;
@@ -7,7 +7,7 @@ use bygone_base::{Error, Result};
 use bytes::Bytes;
 
 /// Bytes read at once: fits a processor's cache.
-const PIECE: usize = 256 << 10;
+const PIECE: usize = 128 << 10;
 
 /// Some whole documents.
 #[derive(Debug, Clone)]

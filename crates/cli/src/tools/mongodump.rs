@@ -18,6 +18,9 @@ use super::{
     common::{self, ConnectArgs, NamespaceArgs, Verbosity, refuse},
 };
 
+/// Cursors in all, unless said otherwise: as the stock tool.
+const CURSORS: usize = 4;
+
 /// Export the content of a running server into .bson files.
 ///
 /// Specify a database with -d and a collection with -c to only dump that database or collection.
@@ -114,8 +117,9 @@ struct OutputArgs {
     #[arg(long = "excludeCollectionsWithPrefix", value_name = "collection-prefix")]
     exclude_prefix: Vec<String>,
     /// number of cursors: of collections to dump in parallel, and of parts of a large one (1 keeps its order)
-    #[arg(short = 'j', long = "numParallelCollections", default_value_t = 4)]
-    parallel: i64,
+    /// [default: 4, and of parts of one as many as half of the processors]
+    #[arg(short = 'j', long = "numParallelCollections")]
+    parallel: Option<i64>,
     /// dump views as normal collections with their produced data, omitting standard collections
     #[arg(long = "viewsAsCollections")]
     views_as_collections: bool,
@@ -199,7 +203,7 @@ impl Args {
                 to_stdout && (output.gzip || output.zstd),
                 "compression can't be used when dumping a single collection to standard output",
             ),
-            (output.parallel <= 0, "numParallelCollections must be positive"),
+            (output.parallel.is_some_and(|n| n <= 0), "numParallelCollections must be positive"),
             (
                 collection.is_some_and(|c| c.starts_with("system.buckets.")),
                 "cannot specify a system.buckets collection in --collection. Specifying the timeseries collection will dump the system.buckets collection",
@@ -252,6 +256,7 @@ impl Args {
 
     fn options(&self, db: Option<String>) -> Result<Options> {
         let output = &self.output;
+        let cursors = output.parallel.and_then(|n| usize::try_from(n).ok());
         Ok(Options {
             selection: Selection {
                 db,
@@ -269,7 +274,8 @@ impl Args {
             },
             oplog: output.oplog,
             users_and_roles: output.users_and_roles,
-            parallel: usize::try_from(output.parallel).unwrap_or(4),
+            parallel: cursors.unwrap_or(CURSORS),
+            divided: cursors.unwrap_or_else(|| (super::threads() / 2).max(1)),
             threads: super::threads(),
             views_as_collections: output.views_as_collections,
         })

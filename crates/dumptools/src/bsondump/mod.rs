@@ -150,7 +150,7 @@ fn read(input: Box<dyn Read + Send>, pieces: &mpsc::Sender<Result<Piece>>) {
 
 fn convert(piece: &Piece, first: u64, form: Form, objcheck: bool) -> Text {
     let mut text = Text {
-        bytes: Vec::with_capacity(piece.bytes.len() * 3 / 2),
+        bytes: Vec::with_capacity(piece.bytes.len() * 2),
         documents: 0,
         complaints: Vec::new(),
         failed: None,

@@ -1,7 +1,8 @@
 //! How many cursors read a collection: pure.
 //!
 //! `-j` is how many there are in all. Where collections are fewer than that, or one is larger than its share, a large one
-//! is read by several, each through records of its own, and its documents come as they are read.
+//! is read by several, each through records of its own, and its documents come as they are read. Unasked, so many as half
+//! of the processors: on two, which the server has part of, two cursors read no faster than one (docs/performance.md).
 
 use bson::RawDocument;
 
@@ -18,8 +19,7 @@ pub(super) fn count(options: &Options, found: &Found, total: u64) -> usize {
     }
     let most = options.parallel.max(1) as u64;
     let share = (total / most).max(LEAST);
-    // More than one for each processor read no faster, and each costs memory and turns.
-    let most = most.min(options.threads.max(1) as u64);
+    let most = most.min(options.divided.max(1) as u64);
     usize::try_from(found.bytes.div_ceil(share).min(found.bytes / LEAST).clamp(1, most))
         .unwrap_or(1)
 }
@@ -55,7 +55,8 @@ mod tests {
             oplog: false,
             users_and_roles: false,
             parallel: 4,
-            threads: 3,
+            divided: 3,
+            threads: 1,
             views_as_collections: false,
         }
     }

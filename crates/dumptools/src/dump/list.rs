@@ -275,6 +275,7 @@ mod tests {
             oplog: false,
             users_and_roles: false,
             parallel: 1,
+            divided: 1,
             threads: 1,
             views_as_collections: false,
         };

@@ -54,6 +54,8 @@ pub struct Options {
     pub users_and_roles: bool,
     /// Cursors at once: of collections, or several in a large one.
     pub parallel: usize,
+    /// Cursors at once within one collection, at most.
+    pub divided: usize,
     /// Threads that compress.
     pub threads: usize,
     /// Views as if they were collections.

@@ -47,7 +47,7 @@ impl Waiting {
         Waiting::with(uri, &["-d", "one", "-c", "a", "-o", "-"]).await
     }
 
-    async fn with(uri: &str, arguments: &[&str]) -> Waiting {
+    pub(super) async fn with(uri: &str, arguments: &[&str]) -> Waiting {
         let mut command = Command::new(process::binary());
         command.args(["mongodump", "-v", "--uri", uri]).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
