@@ -117,7 +117,7 @@ struct OutputArgs {
     #[arg(long = "excludeCollectionsWithPrefix", value_name = "collection-prefix")]
     exclude_prefix: Vec<String>,
     /// number of cursors: of collections to dump in parallel, and of parts of a large one (1 keeps its order)
-    /// [default: 4, and of parts of one as many as half of the processors]
+    /// [default: 4, and of parts of one as many as there are processors]
     #[arg(short = 'j', long = "numParallelCollections")]
     parallel: Option<i64>,
     /// dump views as normal collections with their produced data, omitting standard collections
@@ -275,7 +275,7 @@ impl Args {
             oplog: output.oplog,
             users_and_roles: output.users_and_roles,
             parallel: cursors.unwrap_or(CURSORS),
-            divided: cursors.unwrap_or_else(|| (super::threads() / 2).max(1)),
+            divided: cursors.unwrap_or_else(super::threads),
             threads: super::threads(),
             views_as_collections: output.views_as_collections,
         })

@@ -1,8 +1,8 @@
 //! How many cursors read a collection: pure.
 //!
 //! `-j` is how many there are in all. Where collections are fewer than that, or one is larger than its share, a large one
-//! is read by several, each through records of its own, and its documents come as they are read. Unasked, so many as half
-//! of the processors: on two, which the server has part of, two cursors read no faster than one (docs/performance.md).
+//! is read by several, each through records of its own, and its documents come as they are read. Unasked, so many as there
+//! are processors: more read no faster, and each costs memory and turns (docs/performance.md).
 
 use bson::RawDocument;
 
