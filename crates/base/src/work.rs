@@ -47,11 +47,20 @@ pub async fn apart<T: Send + 'static>(
     if !has_threads() {
         return Ok(work());
     }
+    handed(what, work, |task| thread(what, task)).await
+}
+
+/// Waits for what `work` gives, which `hand` takes to another thread.
+async fn handed<T: Send + 'static>(
+    what: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+    hand: impl FnOnce(Task) -> Result<()>,
+) -> Result<T> {
     let (sender, receiver) = oneshot::channel();
-    thread(what, move || {
+    hand(Box::new(move || {
         // Nobody may wait any more.
         let _ = sender.send(work());
-    })?;
+    }))?;
     receiver.await.map_err(|e| Error::internal(format!("{what} was cut off")).source(e))
 }
 
@@ -115,13 +124,12 @@ impl Workers {
         if !has_threads() {
             return Ok(work());
         }
-        let (sender, receiver) = oneshot::channel();
-        let task = Box::new(move || {
-            let _ = sender.send(work());
-        });
-        // A thread that is gone drops the task, and so the sender.
-        let _ = self.queue.send(task);
-        receiver.await.map_err(|e| Error::internal(format!("{what} was cut off")).source(e))
+        // Where the threads are gone the task is dropped, and whoever waits is told.
+        let hand = |task| {
+            let _ = self.queue.send(task);
+            Ok(())
+        };
+        handed(what, work, hand).await
     }
 }
 

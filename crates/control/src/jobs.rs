@@ -182,7 +182,7 @@ impl Control {
             drill: None,
             message: None,
         };
-        let stored = if adopts { HashSet::new() } else { self.stored_names(&job.stores).await? };
+        let stored = if adopts { HashSet::new() } else { self.stored_names(&job).await? };
         self.insert_job(&mut job, &stored).await?;
         // A store that is being removed looks for its jobs after it said so.
         if let Err(error) = self.check_stores(job.stores.clone()).await {
@@ -194,11 +194,10 @@ impl Control {
         Ok(job)
     }
 
-    /// The names of jobs that these stores hold something of.
-    async fn stored_names(&self, stores: &JobStores) -> Result<HashSet<String>> {
+    /// The names of jobs that the stores of this one hold something of.
+    async fn stored_names(&self, job: &Job) -> Result<HashSet<String>> {
         let mut names = HashSet::new();
-        for id in [&stores.snapshot, &stores.oplog, &stores.sync] {
-            let repository = self.repository(id).await?;
+        for repository in self.stores_of(job).await?.distinct() {
             names.extend(repository.store().list_folders("jobs/").await?);
         }
         Ok(names)
@@ -223,7 +222,7 @@ impl Control {
     /// Whether a change to this source needs everything to be read again.
     #[must_use]
     pub fn needs_resync(&self, job: &Job, new: &NewSource) -> bool {
-        has_data(job) && widens(filter(&job.source), (&new.include, &new.exclude))
+        job.state.keeps_data() && widens(filter(&job.source), (&new.include, &new.exclude))
     }
 
     /// Changes a job. What is as it was changes nothing, and is not told.
@@ -252,9 +251,9 @@ impl Control {
         let changed = self.catalog().change::<Job>(job.as_str(), |job| {
             before = job.clone();
             let refilters = source.as_ref().is_some_and(|new| filter(new) != filter(&job.source));
-            syncs = source
-                .as_ref()
-                .is_some_and(|new| has_data(job) && widens(filter(&job.source), filter(new)));
+            syncs = source.as_ref().is_some_and(|new| {
+                job.state.keeps_data() && widens(filter(&job.source), filter(new))
+            });
             if syncs && !edit.resync {
                 return Err(Error::usage("what was left out until now needs a new initial sync")
                     .hint("agree to a resync (syncSource in the API)"));
@@ -268,7 +267,7 @@ impl Control {
             }
             if let Some(member) = &edit.member {
                 job.source.member.clone_from(member);
-            } else if edit.sync_from.is_some() && (refilters || !has_data(job)) {
+            } else if edit.sync_from.is_some() && (refilters || !job.state.keeps_data()) {
                 job.source.member.clone_from(&edit.sync_from);
             }
             if let Some(drill) = &drill {
@@ -418,11 +417,6 @@ impl Control {
         let message = format!("backup job of {} removed", record.cluster);
         self.event(by, Some(project), Some(&record), "BACKUP_CONFIG_DELETED", message).await
     }
-}
-
-/// Whether something of it is stored, which an edit must fit.
-fn has_data(job: &Job) -> bool {
-    !matches!(job.state, JobState::Inactive | JobState::Terminating)
 }
 
 /// Whether a schedule will do. One that is finer than people may ask for stays, where it was given otherwise.

@@ -126,13 +126,14 @@ impl Control {
         }
         let jobs: Vec<Job> = self.catalog().all(None).await?;
         let used = jobs.iter().any(|job| job.stores.holds(&id));
+        let moved = old.url != store.url;
         // Jobs would find nothing at another place, and begin anew there.
-        if used || old.url == store.url {
+        if used || !moved {
             store.repository.clone_from(&old.repository);
         }
         // A place that is new may be empty; the old one must not be.
-        let opened = self.open(&store, !used && old.url != store.url).await.map_err(|error| {
-            match used && old.url != store.url {
+        let opened = self.open(&store, moved && !used).await.map_err(|error| {
+            match moved && used {
                 true => error.hint("jobs use this store: its repository must have been moved to the new place before"),
                 false => error,
             }

@@ -7,7 +7,7 @@ use bygone_catalog::{
 };
 use bygone_control::By;
 
-use crate::tests::{Browser, Setup};
+use crate::tests::{A_TAR, Browser, Setup};
 
 #[tokio::test]
 async fn errors_keep_the_navigation_and_what_was_typed() {
@@ -200,18 +200,7 @@ async fn a_restore_that_is_refused_at_the_last_step_keeps_what_was_chosen() {
     let job = setup.job(&project, "prod").await;
     let mut rita = setup.user("rita", Role::ProjectRestore, Some(&project)).await;
     let page = format!("/p/{project}/j/{job}/restore");
-    let fields = [
-        ("pick", "instant"),
-        ("instant", "2026-11-20 10:30:00"),
-        ("where", "download"),
-        ("shape", "tar"),
-        ("hours", "2"),
-        ("limit", "some"),
-        ("downloads", "1"),
-        ("include", "shop.*"),
-        ("typed", "prod"),
-        ("step", "restore"),
-    ];
+    let fields = [&A_TAR[..], &[("typed", "prod"), ("step", "restore")]].concat();
     let refused = setup.submit(&mut rita, &page, &page, &fields).await;
     assert_eq!(refused.status, StatusCode::CONFLICT, "{}", refused.text);
     for kept in ["nothing of prod is stored yet", "2026-11-20 10:30:00", "shop.*", "id=\"restore\""]

@@ -22,6 +22,14 @@ pub enum JobState {
     Misconfigured,
 }
 
+impl JobState {
+    /// Whether what a job stored is kept.
+    #[must_use]
+    pub fn keeps_data(self) -> bool {
+        !matches!(self, JobState::Inactive | JobState::Terminating)
+    }
+}
+
 /// Where the data comes from, and what of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Source {

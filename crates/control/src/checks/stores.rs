@@ -7,7 +7,7 @@ use bygone_base::{ErrorKind, PackId, Result, UnixMillis};
 use bygone_blockstore::{Repository, audit::check_pack, names};
 use bygone_catalog::{
     Id,
-    record::{Integrity, Job, JobState, Store, StoreCheck, StoreReading, Upkeep},
+    record::{Integrity, Job, Store, StoreCheck, StoreReading, Upkeep},
 };
 use bygone_groom::{
     Report,
@@ -51,7 +51,7 @@ pub(crate) async fn of_stores(control: &Control, jobs: &[Job]) -> Result<()> {
 
 /// Whether there is something to check; also of a job that is stopped.
 fn keeps(job: &Job) -> bool {
-    job.set.is_some() && !matches!(job.state, JobState::Inactive | JobState::Terminating)
+    job.set.is_some() && job.state.keeps_data()
 }
 
 /// Begins with the check that is due, or goes on with one that was cut off.

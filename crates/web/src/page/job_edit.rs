@@ -7,7 +7,7 @@ use axum::{
 };
 use bygone_access::Right;
 use bygone_base::{Error, Result};
-use bygone_catalog::record::{Job, JobState, Source};
+use bygone_catalog::record::{Job, Source};
 use bygone_control::{JobEdit, NewSource};
 use maud::{Markup, html};
 
@@ -81,18 +81,13 @@ fn source_page(job: &Job, form: &Form, draft: &Draft, path: &str, csrf: &str) ->
                 legend { "Namespaces" }
                 (filter_fields(&form.lines("include"), &form.lines("exclude")))
             }
-            @if has_data(job) { (control::tick("resync", "yes", RESYNC, form.ticked("resync"))) }
+            @if job.state.keeps_data() { (control::tick("resync", "yes", RESYNC, form.ticked("resync"))) }
             div.actions {
                 button type="submit" { "Save the source" }
                 a.button.plain href=(path) { "Cancel" }
             }
         }
     }
-}
-
-/// Whether something of the job is kept, to which more namespaces would have to be added.
-fn has_data(job: &Job) -> bool {
-    !matches!(job.state, JobState::Inactive | JobState::Terminating)
 }
 
 /// Names the box by which a resync is agreed to, where it was missed.
@@ -273,7 +268,7 @@ async fn save_drill(
 
 #[cfg(test)]
 mod tests {
-    use bygone_catalog::record::Drill;
+    use bygone_catalog::record::{Drill, JobState};
 
     use super::*;
     use crate::sample::{self, EVIL};
