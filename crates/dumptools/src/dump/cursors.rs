@@ -55,7 +55,7 @@ mod tests {
             oplog: false,
             users_and_roles: false,
             parallel: 4,
-            divided: 3,
+            divided: 4,
             threads: 1,
             views_as_collections: false,
         }
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn a_large_collection_gets_its_share_of_cursors() {
         let count = |mb, total: u64| count(&options(), &found(mb, rawdoc! {}), total << 20);
-        assert_eq!([1, 100, 130, 200, 5000].map(|mb| count(mb, mb)), [1, 1, 2, 3, 3]);
+        assert_eq!([1, 100, 130, 200, 5000].map(|mb| count(mb, mb)), [1, 1, 2, 3, 4]);
         assert_eq!([388, 554, 218].map(|mb| count(mb, 1160)), [2, 2, 1]);
         assert_eq!(count(300, 100_000), 1);
     }
@@ -93,7 +93,8 @@ mod tests {
         one(&Found { stored_in: None, ..found(999, rawdoc! {}) });
         one(&Found { db: "config".to_owned(), ..found(999, rawdoc! {}) });
         let large = found(999, rawdoc! { "capped": false, "autoIndexId": true });
-        assert_eq!(count(&options(), &large, large.bytes), 3);
+        assert_eq!(count(&options(), &large, large.bytes), 4);
+        assert_eq!(count(&Options { divided: 3, ..options() }, &large, large.bytes), 3);
         assert_eq!(count(&Options { parallel: 1, ..options() }, &large, large.bytes), 1);
         let asked = Options { query: Some(Vec::new()), ..options() };
         assert_eq!(count(&asked, &large, large.bytes), 1);
