@@ -46,9 +46,8 @@ pub(crate) async fn old(control: &Control) -> Result<()> {
     for alert in beyond(ALERTS, &alerts, |alert| closed(alert).then_some(&alert.project)) {
         control.catalog().delete::<Alert>(alert.id()).await?;
     }
-    let drills = |r: &&RestoreJob| r.drill && r.status == RestoreStatus::Finished;
-    let drills: Vec<RestoreJob> = restores.iter().filter(drills).cloned().collect();
-    for drill in beyond(PROOFS, &drills, |drill| Some(&drill.job)) {
+    let drilled = |r: &RestoreJob| r.drill && r.status == RestoreStatus::Finished;
+    for drill in beyond(PROOFS, &restores, |r| drilled(r).then_some(&r.job)) {
         shorten(control, drill).await?;
     }
     events(control, now).await

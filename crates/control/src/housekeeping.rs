@@ -28,27 +28,28 @@ const TURNS: usize = 16;
 /// What it does, with all jobs as they were.
 type Work = fn(Arc<Control>, Vec<Job>) -> LocalBoxFuture<'static, Result<()>>;
 
-/// All of them: name, how often, whether also as soon as something is asked for in this process, and what.
-const CHORES: [(&str, u64, bool, Work); 7] = [
-    ("expiry", 1, true, |control, jobs| {
+/// All of them: name, how often, whether also as soon as something is asked for in this process, turns at once (several
+/// only of what keeps apart what each is at), and what.
+const CHORES: [(&str, u64, bool, usize, Work); 7] = [
+    ("expiry", 1, true, 1, |control, jobs| {
         Box::pin(async move { expiry::expire(&control, &jobs).await })
     }),
-    ("grooming", 5, true, |control, jobs| {
+    ("grooming", 5, true, TURNS, |control, jobs| {
         Box::pin(async move { grooms::groom(&control, &jobs).await })
     }),
-    ("checks of jobs", 60, true, |control, jobs| {
+    ("checks of jobs", 60, true, TURNS, |control, jobs| {
         Box::pin(async move { checks::of_jobs(&control, &jobs).await })
     }),
-    ("checks of stores", 60, true, |control, jobs| {
+    ("checks of stores", 60, true, TURNS, |control, jobs| {
         Box::pin(async move { checks::of_stores(&control, &jobs).await })
     }),
-    ("drills", 5, true, |control, jobs| {
+    ("drills", 5, true, 1, |control, jobs| {
         Box::pin(async move { restoring::drills(&control, &jobs).await })
     }),
-    ("samples of use", 60, false, |control, jobs| {
+    ("samples of use", 60, false, 1, |control, jobs| {
         Box::pin(async move { usage::sample(&control, &jobs).await })
     }),
-    ("tidying up", 60, false, |control, _| {
+    ("tidying up", 60, false, 1, |control, _| {
         Box::pin(async move {
             control.forget_agents().await?;
             forget::old(&control).await?;
@@ -56,9 +57,6 @@ const CHORES: [(&str, u64, bool, Work); 7] = [
         })
     }),
 ];
-
-/// Chores whose turns keep apart what each is at.
-const SEVERAL: [&str; 3] = ["grooming", "checks of jobs", "checks of stores"];
 
 /// What is under way, and when what is next.
 pub(crate) struct Housekeeping {
@@ -77,16 +75,15 @@ struct Chore {
     nudged: bool,
     work: Work,
     next: Duration,
-    /// Several only of what keeps apart what each is at.
+    /// Turns at once.
     most: usize,
     tasks: JoinSet<()>,
 }
 
 impl Housekeeping {
     pub(crate) fn new(control: Arc<Control>, owner: String) -> Housekeeping {
-        let chore = |(name, secs, nudged, work)| {
+        let chore = |(name, secs, nudged, most, work)| {
             let (next, tasks) = (Duration::ZERO, JoinSet::new());
-            let most = if SEVERAL.contains(&name) { TURNS } else { 1 };
             Chore { name, every: Duration::from_secs(secs), nudged, work, next, most, tasks }
         };
         Housekeeping {

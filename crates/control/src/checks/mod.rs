@@ -117,17 +117,24 @@ fn new(control: &Control, job: &Job) -> Integrity {
 pub(crate) async fn of_jobs(control: &Control, jobs: &[Job]) -> Result<()> {
     let open = newest_of_all(control, jobs).await?;
     let open = open.into_iter().filter(|check| check.finished.is_none());
-    let of = |check: Integrity| Some((jobs.iter().find(|job| job.id == check.job)?, check));
+    let of = |check: Integrity| jobs.iter().find(|job| job.id == check.job);
     futures::stream::iter(open.filter_map(of))
-        .for_each_concurrent(AT_ONCE, |(job, check)| async move {
-            let Some(_at) = control.attended.begin(format!("check of {}", job.id)) else { return };
-            let report = all_of(control, job).await;
-            if let Err(error) = note(control, ended(control, check, report, |_| 100)).await {
+        .for_each_concurrent(AT_ONCE, |job| async move {
+            if let Err(error) = of_job(control, job).await {
                 tracing::warn!(job = job.name, %error, "a check was not noted");
             }
         })
         .await;
     Ok(())
+}
+
+/// Does the check of a job, unless another turn is at it, or ended it since it was looked for.
+async fn of_job(control: &Control, job: &Job) -> Result<()> {
+    let Some(_at) = control.attended.begin(format!("check of {}", job.id)) else { return Ok(()) };
+    let open = newest(control, &job.id).await?.filter(|check| check.finished.is_none());
+    let Some(check) = open else { return Ok(()) };
+    let report = all_of(control, job).await;
+    note(control, ended(control, check, report, |_| 100)).await
 }
 
 /// Everything that a job stores, read now. Somebody waits for it, so it holds up expiry and grooms meanwhile.
