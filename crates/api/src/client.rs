@@ -1,9 +1,9 @@
 //! A client of the API, for the command line.
 
-use std::{fmt, net::IpAddr, path::Path, sync::Arc, time::Duration};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
-use bygone_base::{Error, ErrorKind, Result, Rng};
+use bygone_base::{Error, ErrorKind, Result, Rng, net::is_here};
 use reqwest::{Certificate, Method, Response, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
@@ -165,11 +165,9 @@ fn base(text: &str) -> Result<Url> {
     let none = || Error::usage("the server's URL is not one").hint("use https://HOST:PORT");
     let url = Url::parse(text).map_err(|_| none())?;
     let host = url.host_str().unwrap_or_default();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let local = host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     match url.scheme() {
         "https" => Ok(url),
-        "http" if local => Ok(url),
+        "http" if is_here(host) => Ok(url),
         "http" => Err(Error::usage(format!("refusing to send to {host} without TLS"))
             .hint("use https://, and --ca-file where its certificate is its own")),
         _ => Err(none()),

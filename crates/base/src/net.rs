@@ -10,6 +10,12 @@ pub fn counted_as(address: IpAddr) -> IpAddr {
     }
 }
 
+/// Whether a host, as it stands in a URL, is this one by its name or address: what is sent there crosses no network.
+pub fn is_here(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -22,5 +28,11 @@ mod tests {
         assert_ne!(counted("2001:db8:1:3::1"), counted("2001:db8:1:2::1"));
         assert_eq!(counted("10.0.0.1"), "10.0.0.1");
         assert_eq!(counted("::ffff:10.0.0.1"), "10.0.0.1");
+    }
+
+    #[test]
+    fn this_host_has_a_name_and_addresses() {
+        assert!(["localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]"].iter().all(|h| is_here(h)));
+        assert!(["", "h", "10.0.0.1", "[2001:db8::1]", "localhost.h"].iter().all(|h| !is_here(h)));
     }
 }

@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderMap, header};
 use bygone_access::cookie_name;
+use bygone_base::net::is_here;
 
 use crate::visitor::Caller;
 
@@ -43,8 +44,7 @@ fn is_loopback(headers: &HeaderMap) -> bool {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
     };
-    name == "localhost"
-        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    is_here(name)
 }
 
 #[cfg(test)]

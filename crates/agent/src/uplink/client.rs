@@ -1,8 +1,8 @@
 //! One HTTP/2 call to the ingest service.
 
-use std::{fmt, net::IpAddr, path::Path, time::Duration};
+use std::{fmt, path::Path, time::Duration};
 
-use bygone_base::{Error, ErrorKind, Result};
+use bygone_base::{Error, ErrorKind, Result, net::is_here};
 use bygone_oplog::uplink::wire;
 use reqwest::{Certificate, Response, StatusCode, Url, header};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -159,11 +159,9 @@ fn base(text: &str) -> Result<Url> {
             .hint("give the agent's token by file or environment"));
     }
     let host = url.host_str().unwrap_or_default();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let local = host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     match url.scheme() {
         "https" => {}
-        "http" if local => {}
+        "http" if is_here(host) => {}
         "http" => {
             return Err(Error::usage(format!("refusing to send to {host} without TLS"))
                 .hint("use https://"));
