@@ -28,7 +28,11 @@ struct Nothing {
 #[async_trait]
 impl Uplink for Nothing {
     async fn open(&self, _: Hello) -> Result<Session> {
-        Ok(Session { epoch: Epoch(1), timeline: TimelineId(0), state: PartState::Empty })
+        Ok(Session {
+            epoch: Epoch(1),
+            timeline: TimelineId(0),
+            state: PartState::Empty { why: None },
+        })
     }
 
     async fn begin_sync(

@@ -278,6 +278,7 @@ impl Agent {
             server_version: chosen.server.version.clone(),
             fcv: chosen.server.fcv.clone(),
             filter: env.options.filter.clone(),
+            identity: chosen.server.identity,
             take_over: env.options.take_over,
         };
         let session = env.uplink.open(hello).await?;
@@ -296,13 +297,12 @@ impl Agent {
             return self.sync(chosen, at, None, reason, catch_up, shutdown).await;
         }
         match session.state {
-            // Something is stored, but nothing that could be gone on with.
-            PartState::Empty if at.timeline != TimelineId(0) => {
-                self.say_resync(&"other namespaces are to be backed up than so far");
-                let reason = TimelineReason::Resync;
-                self.sync(chosen, at, None, reason, catch_up, shutdown).await
+            PartState::Empty { why } if at.timeline != TimelineId(0) => {
+                let why = why.unwrap_or_else(|| "nothing stored can be gone on with".to_owned());
+                let host = chosen.member.host();
+                Err(Error::new(ErrorKind::ResyncRequired, format!("{host}: {why}")))
             }
-            PartState::Empty => {
+            PartState::Empty { .. } => {
                 let reason = TimelineReason::InitialSync;
                 self.sync(chosen, at, None, reason, catch_up, shutdown).await
             }

@@ -138,7 +138,7 @@ mod tests {
     }
 
     fn server(version: &str) -> Server {
-        Server { version: version.into(), fcv: "5.0".into() }
+        Server { version: version.into(), fcv: "5.0".into(), identity: None }
     }
 
     #[test]

@@ -227,6 +227,7 @@ impl Sync {
                 set: self.set.clone(),
                 version: self.server.version.clone(),
                 fcv: self.server.fcv.clone(),
+                identity: self.server.identity,
             },
         })
     }

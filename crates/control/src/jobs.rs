@@ -19,6 +19,9 @@ use crate::{
     views::JobView,
 };
 
+/// What to do where a change needs a new initial sync; clients know it by this and say how with them.
+pub const AGREE_TO_RESYNC: &str = "agree to a resync (syncSource in the API)";
+
 /// Between snapshots that people and programs ask for.
 const SHORTEST_SECS: u64 = 60;
 /// The kind of the event that a resync was asked for.
@@ -256,7 +259,7 @@ impl Control {
             });
             if syncs && !edit.resync {
                 return Err(Error::usage("what was left out until now needs a new initial sync")
-                    .hint("agree to a resync (syncSource in the API)"));
+                    .hint(AGREE_TO_RESYNC));
             }
             if let Some(schedule) = &edit.schedule {
                 job.announced = self.announce(job, schedule)?;
@@ -314,7 +317,7 @@ impl Control {
         Ok(Drill { to, shown, every_secs, last: None })
     }
 
-    /// Starts, stops, restarts or terminates a job. The supervisor makes it so.
+    /// Starts, stops, restarts, terminates or abandons a job. The supervisor makes it so.
     ///
     /// # Errors
     /// Conflict: not from its state.
@@ -327,6 +330,9 @@ impl Control {
             let next = plan::after(job.state, action)?;
             if next != job.state {
                 (job.state, job.since, job.message) = (next, now, None);
+            }
+            if next == JobState::Inactive && before != next {
+                plan::end(job, now);
             }
             Ok(())
         });

@@ -57,7 +57,7 @@ pub use by::By;
 pub use bygone_snapshot::Parts;
 pub use control::Control;
 pub use given::Given;
-pub use jobs::{JobEdit, NewJob, NewSource};
+pub use jobs::{AGREE_TO_RESYNC, JobEdit, NewJob, NewSource};
 pub use local::Local;
 pub use plan::Action;
 pub use rebuild::Rebuilt;

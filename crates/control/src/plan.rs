@@ -1,7 +1,7 @@
 //! Which state follows from which.
 
-use bygone_base::{Error, ErrorKind, Result};
-use bygone_catalog::record::JobState;
+use bygone_base::{Error, ErrorKind, Result, UnixMillis};
+use bygone_catalog::record::{Job, JobState};
 
 /// What a person asks of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,9 +14,15 @@ pub enum Action {
     Restart,
     /// Delete everything stored.
     Terminate,
+    /// End it, and leave what is stored where it is: its store is gone, and nothing can be deleted there.
+    Abandon,
 }
 
 impl Action {
+    /// Each of them.
+    pub const ALL: [Action; 5] =
+        [Action::Start, Action::Stop, Action::Restart, Action::Terminate, Action::Abandon];
+
     /// The word on the button.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -24,6 +30,7 @@ impl Action {
             Action::Stop => "Stop",
             Action::Restart => "Restart",
             Action::Terminate => "Terminate",
+            Action::Abandon => "Abandon",
         }
     }
 }
@@ -31,7 +38,7 @@ impl Action {
 /// The state after an action.
 ///
 /// Terminate needs the job to be stopped first, as it deletes what an active one still protects; to ask again for
-/// what is so already changes nothing.
+/// what is so already changes nothing. To abandon needs it to be asked to terminate first: who can delete, deletes.
 ///
 /// # Errors
 /// Conflict: not from this state.
@@ -42,7 +49,7 @@ pub fn after(state: JobState, action: Action) -> Result<JobState> {
         (Active | Misconfigured, Action::Start | Action::Restart) => Ok(state),
         (Active | Misconfigured | Stopped, Action::Stop) => Ok(Stopped),
         (Stopped | Terminating, Action::Terminate) => Ok(Terminating),
-        (Inactive, Action::Terminate) => Ok(Inactive),
+        (Inactive, Action::Terminate) | (Terminating | Inactive, Action::Abandon) => Ok(Inactive),
         _ => Err(refused(state, action)),
     }
 }
@@ -52,7 +59,9 @@ fn refused(state: JobState, action: Action) -> Error {
         JobState::Inactive => ("inactive", "start it first"),
         JobState::Active | JobState::Misconfigured => ("active", "stop it first"),
         JobState::Stopped => ("stopped", "restart it"),
-        JobState::Terminating => ("being terminated", "wait until it is inactive"),
+        JobState::Terminating => {
+            ("being terminated", "wait until it is inactive, or abandon it where its store is gone")
+        }
     };
     let message = format!("{} is not possible: the job is {state}", action.as_str());
     Error::new(ErrorKind::Conflict, message).hint(hint)
@@ -60,8 +69,16 @@ fn refused(state: JobState, action: Action) -> Error {
 
 /// What may be asked of a job in this state.
 pub fn possible(state: JobState) -> Vec<Action> {
-    let all = [Action::Start, Action::Stop, Action::Restart, Action::Terminate];
-    all.into_iter().filter(|action| after(state, *action).is_ok_and(|next| next != state)).collect()
+    let changes = |action: &Action| after(state, *action).is_ok_and(|next| next != state);
+    Action::ALL.into_iter().filter(changes).collect()
+}
+
+/// Makes a job inactive: nothing is left of it, or nothing that it knows of.
+pub(crate) fn end(job: &mut Job, now: UnixMillis) {
+    // What begins next is a new initial sync in any case.
+    job.requests.resync_done = job.requests.resync;
+    (job.state, job.since, job.set, job.message) = (JobState::Inactive, now, None, None);
+    job.announced = None;
 }
 
 /// Ops Manager's word. An active job is being provisioned until it has a snapshot.
@@ -100,6 +117,10 @@ mod tests {
             (Terminating, Action::Stop, None),
             (Terminating, Action::Restart, None),
             (Terminating, Action::Terminate, Some(Terminating)),
+            (Terminating, Action::Abandon, Some(Inactive)),
+            (Inactive, Action::Abandon, Some(Inactive)),
+            (Active, Action::Abandon, None),
+            (Stopped, Action::Abandon, None),
         ];
         for (state, action, next) in table {
             assert_eq!(after(state, action).ok(), next, "{state:?} {action:?}");
@@ -112,7 +133,7 @@ mod tests {
     fn buttons_are_what_changes_something() {
         assert_eq!(possible(Inactive), [Action::Start]);
         assert_eq!(possible(Active), [Action::Stop]);
-        assert_eq!(possible(Terminating), []);
+        assert_eq!(possible(Terminating), [Action::Abandon]);
         assert_eq!(possible(Stopped), [Action::Start, Action::Restart, Action::Terminate]);
     }
 }

@@ -178,6 +178,10 @@ impl Control {
         if new.purposes.is_empty() {
             return Err(Error::usage("a store must be for snapshots, oplog or sync, or all"));
         }
+        if new.max_bytes == Some(0) {
+            return Err(Error::usage("a store that is full above 0 bytes is always full")
+                .hint("leave it out to have no limit but the disk's"));
+        }
         let place = format!("store/{}", new.id);
         let seal = |secret: &String| self.seal().seal(secret, &place, &**self.rng());
         Ok(Store {

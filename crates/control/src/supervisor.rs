@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     By, Control, grooms,
     housekeeping::{Housekeeping, beside},
+    plan,
     running::Running,
     schedules::terms,
     seen, terminate,
@@ -177,6 +178,8 @@ impl Supervisor {
                     // What failed for a moment is over.
                     self.say(job, None).await?;
                 }
+                // It was abandoned while it was being deleted.
+                None if job.state == JobState::Inactive => self.stop(&job.id),
                 None => {}
             }
             return Ok(());
@@ -428,10 +431,7 @@ async fn terminated(control: &Control, job: &Record, deleted: u64) -> Result<()>
     let now = control.now();
     let changed = control.catalog().change::<Record>(job.id.as_str(), |job| {
         if job.state == JobState::Terminating {
-            // What begins next is a new initial sync in any case.
-            job.requests.resync_done = job.requests.resync;
-            (job.state, job.since, job.set, job.message) = (JobState::Inactive, now, None, None);
-            job.announced = None;
+            plan::end(job, now);
         }
         Ok(())
     });

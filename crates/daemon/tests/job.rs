@@ -103,7 +103,12 @@ impl World {
             sync: Some(sync),
             created: self.clock.now(),
         };
-        let source = Source { set: "rs0".into(), version: "8.2.0".into(), fcv: "8.2".into() };
+        let source = Source {
+            set: "rs0".into(),
+            version: "8.2.0".into(),
+            fcv: "8.2".into(),
+            identity: None,
+        };
         let (collections, views, filter) = (Vec::new(), Vec::new(), Filter::all());
         let plan = SyncPlan { sync, start, settled: start.ts, collections, views, filter, source };
         let end = SyncEndRecord { end: start, listed: Vec::new() };

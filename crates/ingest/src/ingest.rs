@@ -202,16 +202,11 @@ impl Ingest {
     }
 
     async fn state(&self, part: &Part, hello: &Hello, history: &History) -> Result<PartState> {
-        let Some(sync) = &history.sync else { return Ok(PartState::Empty) };
+        let Some(sync) = &history.sync else { return Ok(PartState::Empty { why: None }) };
         let plan = sync.plan();
-        if let Some(plan) = &plan
-            && plan::needs_sync(&plan.plan.filter, &hello.filter)
-        {
-            tracing::warn!(
-                part = %part.key.part,
-                "the filter is not that of the initial sync: a new one is needed"
-            );
-            return Ok(PartState::Empty);
+        if let Some(why) = plan.as_ref().and_then(|plan| plan::needs_sync(&plan.plan, hello)) {
+            tracing::warn!(part = %part.key.part, "a new initial sync is needed: {why}");
+            return Ok(PartState::Empty { why: Some(why) });
         }
         if sync.ended() {
             let recent = history::recent(&part.files, history).await?;

@@ -13,7 +13,7 @@ use bygone_oplog::{
 /// made with filter `then`. A wider filter does, because what it adds was never
 /// scanned; a narrower one does too, because what it leaves out would stay in
 /// later snapshots as it was, and would have a hole if the filter became wide again.
-pub(crate) fn needs_sync(then: &Filter, now: &Filter) -> bool {
+fn is_other(then: &Filter, now: &Filter) -> bool {
     let set = |filter: &Filter| -> HashSet<String> {
         match filter.mode() {
             Mode::All => HashSet::new(),
@@ -21,6 +21,21 @@ pub(crate) fn needs_sync(then: &Filter, now: &Filter) -> bool {
         }
     };
     then.mode() != now.mode() || set(then) != set(now)
+}
+
+/// Why an agent cannot go on with what an initial sync with this plan began; `None`: it can.
+pub(crate) fn needs_sync(then: &SyncPlan, now: &Hello) -> Option<String> {
+    if is_other(&then.filter, &now.filter) {
+        return Some("other namespaces are to be backed up than so far".to_owned());
+    }
+    // Names can be had twice, and so can the times of entries: two idle sets write theirs in step.
+    match (then.source.identity, now.identity) {
+        (Some(then), Some(other)) if then != other => Some(format!(
+            "this is another replica set of the name {} than the one backed up so far",
+            now.key.part
+        )),
+        _ => None,
+    }
 }
 
 /// Refuses an agent whose id could not be told from its host in a record.
@@ -78,10 +93,10 @@ mod tests {
     #[test]
     fn only_another_filter_needs_a_new_sync() {
         let deny = filter(Mode::Deny, &["a.*", "b.c"]);
-        assert!(!needs_sync(&Filter::all(), &Filter::all()));
-        assert!(!needs_sync(&deny, &filter(Mode::Deny, &["b.c", "a.*"])));
-        assert!(needs_sync(&deny, &filter(Mode::Deny, &["a.*"])));
-        assert!(needs_sync(&deny, &filter(Mode::Allow, &["a.*", "b.c"])));
-        assert!(needs_sync(&Filter::all(), &deny));
+        assert!(!is_other(&Filter::all(), &Filter::all()));
+        assert!(!is_other(&deny, &filter(Mode::Deny, &["b.c", "a.*"])));
+        assert!(is_other(&deny, &filter(Mode::Deny, &["a.*"])));
+        assert!(is_other(&deny, &filter(Mode::Allow, &["a.*", "b.c"])));
+        assert!(is_other(&Filter::all(), &deny));
     }
 }

@@ -163,7 +163,9 @@ impl Member for Fake {
         self.up()?;
         let version = self.set.lock().version;
         let fcv = version.rsplit_once('.').map_or(version, |(fcv, _)| fcv);
-        Ok(Server { version: version.into(), fcv: fcv.into() })
+        // Whatever becomes of the set, it is the same one.
+        let identity = Some(CollectionId([0x1d; 16]));
+        Ok(Server { version: version.into(), fcv: fcv.into(), identity })
     }
 
     async fn rbid(&self) -> Result<i64> {

@@ -126,13 +126,15 @@ pub trait Batches: Send {
     async fn next(&mut self) -> SourceResult<Option<Batch>>;
 }
 
-/// Versions of a server.
+/// What a server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     /// `8.2.0`
     pub version: String,
     /// Feature compatibility version, `8.2`.
     pub fcv: String,
+    /// What the members of its set have in common, and no other set has: the UUID of `admin.system.version`.
+    pub identity: Option<CollectionId>,
 }
 
 impl Server {

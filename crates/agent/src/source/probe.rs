@@ -1,8 +1,8 @@
 //! Whether a member can be backed up: right kind, known version, and the
 //! privileges of the built-in role `backup`, tried one by one.
 
-use bson::{Document, doc};
-use bygone_base::{Error, ErrorKind, Result};
+use bson::{Bson, Document, doc};
+use bygone_base::{CollectionId, Error, ErrorKind, Result};
 
 use super::{Server, error::GRANT, mongo::MongoMember};
 
@@ -67,7 +67,21 @@ impl MongoMember {
         let fcv = fcv.ok_or_else(|| {
             Error::unsupported(format!("{} tells no feature compatibility version", self.host))
         })?;
-        Ok(Server { version, fcv })
+        Ok(Server { version, fcv, identity: self.identity().await? })
+    }
+
+    /// What only the members of this set have in common. Its `replicaSetId` would be it too, but the role `backup` may
+    /// not read that (docs/decisions/0023).
+    async fn identity(&self) -> Result<Option<CollectionId>> {
+        let list = doc! { "listCollections": 1, "filter": { "name": "system.version" } };
+        let reply = self.command("admin", list, "listCollections").await?;
+        let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
+        let first = batch.ok().and_then(|docs| docs.first()).and_then(|doc| doc.as_document());
+        let uuid = first.and_then(|doc| match doc.get_document("info").ok()?.get("uuid")? {
+            Bson::Binary(uuid) => uuid.bytes.as_slice().try_into().ok().map(CollectionId),
+            _ => None,
+        });
+        Ok(uuid)
     }
 
     async fn version_document(&self, id: &str) -> Result<Option<Document>> {

@@ -170,7 +170,7 @@ impl Uplink for Checker {
         stored.epoch += 1;
         stored.opened += 1;
         let state = match (&stored.sync, &stored.ended) {
-            (None, _) => PartState::Empty,
+            (None, _) => PartState::Empty { why: None },
             (Some((sync, start)), None) => PartState::Syncing {
                 plan: stored.plan.clone().map(Box::new),
                 sync: *sync,

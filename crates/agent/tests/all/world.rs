@@ -293,7 +293,7 @@ impl Member for Fake {
 
     async fn check(&self) -> Result<Server> {
         self.up()?;
-        Ok(Server { version: "8.2.0".into(), fcv: "8.2".into() })
+        Ok(Server { version: "8.2.0".into(), fcv: "8.2".into(), identity: None })
     }
 
     async fn rbid(&self) -> Result<i64> {

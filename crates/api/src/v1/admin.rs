@@ -318,13 +318,10 @@ fn max_shown(bytes: u64) -> u64 {
 }
 
 /// The limit that is asked for; what is sent back as it was shown, is as it was.
-fn max_bytes(gb: Option<u64>, before: Option<u64>) -> Result<Option<u64>, Failure> {
+fn max_bytes(gb: Option<u64>, before: Option<u64>) -> Option<u64> {
     match gb {
-        None => Ok(before),
-        Some(gb) if before.is_some_and(|bytes| max_shown(bytes) == gb) => Ok(before),
-        Some(0) => Err(Failure::invalid("maxCapacityGB", "a store of 0 GB is always full")
-            .hint("leave it out to have no limit but the disk's")),
-        Some(gb) => Ok(Some(gb.saturating_mul(GB))),
+        Some(gb) if before.map(max_shown) != Some(gb) => Some(gb.saturating_mul(GB)),
+        _ => before,
     }
 }
 
@@ -421,7 +418,7 @@ async fn add(call: &Call, wanted: Wanted, shelf: Shelf) -> Result<StoreConfig, F
         assignment_enabled: wanted.assignment_enabled.unwrap_or(true),
         labels: wanted.labels.unwrap_or_default(),
         load_factor: wanted.load_factor.unwrap_or(1),
-        max_bytes: max_bytes(wanted.max_gb, None)?,
+        max_bytes: max_bytes(wanted.max_gb, None),
         ..NewStore::new(id.clone(), wanted.url.ok_or_else(need(place))?)
     };
     let added = call.control.add_store(new, &call.by()).await;
@@ -451,7 +448,7 @@ async fn edit(
         assignment_enabled: wanted.assignment_enabled.unwrap_or(old.assignment_enabled),
         labels: wanted.labels.unwrap_or(old.labels),
         load_factor: wanted.load_factor.unwrap_or(old.load_factor),
-        max_bytes: max_bytes(wanted.max_gb, old.max_bytes)?,
+        max_bytes: max_bytes(wanted.max_gb, old.max_bytes),
     };
     call.control.edit_store(new, &call.by()).await?;
     Ok(config(call, shelf, found(call, shelf, &id).await?))
@@ -464,9 +461,8 @@ mod tests {
     #[test]
     fn a_limit_that_nobody_touched_stays_to_the_byte() {
         let odd = Some((5 << 30) + 7);
-        assert_eq!(max_bytes(None, odd).unwrap(), odd);
-        assert_eq!(max_bytes(odd.map(max_shown), odd).unwrap(), odd);
-        assert_eq!(max_bytes(Some(7), odd).unwrap(), Some(7 << 30));
-        assert!(max_bytes(Some(0), odd).is_err() && max_bytes(Some(0), None).is_err());
+        assert_eq!(max_bytes(None, odd), odd);
+        assert_eq!(max_bytes(odd.map(max_shown), odd), odd);
+        assert_eq!(max_bytes(Some(7), odd), Some(7 << 30));
     }
 }

@@ -249,7 +249,7 @@ fn refused(action: Action) -> &'static str {
     match action {
         Action::Start | Action::Restart => "CANNOT_START_BACKUP_INVALID_STATE",
         Action::Stop => "CANNOT_STOP_BACKUP_INVALID_STATE",
-        Action::Terminate => "CANNOT_TERMINATE_BACKUP_INVALID_STATE",
+        Action::Terminate | Action::Abandon => "CANNOT_TERMINATE_BACKUP_INVALID_STATE",
     }
 }
 

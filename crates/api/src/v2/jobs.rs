@@ -234,9 +234,16 @@ async fn delete(call: Call) -> Result<Done, Failure> {
 async fn act(call: Call, body: ActionBody) -> Result<JobBody, Failure> {
     let job = call.job("job").await?.job;
     let action = Action::from(body.action);
-    if action == Action::Terminate && body.confirm.as_deref() != Some(&job.cluster) {
-        let why = "to terminate deletes all snapshots: confirm it by the cluster's name";
-        return Err(Failure::invalid("confirm", why));
+    let why = match action {
+        Action::Terminate => "to terminate deletes all snapshots",
+        Action::Abandon => "to abandon leaves what is stored to nobody",
+        Action::Start | Action::Stop | Action::Restart => "",
+    };
+    if !why.is_empty() && body.confirm.as_deref() != Some(&job.cluster) {
+        return Err(Failure::invalid(
+            "confirm",
+            format!("{why}: confirm it by the cluster's name"),
+        ));
     }
     let acted = call.control.act(&job.project, &job.id, action, &call.by()).await;
     let job = acted.map_err(|e| Failure::from(e).conflict_is("INVALID_STATE"))?;

@@ -204,10 +204,6 @@ pub(super) async fn known(call: &Call) -> Result<String, Failure> {
 }
 
 fn meant(id: String, body: NewStoreBody) -> Result<NewStore, Failure> {
-    if body.max_bytes == Some(0) {
-        return Err(Failure::invalid("max_bytes", "a store of 0 bytes is always full")
-            .hint("leave it out to have no limit but the disk's"));
-    }
     Ok(NewStore {
         id,
         url: body.url,

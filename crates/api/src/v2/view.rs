@@ -65,6 +65,7 @@ pub(crate) enum ActionWord {
     Stop,
     Restart,
     Terminate,
+    Abandon,
 }
 
 /// Where data comes from, without secrets.
@@ -155,6 +156,7 @@ impl From<plan::Action> for ActionWord {
             plan::Action::Stop => ActionWord::Stop,
             plan::Action::Restart => ActionWord::Restart,
             plan::Action::Terminate => ActionWord::Terminate,
+            plan::Action::Abandon => ActionWord::Abandon,
         }
     }
 }
@@ -166,6 +168,7 @@ impl From<ActionWord> for plan::Action {
             ActionWord::Stop => plan::Action::Stop,
             ActionWord::Restart => plan::Action::Restart,
             ActionWord::Terminate => plan::Action::Terminate,
+            ActionWord::Abandon => plan::Action::Abandon,
         }
     }
 }

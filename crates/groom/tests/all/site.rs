@@ -218,7 +218,8 @@ async fn begin(part: &PartStore, id: u32, start: OpTime) {
         sync: Some(sync),
         created: UnixMillis(0),
     };
-    let source = Source { set: "rs0".into(), version: "8.2.0".into(), fcv: "8.2".into() };
+    let source =
+        Source { set: "rs0".into(), version: "8.2.0".into(), fcv: "8.2".into(), identity: None };
     let (collections, views, filter) = (Vec::new(), Vec::new(), Filter::all());
     let plan = SyncPlan { sync, start, settled: start.ts, collections, views, filter, source };
     let end = SyncEndRecord { end: start, listed: Vec::new() };

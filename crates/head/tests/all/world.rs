@@ -88,7 +88,12 @@ impl World {
             created: self.clock.now(),
         })
         .await;
-        let source = PlanSource { set: "rs0".into(), version: format!("{fcv}.0"), fcv: fcv.into() };
+        let source = PlanSource {
+            set: "rs0".into(),
+            version: format!("{fcv}.0"),
+            fcv: fcv.into(),
+            identity: None,
+        };
         let (collections, views, filter) = (Vec::new(), Vec::new(), Filter::all());
         let plan = SyncPlan { sync, start, settled: start.ts, collections, views, filter, source };
         self.put(ObjectKind::Sync, &plan_name(sync), plan.to_bson().as_bytes()).await;

@@ -1,6 +1,6 @@
 //! Sessions, fencing, and the chain of slices.
 
-use bygone_base::{ErrorKind, TimelineId};
+use bygone_base::{CollectionId, ErrorKind, TimelineId};
 use bygone_oplog::{
     filter::{Filter, Mode},
     uplink::{Ack, AgentReport, Hello, PartState, SessionRef, TimelineReason, Uplink as _},
@@ -8,7 +8,7 @@ use bygone_oplog::{
 
 use super::{
     support::{World, at, salted, slice},
-    sync::complete,
+    sync::{IDENTITY, complete},
 };
 use crate::Event;
 
@@ -16,7 +16,7 @@ use crate::Event;
 async fn a_new_part_is_empty_and_a_begun_one_goes_on_after_a_restart() {
     let w = World::new().await;
     let ingest = w.ingest();
-    assert_eq!(w.open(&ingest, "a").await.state, PartState::Empty);
+    assert_eq!(w.open(&ingest, "a").await.state, PartState::Empty { why: None });
     let s = w.begun(&ingest, "a").await;
     assert_eq!(ingest.oplog_slice(&s, slice(0, 3)).await.unwrap(), Ack::Stored);
     let ingest = w.ingest();
@@ -248,7 +248,24 @@ async fn another_filter_asks_for_another_initial_sync() {
     assert!(matches!(w.open(&ingest, "a").await.state, PartState::Tailing { .. }));
     let filter = Filter::new(Mode::Deny, vec!["logs.*".to_owned()]).unwrap();
     let session = ingest.open(Hello { filter, ..w.hello("a") }).await.unwrap();
-    assert_eq!(session.state, PartState::Empty);
+    assert!(matches!(session.state, PartState::Empty { why: Some(_) }));
+}
+
+#[tokio::test]
+async fn another_set_of_the_same_name_asks_for_another_initial_sync() {
+    let w = World::new().await;
+    let ingest = w.ingest();
+    let s = w.begun(&ingest, "a").await;
+    complete(&ingest, &s, at(0)).await;
+    let of = |identity| Hello { identity, ..w.hello("a") };
+    // What is stored was made when nobody asked for it, or by the set that answers now.
+    for same in [None, Some(IDENTITY)] {
+        let state = ingest.open(of(same)).await.unwrap().state;
+        assert!(matches!(state, PartState::Tailing { .. }), "{state:?}");
+    }
+    let state = ingest.open(of(Some(CollectionId([7; 16])))).await.unwrap().state;
+    let PartState::Empty { why: Some(why) } = state else { panic!("{state:?}") };
+    assert!(why.contains("another replica set"), "{why}");
 }
 
 #[tokio::test]

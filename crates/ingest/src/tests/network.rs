@@ -61,7 +61,7 @@ async fn every_call_works_over_the_network_and_a_restart_goes_on() {
     let running = serve(w.ingest(), ServeOptions::default()).await;
     let uplink = running.client();
     let session = uplink.open(w.hello("a")).await.unwrap();
-    assert_eq!(session.state, PartState::Empty);
+    assert_eq!(session.state, PartState::Empty { why: None });
     let mut s = w.session(&session);
     let (timeline, sync) = uplink.begin_sync(&s, at(0), TimelineReason::InitialSync).await.unwrap();
     s.timeline = timeline;

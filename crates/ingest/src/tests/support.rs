@@ -91,6 +91,7 @@ impl World {
             server_version: "8.2.0".to_owned(),
             fcv: "8.2".to_owned(),
             filter: Filter::all(),
+            identity: None,
             take_over: false,
         }
     }

@@ -19,6 +19,8 @@ use super::support::{World, at, slice};
 use crate::{Ingest, files::Files};
 
 const COLL: CollectionId = CollectionId([7; 16]);
+/// Of the set that the plans are of.
+pub(super) const IDENTITY: CollectionId = CollectionId([8; 16]);
 
 fn doc(id: i32) -> RawDocumentBuf {
     rawdoc! { "_id": id, "text": "x".repeat(50) }
@@ -78,7 +80,7 @@ fn plan(sync: SyncId) -> SyncPlan {
         }],
         views: vec![],
         filter: Filter::all(),
-        source: Source::default(),
+        source: Source { identity: Some(IDENTITY), ..Source::default() },
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Hello {
     pub fcv: String,
     /// What it captures.
     pub filter: Filter,
+    /// As [`Source::identity`].
+    pub identity: Option<CollectionId>,
     /// Take the part over from a live agent.
     pub take_over: bool,
 }
@@ -62,9 +64,11 @@ pub struct Session {
 /// How far a part is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PartState {
-    /// Nothing is stored, or (where there is a timeline) nothing of the namespaces that the agent's filter
-    /// covers: begin an initial sync.
-    Empty,
+    /// Nothing is stored that could be gone on with: begin an initial sync.
+    Empty {
+        /// Why not with what is stored; `None` where nothing is.
+        why: Option<String>,
+    },
     /// An initial sync is under way.
     Syncing {
         /// Its plan, once stored.

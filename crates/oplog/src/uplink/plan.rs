@@ -15,6 +15,9 @@ pub struct Source {
     pub version: String,
     /// Feature compatibility version.
     pub fcv: String,
+    /// UUID of its `admin.system.version`: the members of a set have it in common, and no other set has it, be its
+    /// name and its host's the same. `None` in plans of before it was read.
+    pub identity: Option<CollectionId>,
 }
 
 /// The plan of an initial sync: what the source listed at its beginning, and how it is cut.
@@ -137,6 +140,9 @@ impl SyncPlan {
         source.append(cstr!("set"), self.source.set.as_str());
         source.append(cstr!("version"), self.source.version.as_str());
         source.append(cstr!("fcv"), self.source.fcv.as_str());
+        if let Some(identity) = self.source.identity {
+            source.append(cstr!("identity"), uuid(identity));
+        }
         let mut doc = RawDocumentBuf::new();
         doc.append(cstr!("format"), 1i32);
         doc.append(cstr!("sync"), binary(&self.sync.0));
@@ -170,6 +176,7 @@ impl SyncPlan {
                 set: source.string("set")?,
                 version: source.string("version")?,
                 fcv: source.string("fcv")?,
+                identity: source.optional_uuid("identity")?,
             },
         })
     }

@@ -91,6 +91,10 @@ async fn ask(
             plan::after(view.job.state, Action::Terminate)?;
             terminate(cluster, &path)
         }
+        "abandon" => {
+            plan::after(view.job.state, Action::Abandon)?;
+            abandon(cluster, &path)
+        }
         "resync" => resync_question(cluster, &path),
         "remove" => remove_question(cluster, &path),
         _ => return Err(Error::new(ErrorKind::NotFound, "there is no such page").into()),
@@ -121,6 +125,20 @@ fn terminate<'a>(cluster: &'a str, path: &str) -> Question<'a> {
         ],
         action: format!("{path}/act/terminate"),
         button: "Delete everything",
+        typed: Some(cluster),
+        back: path.to_owned(),
+    }
+}
+
+fn abandon<'a>(cluster: &'a str, path: &str) -> Question<'a> {
+    Question {
+        title: format!("Abandon what {cluster} stored?"),
+        does: vec![
+            "The job becomes inactive at once, without waiting for its stores. What could not be deleted yet stays there, perhaps in part, and nobody deletes it any more.".into(),
+            "Only where a store is gone for good: one that comes back is emptied by Terminate.".into(),
+        ],
+        action: format!("{path}/act/abandon"),
+        button: "Abandon",
         typed: Some(cluster),
         back: path.to_owned(),
     }
@@ -189,9 +207,11 @@ mod tests {
 
     #[test]
     fn questions_escape_names() {
-        let text = terminate(EVIL, "/p").draw(EVIL).into_string();
-        sample::harmless(&text);
-        assert!(text.contains("name=\"typed\""), "{text}");
+        for question in [terminate(EVIL, "/p"), abandon(EVIL, "/p")] {
+            let text = question.draw(EVIL).into_string();
+            sample::harmless(&text);
+            assert!(text.contains("name=\"typed\""), "{text}");
+        }
         assert!(!stop(EVIL, "/p").draw("t").into_string().contains("name=\"typed\""));
     }
 }

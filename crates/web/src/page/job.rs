@@ -320,11 +320,10 @@ async fn act(
 ) -> Answer {
     let scope = visitor.within(&site, &project, Right::Backup).await?;
     let job_id = id(&job, "job")?;
-    let all = [Action::Start, Action::Stop, Action::Restart, Action::Terminate];
-    let action = all.into_iter().find(|known| overview::word(*known) == action);
+    let action = Action::ALL.into_iter().find(|known| overview::word(*known) == action);
     let action = action.ok_or_else(|| bygone_base::Error::usage("there is no such action"))?;
     let view = site.control.job(scope.id(), &job_id).await?;
-    if action == Action::Terminate {
+    if matches!(action, Action::Terminate | Action::Abandon) {
         // What is active is not asked about: it has to be stopped first.
         plan::after(view.job.state, action)?;
         super::confirm::typed(&form, &view.job.cluster)?;
@@ -334,6 +333,7 @@ async fn act(
         Action::Start | Action::Restart => "will be backed up",
         Action::Stop => "is stopped",
         Action::Terminate => "is being terminated",
+        Action::Abandon => "is inactive; what it stored was left where it is",
     };
     let notice = Notice::of(format!("{} {said}.", job.cluster));
     visitor.go(&site, &scope.job(&job_id), &notice)

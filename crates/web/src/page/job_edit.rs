@@ -8,7 +8,7 @@ use axum::{
 use bygone_access::Right;
 use bygone_base::{Error, Result};
 use bygone_catalog::record::{Job, Source};
-use bygone_control::{JobEdit, NewSource};
+use bygone_control::{AGREE_TO_RESYNC, JobEdit, NewSource};
 use maud::{Markup, html};
 
 use crate::{
@@ -92,7 +92,7 @@ fn source_page(job: &Job, form: &Form, draft: &Draft, path: &str, csrf: &str) ->
 
 /// Names the box by which a resync is agreed to, where it was missed.
 fn named(error: &Error) -> Option<Markup> {
-    let missed = error.hint_text().is_some_and(|hint| hint.contains("resync"));
+    let missed = error.hint_text() == Some(AGREE_TO_RESYNC);
     missed.then(|| html! { p { "Tick “" (RESYNC) "” below to agree to it." } })
 }
 
@@ -301,8 +301,7 @@ mod tests {
             let page = source_page(&job, &source_form(&job), &Draft::default(), "/p", "t");
             assert_eq!(page.into_string().contains("name=\"resync\""), there, "{state:?}");
         }
-        let needs =
-            Error::usage("more is covered").hint("agree to a resync (syncSource in the API)");
+        let needs = Error::usage("more is covered").hint(AGREE_TO_RESYNC);
         assert!(named(&needs).unwrap().into_string().contains(RESYNC));
         assert!(named(&Error::usage("the URI names no host")).is_none());
     }

@@ -245,7 +245,7 @@ pub(crate) fn actions(view: &JobView, path: &str, csrf: &str, may: May) -> Marku
                         "",
                         does(*action),
                     )),
-                    Action::Stop | Action::Terminate => a.button.plain
+                    Action::Stop | Action::Terminate | Action::Abandon => a.button.plain
                         href={ (path) "/confirm/" (word(*action)) } title=(does(*action)) { (action.as_str()) "…" },
                 }
             }
@@ -260,6 +260,7 @@ pub(crate) fn word(action: Action) -> &'static str {
         Action::Stop => "stop",
         Action::Restart => "restart",
         Action::Terminate => "terminate",
+        Action::Abandon => "abandon",
     }
 }
 
@@ -274,6 +275,7 @@ pub(crate) fn does(action: Action) -> &'static str {
             "Goes on from the oplog where that still reaches back, else with a new initial sync"
         }
         Action::Terminate => "Deletes all snapshots and everything else that is stored of it",
+        Action::Abandon => "Ends it without deleting anything, where its store is gone",
     }
 }
 

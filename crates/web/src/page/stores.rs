@@ -237,13 +237,7 @@ fn read(form: &Form, id: &str, before: Option<u64>) -> Result<NewStore> {
     let max_bytes = match form.some("max_gib") {
         None => None,
         Some(shown) if before.is_some_and(|bytes| max_shown(bytes) == shown) => before,
-        Some(_) => match form.number::<u64>("max_gib", "GiB")? {
-            0 => {
-                return Err(Error::usage("a store that is full above 0 GiB is always full")
-                    .hint("leave the field empty to have no limit but the disk's"));
-            }
-            gib => Some(gib.saturating_mul(1 << 30)),
-        },
+        Some(_) => Some(form.number::<u64>("max_gib", "GiB")?.saturating_mul(1 << 30)),
     };
     let ticked = |(purpose, key, _): &(Purpose, &str, &str)| {
         form.all("purpose").any(|sent| sent == *key).then_some(*purpose)

@@ -2,7 +2,7 @@
 
 use bygone_base::{ErrorKind, UnixMillis};
 use bygone_catalog::record::{Form, JobState, Names, RestoreStatus};
-use bygone_control::{Action, By, KeepUntil, NewDelivery, NewRestore};
+use bygone_control::{Action, By, KeepUntil, NewDelivery, NewRestore, views::JobView};
 use bygone_tests::{ReplicaSet, Version, diff, state_at};
 
 use super::Site;
@@ -174,6 +174,38 @@ async fn goes_on_after_a_restart(site: Site, job: &bygone_catalog::Id, client: &
     assert_eq!(states, 6, "{events:#?}");
     running.stop().await;
     control.delete_job(&project, job, &by).await.unwrap();
+}
+
+/// A store whose disk is lost: nothing can be deleted there, and the job must not stand in the way for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_store_is_gone_can_be_abandoned() {
+    let set = ReplicaSet::single(Version::V8_2).await;
+    orders(&set.client().await, 0, 100).await;
+    let (site, by) = (Site::new().await, By::system());
+    let (control, project) = (&site.control, &site.project);
+    let job = &site.job("Shop", &set.uri()).await;
+    control.act(project, job, Action::Start, &by).await.unwrap();
+    let running = site.run();
+    site.until(job, "a snapshot", |v| v.status_name == "STARTED").await;
+    control.act(project, job, Action::Stop, &by).await.unwrap();
+    site.until(job, "the job to stop", |v| v.live.is_none()).await;
+    std::fs::rename(site.store(), site.folder.path().join("lost")).unwrap();
+    assert_eq!(
+        control.act(project, job, Action::Abandon, &by).await.unwrap_err().kind(),
+        ErrorKind::Conflict,
+        "what may be there yet is to be deleted first"
+    );
+    control.act(project, job, Action::Terminate, &by).await.unwrap();
+    let says_why = |v: &JobView| v.job.message.as_deref().is_some_and(|m| m.contains("store"));
+    site.until(job, "the job to say why it cannot be ended", says_why).await;
+    assert!(control.remove_store("main", &by).await.is_err(), "a job is in it");
+    let job = control.act(project, job, Action::Abandon, &by).await.unwrap();
+    assert_eq!((job.state, job.set, job.message), (JobState::Inactive, None, None));
+    control.delete_job(project, &job.id, &by).await.unwrap();
+    control.remove_store("main", &by).await.unwrap();
+    running.stop().await;
+    // What the disk held is there, should it come back.
+    assert!(site.folder.path().join("lost/jobs/Shop/rs0/snapshots").is_dir());
 }
 
 /// Objects of jobs that are left in the store.

@@ -1,6 +1,7 @@
 //! Sources whose history does not simply go on: writes that are rolled back, older data put back, an
 //! oplog that has rolled over. Real servers, the real binary.
 
+mod other_set;
 mod put_back;
 pub mod roll_over;
 mod unreplicated;

@@ -117,6 +117,14 @@ pub enum JobCommand {
         #[arg(long, value_name = "CLUSTER")]
         confirm: Option<String>,
     },
+    /// End a job that is being terminated where its store is gone: nothing more is deleted
+    Abandon {
+        #[arg(value_name = "CLUSTER")]
+        cluster: String,
+        /// Do not ask: the cluster's name once more
+        #[arg(long, value_name = "CLUSTER")]
+        confirm: Option<String>,
+    },
     /// Ask for a new initial sync
     Resync {
         #[arg(value_name = "CLUSTER")]

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use bygone_base::{Error, Result};
+use bygone_control::AGREE_TO_RESYNC;
 use serde_json::{Value, json};
 
 use super::{
@@ -60,6 +61,11 @@ pub async fn run(args: JobArgs, output: &Output) -> Result<ExitCode> {
             confirmed(&cluster, confirm, &does, "deleted")?;
             act(&remote, &cluster, "terminate", output).await?;
         }
+        JobCommand::Abandon { cluster, confirm } => {
+            let does = format!("leaves what {cluster} still stores where it is, to nobody");
+            confirmed(&cluster, confirm, &does, "abandoned")?;
+            act(&remote, &cluster, "abandon", output).await?;
+        }
         JobCommand::Resync { cluster } => {
             let (path, _) = remote.job(&cluster).await?;
             let answer = remote.client.post(&format!("{path}/resyncs"), None).await?;
@@ -90,7 +96,7 @@ async fn source(
     let (path, _) = remote.job(cluster).await?;
     let job = remote.client.patch(&path, &body).await.map_err(|error| {
         // The server says it to all its clients; here it has a name.
-        match error.hint_text().is_some_and(|hint| hint.contains("agree to a resync")) {
+        match error.hint_text() == Some(AGREE_TO_RESYNC) {
             true => Error::new(error.kind(), error.message().to_owned()).hint("give --resync"),
             false => error,
         }
@@ -208,7 +214,7 @@ async fn drill(
 async fn act(remote: &Remote, cluster: &str, action: &str, output: &Output) -> Result<()> {
     let (path, _) = remote.job(cluster).await?;
     // The server asks for the name too; here it was confirmed by a person, or is not needed.
-    let confirm = (action == "terminate").then_some(cluster);
+    let confirm = matches!(action, "terminate" | "abandon").then_some(cluster);
     let body = json!({"action": action, "confirm": confirm});
     let job = remote.client.post(&format!("{path}/actions"), Some(&body)).await?;
     output.result(format!("{cluster} is {}", text(&job, "state")), &job);

@@ -62,6 +62,9 @@ pub fn encode_hello(hello: &Hello) -> Vec<u8> {
     doc.append(cstr!("fcv"), hello.fcv.as_str());
     doc.append(cstr!("filter"), hello.filter.to_bson());
     doc.append(cstr!("take_over"), hello.take_over);
+    if let Some(identity) = hello.identity {
+        doc.append(cstr!("identity"), uuid(identity));
+    }
     doc.into_bytes()
 }
 
@@ -76,6 +79,7 @@ pub fn decode_hello(bytes: &[u8]) -> Result<Hello> {
         fcv: doc.string("fcv")?,
         filter: Filter::from_bson(doc.doc("filter")?.bytes())?,
         take_over: doc.bool("take_over")?,
+        identity: doc.optional_uuid("identity")?,
     })
 }
 
@@ -114,7 +118,12 @@ pub fn encode_session(session: &Session) -> Vec<u8> {
     doc.append(cstr!("epoch"), session.epoch.0 as i64);
     doc.append(cstr!("timeline"), i64::from(session.timeline.0));
     match &session.state {
-        PartState::Empty => doc.append(cstr!("state"), "empty"),
+        PartState::Empty { why } => {
+            doc.append(cstr!("state"), "empty");
+            if let Some(why) = why {
+                doc.append(cstr!("why"), why.as_str());
+            }
+        }
         PartState::Syncing { plan, sync, start, chain, progress: ranges, ended } => {
             doc.append(cstr!("state"), "syncing");
             if let Some(plan) = plan {
@@ -147,7 +156,9 @@ pub fn encode_session(session: &Session) -> Vec<u8> {
 pub fn decode_session(bytes: &[u8]) -> Result<Session> {
     let doc = whole("session", bytes)?;
     let state = match doc.str("state")? {
-        "empty" => PartState::Empty,
+        "empty" => {
+            PartState::Empty { why: doc.has("why")?.then(|| doc.string("why")).transpose()? }
+        }
         "syncing" => PartState::Syncing {
             plan: match doc.has("plan")? {
                 true => Some(Box::new(SyncPlan::from_bson(doc.doc("plan")?.bytes())?)),

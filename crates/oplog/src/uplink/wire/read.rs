@@ -82,6 +82,11 @@ impl<'a> Reader<'a> {
         self.get(name, Element::uuid)
     }
 
+    /// A UUID, or `None` where the field is not there.
+    pub(crate) fn optional_uuid(&self, name: &str) -> Result<Option<CollectionId>> {
+        if self.has(name)? { self.uuid(name).map(Some) } else { Ok(None) }
+    }
+
     /// Generic binary.
     pub(crate) fn binary(&self, name: &str) -> Result<&'a [u8]> {
         self.get(name, generic)

@@ -33,6 +33,7 @@ fn hello() -> Hello {
         fcv: "8.2".into(),
         filter: Filter::new(Mode::Deny, vec!["a.*".into(), "b.c".into()]).unwrap(),
         take_over: true,
+        identity: Some(CollectionId([4; 16])),
     }
 }
 
@@ -57,7 +58,12 @@ fn plan() -> SyncPlan {
         collections: vec![collection],
         views: vec![rawdoc! { "_id": "d.v", "viewOn": "c", "pipeline": [] }],
         filter: Filter::all(),
-        source: Source { set: "rs0".into(), version: "8.2.0".into(), fcv: "8.2".into() },
+        source: Source {
+            set: "rs0".into(),
+            version: "8.2.0".into(),
+            fcv: "8.2".into(),
+            identity: None,
+        },
     }
 }
 
@@ -71,7 +77,8 @@ fn states() -> Vec<PartState> {
     };
     let resume = Some(rawdoc! { "_id": 5 }.into_bytes());
     vec![
-        PartState::Empty,
+        PartState::Empty { why: None },
+        PartState::Empty { why: Some("another set".into()) },
         PartState::Syncing {
             plan: Some(Box::new(plan())),
             sync: SyncId([9; 8]),
