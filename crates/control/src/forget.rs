@@ -10,9 +10,11 @@ use bygone_catalog::{
 
 use crate::Control;
 
-/// Of the restores of a job that have ended, so many are kept, and as many of its drills: these come by themselves and
-/// must not push out what people did.
+/// Of the restores of a job that have ended, so many are kept.
 const RESTORES: usize = 100;
+/// And so many of its drills: these come by themselves, must not push out what people did, and are looked at with all
+/// others every few seconds.
+const DRILLS: usize = 30;
 /// So many of the checks of a job.
 const CHECKS: usize = 50;
 /// So many of the closed alerts of a project.
@@ -30,9 +32,12 @@ const PROOFS: usize = 3;
 pub(crate) async fn old(control: &Control) -> Result<()> {
     let now = control.now();
     let restores: Vec<RestoreJob> = newest_first(control).await?;
-    for restore in beyond(RESTORES, &restores, |r| over(r, now).then_some((&r.job, r.drill))) {
-        control.catalog().delete::<RestoreJob>(restore.id()).await?;
-        control.catalog().delete::<Lease>(&format!("restore/{}", restore.id)).await?;
+    for (kept, drill) in [(RESTORES, false), (DRILLS, true)] {
+        let ended = |r: &RestoreJob| r.drill == drill && over(r, now);
+        for restore in beyond(kept, &restores, |r| ended(r).then_some(&r.job)) {
+            control.catalog().delete::<RestoreJob>(restore.id()).await?;
+            control.catalog().delete::<Lease>(&format!("restore/{}", restore.id)).await?;
+        }
     }
     let checks: Vec<Integrity> = newest_first(control).await?;
     for check in beyond(CHECKS, &checks, |check| check.finished.map(|_| &check.job)) {

@@ -271,6 +271,7 @@ async fn a_server_killed_within_a_restore_a_drill_and_a_terminate_goes_on_with_t
     there.database("mine").collection("kept").insert_one(bson::doc! {"_id": 1}).await.unwrap();
     let delivery = NewDelivery::Automated { to: target.uri(), drop: false, onto_source: false };
     let new = NewRestore { when: "latest".into(), names: Names::default(), delivery, verify: true };
+    slow(&there, true).await;
     control.restore(project, &job, new, &by).await.unwrap();
     let half = async || {
         let loaded = there.database("shop").collection::<bson::Document>("orders");
@@ -281,6 +282,7 @@ async fn a_server_killed_within_a_restore_a_drill_and_a_terminate_goes_on_with_t
     assert_eq!(cut.status, RestoreStatus::InProgress, "too fast to be killed within");
     assert!(cut.made.contains(&"shop.orders".to_owned()), "{:?}", cut.made);
     server.kill().await;
+    slow(&there, false).await;
     let server = asked.again(&site).await;
     let done = site.restored(&cut.id).await;
     assert_eq!(done.status, RestoreStatus::Finished, "{}", done.message);
@@ -310,6 +312,16 @@ async fn a_server_killed_within_a_restore_a_drill_and_a_terminate_goes_on_with_t
     assert!(empty, "something of the job is left");
     server.interrupt();
     let _ = server.wait(wait::PATIENCE).await.expect_code(0);
+}
+
+/// Whether everything that a restore asks of a server takes seconds: then it can be met half-way.
+async fn slow(target: &mongodb::Client, slow: bool) {
+    let commands = ["insert", "createIndexes", "dbHash"].as_slice();
+    let fail = bson::doc! {
+        "configureFailPoint": "failCommand", "mode": if slow { "alwaysOn" } else { "off" },
+        "data": {"failCommands": commands, "blockConnection": true, "blockTimeMS": 3000},
+    };
+    target.database("admin").run_command(fail).await.unwrap();
 }
 
 /// Files below a folder.
