@@ -70,12 +70,6 @@ fn operation(route: &Route, schemas: &mut Book) -> Value {
     parameters.extend(route.query.iter().chain(&manners).map(|Param { name, about, kind }| {
         json!({ "name": name, "in": "query", "description": about, "schema": { "type": kind } })
     }));
-    let content = match route.gives {
-        Some(schema) => {
-            json!({ "application/json": { "schema": answered(route.style, schema(schemas)) } })
-        }
-        None => json!({ "text/event-stream": { "schema": { "type": "string" } } }),
-    };
     let security = match route.style {
         Style::V1 => json!([{ "key": [] }]),
         Style::V2 => json!([{ "key": [] }, { "session": [] }]),
@@ -87,10 +81,7 @@ fn operation(route: &Route, schemas: &mut Book) -> Value {
         "x-needs": needs(route.need),
         "parameters": parameters,
         "security": security,
-        "responses": {
-            route.status.to_string(): { "description": "It was done.", "content": content },
-            "default": { "$ref": "#/components/responses/error" },
-        },
+        "responses": responses(route, schemas),
     });
     if let (Some((schema, required)), Value::Object(operation)) = (&route.body, &mut operation) {
         let schema = schema(schemas);
@@ -103,22 +94,44 @@ fn operation(route: &Route, schemas: &mut Book) -> Value {
     operation
 }
 
-/// What comes back, with Ops Manager's `envelope=true` within its status.
-fn answered(style: Style, schema: Value) -> Value {
-    match style {
-        Style::V2 => schema,
-        Style::V1 => json!({
-            "anyOf": [
-                schema,
-                {
-                    "type": "object",
-                    "description": "With envelope=true.",
-                    "required": ["status", "content"],
-                    "properties": { "status": { "type": "integer" }, "content": schema },
-                },
-            ],
-        }),
+/// What comes back. With Ops Manager's `envelope=true` that is a 200 in any case, with the status inside.
+fn responses(route: &Route, schemas: &mut Book) -> Value {
+    let done = |content: Value| json!({ "description": "It was done.", "content": content });
+    let as_json = |schema: Value| json!({ "application/json": { "schema": schema } });
+    let mut all = json!({ "default": { "$ref": "#/components/responses/error" } });
+    match (route.gives, route.style) {
+        (None, _) => {
+            let stream = json!({ "text/event-stream": { "schema": { "type": "string" } } });
+            all[route.status.to_string()] = done(stream);
+        }
+        (Some(schema), Style::V2) => {
+            all[route.status.to_string()] = done(as_json(schema(schemas)));
+        }
+        (Some(schema), Style::V1) => {
+            let schema = schema(schemas);
+            let envelope = envelope(&schema, &schemas.of::<ErrorDocument>());
+            if route.status == 200 {
+                all["200"] = done(as_json(json!({ "anyOf": [schema, envelope] })));
+            } else {
+                all[route.status.to_string()] = done(as_json(schema));
+                all["200"] =
+                    json!({ "description": "With envelope=true.", "content": as_json(envelope) });
+            }
+        }
     }
+    all
+}
+
+fn envelope(schema: &Value, error: &Value) -> Value {
+    json!({
+        "type": "object",
+        "description": "With envelope=true.",
+        "required": ["status", "content"],
+        "properties": {
+            "status": { "type": "integer" },
+            "content": { "anyOf": [schema, error] },
+        },
+    })
 }
 
 fn needs(need: Need) -> String {

@@ -17,7 +17,8 @@ use crate::{
 /// Bytes of a reply. One megabyte stays in a processor's cache; a little more bears other work on the machine better, for
 /// each reply passes through several threads, and up to three are held.
 const REPLY: u64 = 2 << 20;
-/// Where compression sets the pace, or several cursors are read, nothing is gained by more than this.
+/// Where compression sets the pace, or several cursors are read, nothing is gained by more than this; where both, each
+/// cursor has its share of it.
 const SMALL_REPLY: u64 = 1 << 20;
 
 /// Dumps one collection by up to so many cursors as there are permits; gives how many documents.
@@ -106,7 +107,8 @@ async fn open(
     let (reader, what) = (&run.reader, "dump");
     let reply = match run.options.compression {
         Compression::None if cursors == 1 => REPLY,
-        _ => SMALL_REPLY,
+        Compression::None => SMALL_REPLY,
+        _ => SMALL_REPLY / cursors.max(1) as u64,
     };
     let batch = batch_size(found, reply);
     let mut command = rawdoc! {"find": stored};

@@ -173,7 +173,8 @@ impl Stream {
         compression: Compression,
         threads: Threads,
     ) -> Stream {
-        let (parts, queue) = mpsc::channel(2);
+        // One waits for its turn, one is being written, and as many as there are threads are being compressed.
+        let (parts, queue) = mpsc::channel(1);
         let (what, small) = (shown.clone(), Arc::clone(&threads.small));
         let writer = spawn_blocking(move || write_all(to, queue, &small, &what));
         Stream {
