@@ -36,14 +36,13 @@ pub(crate) async fn create(target: &Target, create: &Create) -> Result<()> {
             Err(failed.hint("somebody else made it meanwhile; repeat with --drop"))
         }
         Err(failed) => Err(denied_hint(failed, "restore")),
-        Ok(()) => match &create.convert {
-            Some(convert) => {
-                let what = format!("make {} capped", create.name);
-                let done = target.run(&what, convert).await;
-                done.map(|_| ()).map_err(|e| denied_hint(e, "restore"))
+        Ok(()) => {
+            let what = format!("make {} capped", create.name);
+            for convert in &create.convert {
+                target.run(&what, convert).await.map_err(|e| denied_hint(e, "restore"))?;
             }
-            None => Ok(()),
-        },
+            Ok(())
+        }
     }
 }
 

@@ -37,7 +37,7 @@ pub struct Create {
     /// What makes it; `None` where the first insert does.
     pub command: Option<Command>,
     /// What makes it capped right after that, where `create` may not.
-    pub convert: Option<Command>,
+    pub convert: Vec<Command>,
     /// What completes it when everything else is done: its expiry.
     pub finish: Option<Command>,
     /// Options that the target cannot have.
@@ -95,7 +95,7 @@ pub fn collection(
             continue;
         }
         let value = if text == "collation" { collation(field.value)? } else { field.value.into() };
-        if !converted || !matches!(&*text, "capped" | "size") {
+        if !converted || !matches!(&*text, "capped" | "size" | "max") {
             body = body.element(field.kind, field.name, &value);
         }
         expected = expected.element(field.kind, field.name, &value);
@@ -109,10 +109,7 @@ pub fn collection(
     Ok(Create {
         command: (!plain_system_js)
             .then(|| Command { db: name.db.clone(), body: body.majority().finish() }),
-        convert: raw::get(options, "size").filter(|_| converted).map(|size| {
-            let body = Build::new().str("convertToCapped", &name.coll).field(&size);
-            Command { db: name.db.clone(), body: body.majority().finish() }
-        }),
+        convert: if converted { convert(options, &name) } else { Vec::new() },
         finish: expiry.map(|field| expire(&name, &field)),
         left_out,
         expected: expected.finish(),
@@ -124,6 +121,18 @@ pub fn collection(
 /// Its natural order is that of `_id`, as of every clustered one.
 pub(crate) fn is_converted(options: &[u8]) -> bool {
     raw::is_true(options, "capped") && raw::get(options, "clusteredIndex").is_some()
+}
+
+/// A collMod can have given it a number of documents since, which neither `create` nor convertToCapped takes.
+fn convert(options: &[u8], name: &Namespace) -> Vec<Command> {
+    let command = |body: Build| Command { db: name.db.clone(), body: body.majority().finish() };
+    let size = raw::get(options, "size")
+        .map(|size| command(Build::new().str("convertToCapped", &name.coll).field(&size)));
+    let max = raw::get(options, "max").map(|max| {
+        let body = Build::new().str("collMod", &name.coll);
+        command(body.element(max.kind, b"cappedMax", max.value))
+    });
+    size.into_iter().chain(max).collect()
 }
 
 /// An `_id` index of an old version is asked for; the usual one comes by itself.
@@ -165,7 +174,7 @@ pub fn view(source: &SourceView, target: &Namespace) -> Result<Option<Create>> {
         name: target.clone(),
         command: Some(Command { db: target.db.clone(), body: body.majority().finish() }),
         finish: None,
-        convert: None,
+        convert: Vec::new(),
         left_out: Vec::new(),
         expected: expected.finish(),
     }))

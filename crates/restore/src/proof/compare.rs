@@ -140,7 +140,7 @@ mod tests {
             name: Namespace::new("a", "b"),
             command: Some(crate::create::Command { db: "a".to_owned(), body: Vec::new() }),
             finish: None,
-            convert: None,
+            convert: Vec::new(),
             left_out: Vec::new(),
             expected: expected.as_bytes().to_vec(),
         }

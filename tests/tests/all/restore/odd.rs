@@ -285,7 +285,7 @@ async fn an_index_that_the_server_makes_by_itself_was_changed() {
     arrives(&client, version).await;
 }
 
-/// `create` refuses a capped clustered collection, convertToCapped makes one.
+/// `create` refuses a capped clustered collection, convertToCapped makes one, and collMod limits its documents.
 #[tokio::test]
 async fn a_clustered_collection_that_was_made_capped() {
     let version = Version::V8_2;
@@ -298,6 +298,12 @@ async fn a_clustered_collection_that_was_made_capped() {
     run(&client, doc! {"convertToCapped": "clustered", "size": 30_000}).await;
     coll.insert_one(doc! {"_id": -1, "x": "after"}).await.unwrap();
     assert_eq!(arrives(&client, version).await, 51);
+    // It drops nothing for that.
+    for max in [7, 0] {
+        let limits = doc! {"collMod": "clustered", "cappedSize": 20_000, "cappedMax": max};
+        run(&client, limits).await;
+        assert_eq!(arrives(&client, version).await, 51);
+    }
 }
 
 /// A moment between the drop of a time-series and that of its buckets: they stand alone, and the index that the server
