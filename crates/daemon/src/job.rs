@@ -440,7 +440,10 @@ impl Job {
         }
         if now >= run.next_validate {
             run.next_validate = now + VALIDATE_EVERY;
-            head.validate(VALIDATE_LEAVES).await?;
+            let validated = head.validate(VALIDATE_LEAVES).await;
+            // It writes what is in memory: a groom has to know of that.
+            self.progress(head);
+            validated?;
         }
         let Some(moment) = decided.now else {
             self.plan_next(run, decided.next);
