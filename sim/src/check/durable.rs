@@ -18,8 +18,10 @@ pub async fn check(world: &World, part: &PartStore) -> Result<Vec<String>> {
         // The source went back before every snapshot: a resync follows.
         return Ok(Vec::new());
     }
-    let end =
+    let acknowledged =
         world.ledger.lock().entries.values().filter_map(|of| of.keys().next_back().copied()).max();
+    // More may be stored than anybody knows to be: its acknowledgement was lost. Windows end where the store does.
+    let end = acknowledged.max(kept.iter().map(|m| m.at.ts).max());
     let candidates: Vec<Candidate> = kept
         .iter()
         .map(|m| Candidate {
