@@ -343,7 +343,11 @@ mod tests {
         let control = Control::new(catalog, Seal::new(&[3; 32]).unwrap(), clock, rng);
         let (by, dir) = (By::system(), tempfile::tempdir().unwrap());
         let url = format!("file://{}", dir.path().display());
-        control.add_store(crate::NewStore::new("main", url), &by).await.unwrap();
+        let new = crate::NewStore::new("main", url);
+        // Always full.
+        let none = crate::NewStore { max_bytes: Some(0), ..new.clone() };
+        assert_eq!(control.add_store(none, &by).await.unwrap_err().kind(), ErrorKind::Usage);
+        control.add_store(new, &by).await.unwrap();
         let project = control.create_project("shop", &by).await.unwrap().id;
         let job = crate::NewJob {
             cluster: "Shop".to_owned(),

@@ -38,6 +38,12 @@ pub(super) fn check_version(host: &str, version: &str) -> Result<()> {
     Ok(())
 }
 
+/// The first document that a cursor gives.
+fn first(reply: &Document) -> Option<&Document> {
+    let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
+    batch.ok()?.first()?.as_document()
+}
+
 impl MongoMember {
     pub(super) async fn probe(&self) -> Result<Server> {
         // Newer servers refuse even this to a connection without a user.
@@ -75,21 +81,18 @@ impl MongoMember {
     async fn identity(&self) -> Result<Option<CollectionId>> {
         let list = doc! { "listCollections": 1, "filter": { "name": "system.version" } };
         let reply = self.command("admin", list, "listCollections").await?;
-        let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
-        let first = batch.ok().and_then(|docs| docs.first()).and_then(|doc| doc.as_document());
-        let uuid = first.and_then(|doc| match doc.get_document("info").ok()?.get("uuid")? {
-            Bson::Binary(uuid) => uuid.bytes.as_slice().try_into().ok().map(CollectionId),
-            _ => None,
-        });
+        let uuid =
+            first(&reply).and_then(|doc| match doc.get_document("info").ok()?.get("uuid")? {
+                Bson::Binary(uuid) => uuid.bytes.as_slice().try_into().ok().map(CollectionId),
+                _ => None,
+            });
         Ok(uuid)
     }
 
     async fn version_document(&self, id: &str) -> Result<Option<Document>> {
         let find = doc! { "find": "system.version", "filter": { "_id": id }, "limit": 1 };
         let reply = self.command("admin", find, "reading admin.system.version").await?;
-        let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
-        let first = batch.ok().and_then(|docs| docs.first()).and_then(|doc| doc.as_document());
-        Ok(first.cloned())
+        Ok(first(&reply).cloned())
     }
 
     async fn missing_privilege(&self, what: &str) -> Error {
